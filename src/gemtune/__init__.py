@@ -1,0 +1,1 @@
+"""Fine-tune Gemma, and prove that it does your task."""

@@ -1,0 +1,117 @@
+"""Message, Part and Conversation: what every task makes of a row, and what every model is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from gemtune.errors import RowError
+from gemtune.files import read_jsonl
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a message: text, or an image given by its path relative to the data directory."""
+
+    text: str | None = None
+    image: str | None = None
+
+    def to_json(self) -> dict[str, str]:
+        return {"type": "text", "text": self.text} if self.text is not None else {"type": "image", "image": str(self.image)}
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one role says.
+
+    >>> Message.of("user", "hello").text
+    'hello'
+    """
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @classmethod
+    def of(cls, role: Role, text: str) -> Message:
+        return cls(role, (Part(text=text),))
+
+    @property
+    def text(self) -> str:
+        return "".join(part.text or "" for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages with what a split, a score and an error message need to know about them.
+
+    `key` is the text two rows must share to count as the same question; `group` is what must stay on one side of a
+    split; `where` is the file and row it came from; `meta` is what the task's score needs (gold SQL, schema, ...).
+    """
+
+    messages: tuple[Message, ...]
+    task: str
+    key: str
+    group: str
+    where: str
+    weight: float = 1.0
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def answer(self) -> str:
+        return self.messages[-1].text
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "messages": [{"role": m.role, "content": [part.to_json() for part in m.parts]} for m in self.messages],
+            "task": self.task,
+            "key": self.key,
+            "group": self.group,
+            "where": self.where,
+            "weight": self.weight,
+            "meta": self.meta,
+        }
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Conversation:
+        messages = tuple(
+            Message(m["role"], tuple(Part(text=part.get("text"), image=part.get("image")) for part in m["content"]))
+            for m in value["messages"]
+        )
+        return cls(messages, **{name: value[name] for name in ("task", "key", "group", "where", "weight", "meta")})
+
+
+def validated(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages, or RowError: an optional system message, then user and assistant in turn, ending in an answer.
+
+    >>> validated((Message.of("user", "hi"), Message.of("user", "there")))
+    Traceback (most recent call last):
+    gemtune.errors.RowError: message 2 is from 'user'; wanted 'assistant': after an optional system message, user and \
+assistant take turns
+    """
+    turns = messages[1:] if messages and messages[0].role == "system" else messages
+    offset = len(messages) - len(turns)
+    for index, message in enumerate(turns):
+        wanted = ("user", "assistant")[index % 2]
+        if message.role != wanted:
+            raise RowError(
+                "roles out of order",
+                f"message {index + offset + 1} is from {message.role!r}; wanted {wanted!r}: after an optional system "
+                "message, user and assistant take turns",
+            )
+    if not turns or turns[-1].role != "assistant":
+        raise RowError("no answer", "the last message is not the assistant's; there is nothing to train on")
+    for index, message in enumerate(messages):
+        if not any(part.image or (part.text or "").strip() for part in message.parts):
+            reason = "empty answer" if message.role == "assistant" else "empty prompt"
+            raise RowError(reason, f"message {index + 1} ({message.role}) is empty")
+    return messages
+
+
+def read_conversations(path: Path) -> Iterator[Conversation]:
+    """Yields the conversations of a file that prepare wrote."""
+    for value in read_jsonl(path):
+        yield Conversation.from_json(value)
