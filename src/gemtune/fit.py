@@ -44,7 +44,7 @@ class Point:
 
 
 def verdict(evaluations: Sequence[dict[str, Any]], kept_step: int | None = None) -> Verdict:
-    """Judges the evaluation lines of metrics.jsonl; `kept_step` is the checkpoint kept, when val loss did not choose it.
+    """Judges the evaluation lines of metrics.jsonl; `kept_step`: the checkpoint kept, if not the best by loss.
 
     >>> losses = [(0, 5.0, 5.0), (50, 1.1, 1.0), (100, 1.0, 0.7), (150, 1.3, 0.4)]
     >>> lines = [{"step": s, "epoch": s / 50, "eval_loss": val, "probe_loss": probe} for s, val, probe in losses]
@@ -141,8 +141,8 @@ def _diverged(first: Point, last: Point, kept: Point) -> Verdict:
 
 def _overfit(best: Point, last: Point, kept: Point) -> Verdict:
     why = (
-        f"From step {best.step} to step {last.step} the val loss rose from {_loss(best.val)} to {_loss(last.val)} while "
-        f"the probe loss on train rows went from {_loss(best.probe)} to {_loss(last.probe)}."
+        f"From step {best.step} to step {last.step} the val loss rose from {_loss(best.val)} to {_loss(last.val)} "
+        f"while the probe loss on train rows went from {_loss(best.probe)} to {_loss(last.probe)}."
     )
     more = "more data helps most; a smaller lora.r or a lower train.learning_rate also do"
     if best.step == 0:
@@ -164,9 +164,9 @@ def _overfit(best: Point, last: Point, kept: Point) -> Verdict:
 def _by_heart(first: Point, best: Point, last: Point) -> Verdict:
     return Verdict(
         "overfit",
-        f"The probe loss on train rows fell from {_loss(first.probe)} to {_loss(last.probe)}, but the val loss never got "
-        f"below {_loss(best.val)} (it began at {_loss(first.val)}): the train rows are learned by heart, the task is not.",
-        "More data helps most; then a smaller lora.r. See also that val rows ask the same kind of question as train rows.",
+        f"The probe loss on train rows fell from {_loss(first.probe)} to {_loss(last.probe)}, but the val loss never "
+        f"got below {_loss(best.val)} (it began at {_loss(first.val)}): rows are learned by heart, the task is not.",
+        "More data helps most; then a smaller lora.r. Check too that val rows ask what train rows ask.",
     )
 
 
@@ -205,4 +205,6 @@ def _good(first: Point, best: Point, last: Point, kept: Point | None) -> Verdict
         return Verdict(
             "good fit", why, "Val is well above the probe: more data would help more than train.epochs or lora.r."
         )
-    return Verdict("good fit", why, "Nothing to change for the fit; a larger model or more data is what would get lower.")
+    return Verdict(
+        "good fit", why, "Nothing to change for the fit; a larger model or more data is what would get lower."
+    )

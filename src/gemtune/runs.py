@@ -117,6 +117,10 @@ class Run:
         """The conversations of one part of the split: train, val or test."""
         return self.data / f"{name}.jsonl"
 
+    def table(self, name: str) -> Path:
+        """The tokenised examples of one part."""
+        return self.data / f"{name}.arrow"
+
     def checkpoint(self, step: int) -> Path:
         return self.checkpoints / f"step-{step}"
 

@@ -1,0 +1,58 @@
+"""The tasks by name, and a task of the user's own."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import sys
+from pathlib import Path
+
+from gemtune.config import Recipe
+from gemtune.errors import RecipeError
+from gemtune.tasks.columns import Columns
+from gemtune.tasks.emoji import Emoji
+from gemtune.tasks.messages import Messages
+from gemtune.tasks.sql import Sql
+from gemtune.tasks.task import Row, Task, text_of
+
+TASKS: dict[str, type[Task]] = {"emoji": Emoji, "sql": Sql, "columns": Columns, "messages": Messages}
+
+__all__ = ["TASKS", "Row", "Task", "task_of", "text_of"]
+
+
+def task_of(recipe: Recipe, layout: str = "auto") -> Task:
+    """The recipe's task, built in or `file.py:Class`, for rows of one layout (DataSource.layout).
+
+    >>> task_of(Recipe(name="e", task="emoij", data=[{"source": "e.csv"}]))
+    Traceback (most recent call last):
+    gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? Known: emoji, sql, columns, \
+messages, or file.py:Class
+    """
+    file, colon, name = recipe.task.rpartition(":")
+    if colon:
+        return _from_file(Path(file), name)(recipe, layout)
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, 1, 0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else "."
+        raise RecipeError(f"task: unknown task '{name}'{hint} Known: {', '.join(TASKS)}, or file.py:Class")
+    return TASKS[name](recipe, layout)
+
+
+def _from_file(path: Path, name: str) -> type[Task]:
+    """The user's class in the user's file; the recipe names it, so running that file is what the user asked for."""
+    if not path.is_file():
+        raise RecipeError(f"task: {path}: no such file; it should hold class {name}")
+    spec = importlib.util.spec_from_file_location(f"gemtune_task_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"task: {path}: not a Python file; write file.py:Class")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses and pickle look a class's module up
+    try:
+        spec.loader.exec_module(module)
+    except (SyntaxError, ImportError) as error:
+        raise RecipeError(f"task: {path}: cannot be imported ({error}); it should hold class {name}") from error
+    kind = getattr(module, name, None)
+    if not isinstance(kind, type) or not issubclass(kind, Task):
+        found = "no such class" if kind is None else f"{name} is not a subclass of gemtune.tasks.Task"
+        raise RecipeError(f"task: {path}: {found}; wanted `class {name}(Task)`")
+    return kind

@@ -2,33 +2,67 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from gemtune.config import Recipe
 from gemtune.conversation import Conversation
-from gemtune.errors import RecipeError
+from gemtune.errors import RecipeError, RowError
 
 Row = dict[str, Any]
 
 
 class Task:
-    """What a use case is: subclass it in a file of your own and name it `file.py:Class` in the recipe."""
+    """What a use case is: subclass it in a file of your own and name it `file.py:Class` in the recipe.
+
+    A subclass sets `columns` and `metric` and writes `conversation` and `score`; the other methods have defaults.
+    There is one task object a data source, so that `layout` is that source's.
+    """
 
     metric: str = "exact"  # the score that decides; a key of what `score` returns, higher is better
     columns: tuple[str, ...] = ()  # the columns every row must have
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
+        self.layout = layout
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        """The row as a conversation that ends in the wanted answer; RowError when it cannot be one."""
-        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} does not say how a row becomes a conversation")
+        """The row as a conversation that ends in the wanted answer; RowError when it cannot be one.
+
+        `prepare` replaces its `group` and `weight` by what the recipe says.
+        """
+        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that makes a conversation")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         """The scores of a reply to the conversation without its last message, each from 0 to 1."""
-        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} does not say how a reply is scored")
+        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that scores a reply")
+
+    def primary(self, names: Collection[str]) -> str:
+        """The score that decides, one of `names`, which are those that every scored row has; else RecipeError."""
+        wanted = self.recipe.evaluate.metric or self.metric
+        if wanted not in names:
+            has = ", ".join(sorted(names)) or "no score that every row has"
+            raise RecipeError(f"evaluate.metric: task {self.recipe.task} has no score '{wanted}'; it has {has}")
+        return wanted
+
+    def apart(self, conversation: Conversation) -> str:
+        """What two rows must share to be compared as near duplicates (`sql`: the database); by default nothing."""
+        return ""
 
     def shorten(self, conversation: Conversation, share: float) -> Conversation | None:
         """The conversation with about `share` of its prompt's length, or None where the task has no way to cut it."""
         return None
 
+
+def text_of(row: Row, column: str) -> str:
+    """A column's value as text without white space around it; nothing, NULL and NaN are the empty text.
+
+    >>> text_of({"text": " hi ", "n": 3, "gone": None}, "text"), text_of({"n": 3}, "n"), text_of({}, "gone")
+    ('hi', '3', '')
+    """
+    value = row.get(column)
+    if value is None or value != value:
+        return ""
+    if isinstance(value, dict | list | tuple | bytes):
+        raise RowError("not text", f"column '{column}' holds a {type(value).__name__}; wanted text")
+    return str(value).strip()

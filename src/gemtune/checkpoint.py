@@ -1,0 +1,145 @@
+"""Checkpoints that are whole or not there: weights, optimizer, schedule and random state, without a pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+
+from gemtune.errors import RunError
+from gemtune.files import os_errors, read_json, sha256_of, write_json
+from gemtune.runs import Run
+
+WEIGHTS, OPTIMIZER, RANDOM, STATE, WHOLE = (
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "random.safetensors",
+    "state.json",
+    "whole.json",
+)
+
+
+def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
+    """Fills a temporary folder with `write` and renames it to `folder`, with the list of what is in it."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    with os_errors(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            write(temporary)
+            write_json(temporary / WHOLE, {path.name: sha256_of(path) for path in sorted(temporary.iterdir())})
+            shutil.rmtree(folder, ignore_errors=True)
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder that save_folder wrote, or None."""
+    if not (folder / WHOLE).is_file():
+        return f"{WHOLE} is missing"
+    for name, digest in read_json(folder / WHOLE).items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if sha256_of(folder / name) != digest:
+            return f"{name} is not what was written"
+    return None
+
+
+def checkpoints(run: Run) -> list[tuple[int, Path]]:
+    """(step, folder) of every checkpoint, newest first."""
+    found = [(int(path.name.removeprefix("step-")), path) for path in run.checkpoints.glob("step-*")]
+    return sorted(found, reverse=True)
+
+
+def newest_whole(run: Run, say: Callable[[str], None]) -> Path | None:
+    """The newest checkpoint that is whole; says which were not."""
+    for _, folder in checkpoints(run):
+        fault = damage(folder)
+        if fault is None:
+            return folder
+        say(f"{folder} is damaged ({fault}); going back to the one before it")
+    return None
+
+
+def require_whole(folder: Path) -> Path:
+    """The folder, or RunError when it is missing or damaged."""
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such folder; `gemtune train` writes it")
+    fault = damage(folder)
+    if fault:
+        raise RunError(f"{folder}: {fault}; train again, or name another checkpoint")
+    return folder
+
+
+def save_weights(model: Any, path: Path) -> None:
+    """Writes the trained weights: of an adapter in PEFT's names, or of the whole model."""
+    if isinstance(model, PeftModel):
+        state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    else:
+        state = {name: value for name, value in model.named_parameters()}  # tied weights appear once
+    save_file({name: value.detach().contiguous().cpu() for name, value in state.items()}, path)
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Puts weights that save_weights wrote back into a model of the same shape."""
+    state = load_file(path)
+    if isinstance(model, PeftModel):
+        set_peft_model_state_dict(model, state)
+    else:
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.copy_(state[name])
+
+
+def save_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any, state: dict[str, Any]) -> None:
+    """Writes what a resumed run needs beside the weights."""
+    packed = optimizer.state_dict()
+    tensors = {f"{index}.{key}": value for index, entry in packed["state"].items() for key, value in entry.items()}
+    save_file({name: value.detach().contiguous().cpu() for name, value in tensors.items()}, folder / OPTIMIZER)
+    random = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        random["cuda"] = torch.cuda.get_rng_state()
+    save_file(random, folder / RANDOM)
+    schedule = {key: value for key, value in scheduler.state_dict().items() if key != "lr_lambdas"}
+    write_json(
+        folder / STATE,
+        {
+            "trainer": state,
+            "groups": packed["param_groups"],
+            "schedule": schedule,
+            "scaler": scaler.state_dict() if scaler is not None else None,
+        },
+    )
+
+
+def load_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> None:
+    """Puts optimizer, schedule and gradient scaler back."""
+    saved = read_json(folder / STATE)
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in load_file(folder / OPTIMIZER).items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": saved["groups"]})
+    scheduler.load_state_dict(saved["schedule"])
+    if scaler is not None and saved["scaler"]:
+        scaler.load_state_dict(saved["scaler"])
+
+
+def load_random(folder: Path) -> None:
+    """Puts the random state back."""
+    random = load_file(folder / RANDOM)
+    torch.set_rng_state(random["cpu"])
+    if "cuda" in random and torch.cuda.is_available():
+        torch.cuda.set_rng_state(random["cuda"])
+
+
+def trainer_state(folder: Path) -> str:
+    """The Trainer's own state as JSON text."""
+    return json.dumps(read_json(folder / STATE)["trainer"])

@@ -1,0 +1,246 @@
+"""Near duplicates: MinHash signatures find the texts that may be close, exact Jaccard similarity decides.
+
+Two texts are as similar as the 5-character shingles they share. Shingles that a tenth of all texts contain are wording
+(an instruction put before every row); a pair must be similar with them and without them, else two short reviews behind
+one long instruction would count as copies.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+WIDTH = 5  # characters a shingle
+PERMUTATIONS = 64  # the estimate's standard deviation is at most 0.0625
+WORDING_SHARE = 10  # a shingle in more than one text of ten is wording ...
+WORDING_COUNT = 10  # ... in a set large enough to tell
+_SLOT_BITS = 22  # shingles are counted by this many bits of their hash: 16 MB
+_BATCH = 1 << 16  # characters hashed at once: the arrays stay in the processor's cache
+_VERIFIED = 64  # of one text's candidates, the most promising ones that are read and compared
+
+U64 = NDArray[np.uint64]
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ROLL = np.uint64(0x100000001B3)
+_random = np.random.default_rng(5)
+_A: U64 = _random.integers(0, 2**63, PERMUTATIONS, np.uint64) * np.uint64(2) + np.uint64(1)
+_B: U64 = _random.integers(0, 2**63, PERMUTATIONS, np.uint64)
+
+
+class Texts(Protocol):
+    """Anything that gives a text by its number: a list, or a file that holds more than memory does."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int, /) -> str: ...
+
+
+class Near(NamedTuple):
+    """Two texts by number, and how similar they are."""
+
+    text: int
+    other: int
+    similarity: float
+
+
+def _mixed(values: U64) -> U64:
+    """The finalizer of SplitMix64: every bit of the input changes half of the output's."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def _hashed(texts: Sequence[str]) -> tuple[U64, NDArray[np.int64]]:
+    """The hashes of all shingles of all texts, one text after the other, and how many each text has (at least one)."""
+    padded = [text.ljust(WIDTH, "\0") for text in texts]
+    codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
+    counts = np.array([len(text) - WIDTH + 1 for text in padded])
+    starts = np.arange(counts.sum()) + (WIDTH - 1) * np.repeat(np.arange(len(texts)), counts)
+    values = codes[starts]
+    for offset in range(1, WIDTH):
+        values = values * _ROLL * _GOLDEN + codes[starts + offset]
+    return _mixed(values), counts
+
+
+def shingles(text: str) -> U64:
+    """The hashes of a text's different 5-character pieces, sorted; a shorter text is one piece."""
+    return np.unique(_hashed([text])[0])
+
+
+def jaccard(a: U64, b: U64) -> float:
+    """The share of two sets' elements that both have; 1 for two empty sets.
+
+    >>> jaccard(shingles("singer"), shingles("singers")), jaccard(shingles("ab"), shingles("abc"))
+    (0.6666666666666666, 0.0)
+    """
+    both = np.intersect1d(a, b, assume_unique=True).size
+    either = a.size + b.size - both
+    return both / either if either else 1.0
+
+
+def _batches(texts: Texts) -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of the first, texts) of about `_BATCH` characters; one longer text is its own batch."""
+    start, size = 0, 0
+    batch: list[str] = []
+    for number in range(len(texts)):
+        batch.append(texts[number])
+        size += len(batch[-1])
+        if size >= _BATCH:
+            yield start, batch
+            start, size, batch = number + 1, 0, []
+    if batch:
+        yield start, batch
+
+
+class Sketch:
+    """Texts that stay where they are (`texts` reads one by number), with 256 bytes of each in memory."""
+
+    def __init__(self, texts: Texts):
+        self.texts = texts
+        self._is_wording = self._wording()  # (2**22,)
+        self.signatures = self._signatures()  # (N, 64)
+        self._sets = functools.lru_cache(maxsize=1024)(self._shingle_sets)
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def similarity(self, a: int, b: int) -> float:
+        """The Jaccard similarity of two texts, with the wording or without it, whichever is lower."""
+        (all_a, own_a), (all_b, own_b) = self._sets(a), self._sets(b)
+        return min(jaccard(all_a, all_b), jaccard(own_a, own_b))
+
+    def _shingle_sets(self, number: int) -> tuple[U64, U64]:
+        found = shingles(self.texts[number])
+        return found, found[~self._wording_among(found)]
+
+    def _wording_among(self, hashes: U64) -> NDArray[np.bool_]:
+        return self._is_wording[hashes >> np.uint64(64 - _SLOT_BITS)]
+
+    def _wording(self) -> NDArray[np.bool_]:
+        seen_in = np.zeros(1 << _SLOT_BITS, np.uint32)
+        for _, batch in _batches(self.texts):
+            hashes, counts = _hashed(batch)
+            slots = (hashes >> np.uint64(64 - _SLOT_BITS)).astype(np.int64)
+            once_a_text = np.unique((np.repeat(np.arange(len(batch)), counts) << _SLOT_BITS) | slots)
+            found, texts = np.unique(once_a_text & ((1 << _SLOT_BITS) - 1), return_counts=True)
+            seen_in[found] += texts.astype(np.uint32)
+        return seen_in > max(WORDING_COUNT, len(self.texts) // WORDING_SHARE)
+
+    def _signatures(self) -> NDArray[np.uint32]:
+        """The MinHash of each text's shingles without the wording, or with it where nothing else is left."""
+        signatures = np.empty((len(self.texts), PERMUTATIONS), np.uint32)
+        for first, batch in _batches(self.texts):
+            hashes, counts = _hashed(batch)
+            own = ~self._wording_among(hashes)
+            left = np.add.reduceat(own, _starts(counts), dtype=np.int64)
+            kept = own | np.repeat(left == 0, counts)
+            hashes, starts = hashes[kept], _starts(np.where(left == 0, counts, left))
+            for number, (a, b) in enumerate(zip(_A, _B, strict=True)):
+                lowest = np.minimum.reduceat((hashes * a + b) >> np.uint64(32), starts)
+                signatures[first : first + len(batch), number] = lowest
+        return signatures
+
+
+def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.cumsum(counts) - counts
+
+
+def band_rows(similarity: float) -> int:
+    """How many of the 64 minima make one bucket key: the most that still catch 99.9 % of the pairs at `similarity`.
+
+    >>> band_rows(0.8), band_rows(0.9), band_rows(1.0)
+    (4, 6, 64)
+    """
+    missed = {rows: (1 - similarity**rows) ** (PERMUTATIONS // rows) for rows in range(1, PERMUTATIONS + 1)}
+    return max(rows for rows, share in missed.items() if share <= 0.001)
+
+
+class _Buckets:
+    """For every text and band the texts whose minima in that band, and whose fence, are the same."""
+
+    def __init__(self, sketch: Sketch, similarity: float, fence: U64):
+        rows, size = band_rows(similarity), len(sketch)
+        shape = (PERMUTATIONS // rows, size)
+        self._order = np.empty(shape, np.int32)  # (bands, N): texts, those of one bucket side by side, by number
+        self._place = np.empty(shape, np.int32)  # where in `_order` a text is, and where its bucket starts and stops
+        self._start = np.empty(shape, np.int32)
+        self._stop = np.empty(shape, np.int32)
+        ranks = np.arange(size, dtype=np.int32)
+        for band in range(shape[0]):
+            keys = fence
+            for column in range(band * rows, (band + 1) * rows):
+                keys = _mixed(keys * _GOLDEN + sketch.signatures[:, column])
+            order = np.argsort(keys, kind="stable").astype(np.int32)
+            edges = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]])).astype(np.int32)
+            sizes = np.diff(edges, append=np.int32(size))
+            self._order[band], self._place[band, order] = order, ranks
+            self._start[band, order] = np.repeat(edges, sizes)
+            self._stop[band, order] = np.repeat(edges + sizes, sizes)
+
+    def with_earlier(self) -> NDArray[np.int64]:
+        """The texts that share a bucket with one of a lower number."""
+        return np.flatnonzero((self._place > self._start).any(axis=0))
+
+    def with_other(self) -> NDArray[np.bool_]:
+        """Whether each text shares a bucket with another one."""
+        return np.any(self._stop > self._start + 1, axis=0)
+
+    def earlier(self, text: int) -> NDArray[np.int32]:
+        return self._between(self._start[:, text], self._place[:, text])
+
+    def others(self, text: int) -> NDArray[np.int32]:
+        return self._between(self._start[:, text], self._stop[:, text])
+
+    def _between(self, starts: NDArray[np.int32], stops: NDArray[np.int32]) -> NDArray[np.int32]:
+        runs = [o[a:b] for o, a, b in zip(self._order, starts.tolist(), stops.tolist(), strict=True) if a < b]
+        return np.unique(np.concatenate(runs)) if runs else np.empty(0, np.int32)
+
+
+def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> Iterator[Near]:
+    """Yields the candidates that are at least as similar as the threshold, the likeliest first.
+
+    Only candidates within four standard deviations of the estimate are read, and of those the best 64: a text that
+    hundreds of others resemble does not make the search quadratic.
+    """
+    estimate = (sketch.signatures[candidates] == sketch.signatures[text]).mean(axis=1)
+    likely = np.argsort(-estimate, kind="stable")[:_VERIFIED]
+    for place in likely[estimate[likely] >= threshold - 0.25]:
+        other = int(candidates[place])
+        similarity = sketch.similarity(text, other)
+        if similarity >= threshold:
+            yield Near(text, other, similarity)
+
+
+def near_duplicates(sketch: Sketch, threshold: float, fence: U64) -> list[Near]:
+    """For every text that is near to a kept one before it: itself, that one and their similarity.
+
+    Texts are compared only where `fence` (N,) is equal. Equal texts are left to the caller, who knows their answers.
+    """
+    buckets = _Buckets(sketch, threshold, fence)
+    is_kept = np.ones(len(sketch), bool)
+    found = []
+    for text in buckets.with_earlier().tolist():
+        candidates = buckets.earlier(text)
+        for near in _verified(sketch, text, candidates[is_kept[candidates]], threshold):
+            if near.similarity < 1.0 or sketch.texts[text] != sketch.texts[near.other]:
+                is_kept[text] = False
+                found.append(near)
+                break
+    return found
+
+
+def leaks(sketch: Sketch, threshold: float, fence: U64, parts: NDArray[np.int8]) -> Iterator[Near]:
+    """Yields, for every text, the most similar one of each part with a lower number, from the threshold on.
+
+    `parts` (N,) says which part of the split a text is in, 0 for training; texts of part -1 are not looked at.
+    """
+    buckets = _Buckets(sketch, threshold, fence)
+    for text in np.flatnonzero((parts > 0) & buckets.with_other()).tolist():
+        candidates = buckets.others(text)
+        for part in range(parts[text]):
+            near = _verified(sketch, text, candidates[parts[candidates] == part], threshold)
+            closest = max(near, key=lambda found: found.similarity, default=None)
+            if closest:
+                yield closest

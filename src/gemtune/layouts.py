@@ -1,0 +1,211 @@
+"""Layouts: the common ways to write a conversation as a row, and how each becomes messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from gemtune.conversation import Message, Part, Role, validated
+from gemtune.errors import DataError, RowError
+
+Row = dict[str, Any]
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "model": "assistant",
+}
+TOOL_ROLES = ("tool", "function", "ipython", "observation", "function_call", "tool_call", "tool_response")
+TOOL_KEYS = ("tool_calls", "function_call")
+
+# Prompt and answer columns that go by these names together; columns in the third place, where a row has them,
+# follow the prompt on a new line (Dolly's `context`).
+PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("prompt", "completion", ()),
+    ("prompt", "response", ()),
+    ("query", "response", ()),
+    ("instruction", "response", ("input", "context")),
+    ("instruction", "completion", ("input", "context")),
+)
+
+_NO_TOOLS = (
+    "Gemma 3's chat template has no tool turns; write the call and its result as plain text, or leave the row out"
+)
+_MEDIA = {"image": "images", "image_url": "images", "images": "images"} | dict.fromkeys(
+    ("audio", "audios", "input_audio", "video", "videos", "video_url"), "audio or video"
+)
+_MEDIA_DETAIL = {
+    "images": "images arrive with the vision tasks; leave the row out, or take its images away",
+    "audio or video": "Gemma 3 takes no audio or video; leave the row out",
+}
+
+
+def layout_of(row: Row) -> str:
+    """The layout that the row's keys are of: messages, sharegpt, alpaca or prompt_completion.
+
+    >>> layout_of({"instruction": "Say hi", "input": "", "output": "Hi!"})
+    'alpaca'
+    """
+    keys = row.keys()
+    if {"chosen", "rejected"} <= keys:
+        only = "messages" in keys and "; data.layout: messages trains on its `messages` alone"
+        raise DataError(
+            "preference data (chosen, rejected) is not supported: gemtune trains on one right answer a row"
+            + (
+                only
+                or "; set data.columns: {completion: chosen} and data.layout: prompt_completion to train on `chosen`"
+            )
+        )
+    for layout, wanted in LAYOUT_KEYS:
+        if keys >= wanted:
+            return layout
+    if keys <= {"text", "id", "meta", "metadata", "source", "url", "timestamp"} and "text" in keys:
+        raise DataError("plain text (a `text` column alone) is not supported: a row needs a question and its answer")
+    pairs = " or ".join(f"{prompt} + {answer}" for prompt, answer, _ in PAIRS[:2])
+    raise DataError(
+        f"no known layout has the columns {', '.join(list(row)[:20]) or '(none)'}; wanted messages, conversations, "
+        f"instruction + output, or {pairs}: name yours in data.columns, {{prompt: <column>, completion: <column>}}, or "
+        "write the wording yourself with task: columns"
+    )
+
+
+LAYOUT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
+    ("messages", frozenset({"messages"})),
+    ("sharegpt", frozenset({"conversations"})),
+    ("alpaca", frozenset({"instruction", "output"})),
+    *(("prompt_completion", frozenset(pair[:2])) for pair in PAIRS),
+)
+
+
+def to_messages(row: Row, layout: str) -> tuple[Message, ...]:
+    """The row's messages, valid and ending in an answer; RowError when they cannot be.
+
+    >>> [m.text for m in to_messages({"instruction": "Add.", "input": "1 + 1", "output": "2"}, "alpaca")]
+    ['Add.\\n1 + 1', '2']
+    """
+    _refuse_tools_and_media(row)
+    messages = tuple(LAYOUTS[layout](row))
+    system = _optional_text(row, "system")
+    if system and (not messages or messages[0].role != "system"):
+        messages = (Message.of("system", system), *messages)
+    return validated(messages)
+
+
+def _refuse_tools_and_media(row: Row) -> None:
+    if row.get("tools") not in (None, "", "[]", "{}", [], {}):
+        raise RowError("tool calls", f"`tools` is set; {_NO_TOOLS}")
+    for key, reason in _MEDIA.items():
+        value = row.get(key)
+        if value is not None and value != "" and value != []:
+            raise RowError(reason, f"`{key}` is set; {_MEDIA_DETAIL[reason]}")
+
+
+def _messages(row: Row) -> Iterator[Message]:
+    return _turns(_column(row, "messages"), "messages")
+
+
+def _sharegpt(row: Row) -> Iterator[Message]:
+    return _turns(_column(row, "conversations"), "conversations")
+
+
+def _alpaca(row: Row) -> Iterator[Message]:
+    """As LLaMA-Factory does: instruction and input, where there is one, on lines of their own; history first."""
+    history = row.get("history") or []
+    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+        raise RowError("bad message", f"history is {_kind(history)}; wanted a list of [question, answer] pairs")
+    for number, (question, answer) in enumerate(history, 1):
+        yield _message("user", question, f"history[{number}]")
+        yield _message("assistant", answer, f"history[{number}]")
+    yield Message.of("user", _joined(row, ("instruction", "input")))
+    yield _message("assistant", _column(row, "output"), "output")
+
+
+def _prompt_completion(row: Row) -> Iterator[Message]:
+    pair = next((pair for pair in PAIRS if pair[0] in row and pair[1] in row), PAIRS[0])
+    prompt, answer, more = pair
+    if isinstance(_column(row, prompt), list):  # TRL's conversational form
+        yield from _turns(row[prompt], prompt)
+    else:
+        yield Message.of("user", _joined(row, (prompt, *more)))
+    if isinstance(_column(row, answer), list):
+        yield from _turns(row[answer], answer)
+    else:
+        yield _message("assistant", row[answer], answer)
+
+
+LAYOUTS: dict[str, Callable[[Row], Iterator[Message]]] = {
+    "messages": _messages,
+    "sharegpt": _sharegpt,
+    "alpaca": _alpaca,
+    "prompt_completion": _prompt_completion,
+}
+
+
+def _turns(turns: Any, name: str) -> Iterator[Message]:
+    """The messages of a list of {role, content} (OpenAI) or {from, value} (ShareGPT)."""
+    if not isinstance(turns, list):
+        raise RowError("bad message", f"{name} is {_kind(turns)}; wanted a list of messages")
+    for number, turn in enumerate(turns, 1):
+        place = f"{name}[{number}]"
+        if not isinstance(turn, dict):
+            raise RowError("bad message", f"{place} is {_kind(turn)}; wanted an object with role and content")
+        role = turn.get("role", turn.get("from"))
+        if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
+            raise RowError("tool calls", f"{place} is a tool call or its result; {_NO_TOOLS}")
+        if not isinstance(role, str) or role not in ROLES:
+            found = "no role" if role is None else f"the role {role!r}"
+            raise RowError("bad message", f"{place} has {found}; wanted one of {', '.join(ROLES)}")
+        yield _message(ROLES[role], turn.get("content", turn.get("value")), place)
+
+
+def _message(role: Role, content: Any, place: str) -> Message:
+    """A message of a string, or of OpenAI's list of parts."""
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    return Message(role, tuple(Part(text=_part(part, place)) for part in parts))
+
+
+def _part(part: Any, place: str) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    if kind in _MEDIA:
+        raise RowError(_MEDIA[kind], f"{place} holds a part of type {kind!r}; {_MEDIA_DETAIL[_MEDIA[kind]]}")
+    if kind != "text":
+        found = f"a part of type {kind!r}" if isinstance(part, dict) else f"{_kind(part)} as a part"
+        raise RowError("bad message", f"{place} holds {found}; wanted {{'type': 'text', 'text': ...}}")
+    return _text(part.get("text"), place)
+
+
+def _text(value: Any, place: str) -> str:
+    if not isinstance(value, str):
+        raise RowError("bad message", f"{place} is {_kind(value)}; wanted text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise RowError(
+            "bad unicode",
+            f"{place}: half a surrogate pair at character {error.start}; the text was cut inside an emoji",
+        ) from error
+    return value
+
+
+def _column(row: Row, name: str) -> Any:
+    if name not in row:
+        raise RowError("bad message", f"column {name!r} is missing; found {', '.join(list(row)[:20])}")
+    return row[name]
+
+
+def _optional_text(row: Row, name: str) -> str:
+    return "" if row.get(name) is None else _text(row[name], name)
+
+
+def _joined(row: Row, names: tuple[str, ...]) -> str:
+    """The columns that are not empty, each on a line of its own; the first one must be there."""
+    _column(row, names[0])
+    return "\n".join(text for text in (_optional_text(row, name) for name in names) if text)
+
+
+def _kind(value: Any) -> str:
+    return "null" if value is None else f"a {type(value).__name__}"

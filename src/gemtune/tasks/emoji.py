@@ -1,0 +1,35 @@
+"""emoji: a short text becomes the emoji that say it."""
+
+from __future__ import annotations
+
+import emoji
+
+from gemtune.conversation import Conversation, Message, validated
+from gemtune.errors import RowError
+from gemtune.metrics import emoji_scores
+from gemtune.tasks.task import Row, Task, text_of
+
+SYSTEM = "Translate this text to emoji."
+
+
+class Emoji(Task):
+    """Columns `text` and `emoji`; scored by the emoji the reply and the row have in common.
+
+    >>> from gemtune.config import Recipe
+    >>> task = Emoji(Recipe(name="e", task="emoji", data=[{"source": "e.csv"}]))
+    >>> [m.text for m in task.conversation({"text": "let's swim", "emoji": "🏊 🌊"}, "e.csv:2").messages]
+    ['Translate this text to emoji.', "let's swim", '🏊🌊']
+    """
+
+    metric = "f1"
+    columns = ("text", "emoji")
+
+    def conversation(self, row: Row, where: str) -> Conversation:
+        text, answer = text_of(row, "text"), "".join(text_of(row, "emoji").split())
+        if not emoji.purely_emoji(answer):
+            raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
+        messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
+        return Conversation(validated(messages), "emoji", key=text, group=text, where=where)
+
+    def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
+        return emoji_scores(reply, conversation.answer)

@@ -1,0 +1,32 @@
+"""messages: rows that are conversations already, in any of the usual layouts."""
+
+from __future__ import annotations
+
+from gemtune.conversation import Conversation, validated
+from gemtune.layouts import layout_of, to_messages
+from gemtune.metrics import chrf, exact, token_f1
+from gemtune.tasks.task import Row, Task
+
+
+class Messages(Task):
+    """Conversations as they come; scored by how close the reply's text comes to the last answer.
+
+    >>> from gemtune.config import Recipe
+    >>> task = Messages(Recipe(name="m", task="messages", data=[{"source": "m.jsonl"}]))
+    >>> row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    >>> task.conversation(row, "m.jsonl:1").key
+    'hi'
+    """
+
+    metric = "token_f1"
+
+    def conversation(self, row: Row, where: str) -> Conversation:
+        layout = layout_of(row) if self.layout == "auto" else self.layout
+        messages = validated(to_messages(row, layout))
+        asked = (part for message in messages if message.role == "user" for part in message.parts)
+        key = "\n".join(part.text or part.image or "" for part in asked)
+        return Conversation(messages, "messages", key=key, group=key, where=where)
+
+    def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
+        gold = conversation.answer
+        return {"exact": exact(reply, gold), "token_f1": token_f1(reply, gold), "chrf": chrf(reply, gold)}

@@ -1,0 +1,343 @@
+"""Recipe -> Run: training on transformers.Trainer, one Trainer step being one effective batch."""
+
+from __future__ import annotations
+
+import math
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+
+from gemtune import checkpoint as ckpt
+from gemtune.batch import EffectiveBatches, MicroBatch, fixed_batches, order
+from gemtune.config import Recipe
+from gemtune.errors import RunError
+from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.model import Family, parts_of, resolved_lr, save_tuned
+from gemtune.runs import Run
+from gemtune.table import ExampleTable
+
+EVALUATIONS = 10  # a run, when eval_steps is not set
+VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
+PROBE_ROWS = 256  # rows of train scored in eval mode beside them
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to train, with what was decided for it."""
+
+    model: Any
+    tokenizer: Any
+    family: Family
+    device: str
+    precision: str
+    micro_tokens: int
+
+
+def labelled_loss(model: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
+    decoder, head, rows = parts_of(model)
+    hidden = decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
+    picked = hidden.view(-1, hidden.shape[-1]).index_select(0, batch.positions)  # (N, H)
+    softcap = getattr(decoder.config, "final_logit_softcapping", None)
+    return labelled_cross_entropy(picked.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
+
+
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any) -> float:
+    """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
+    was_training = model.training
+    model.eval()
+    total, labelled = 0.0, 0
+    with torch.no_grad(), autocast():
+        for batch in batches:
+            total += labelled_loss(model, batch)[0].item()
+            labelled += len(batch.targets)
+    model.train(was_training)
+    return total / labelled
+
+
+class EffectiveBatchTrainer(Trainer):
+    """A Trainer whose step takes a whole effective batch and whose checkpoints are whole or not there."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        prepared: Prepared,
+        batches: EffectiveBatches,
+        evaluation: dict[str, list[MicroBatch]],
+        steps_an_epoch: float,
+        score: Callable[[Any], dict[str, float]] | None,
+        progress: Callable[[dict[str, Any]], None],
+        args: TrainingArguments,
+    ):
+        self.run, self.recipe, self.prepared, self.evaluation = run, recipe, prepared, evaluation
+        self.steps_an_epoch, self.score, self.progress = steps_an_epoch, score, progress
+        self.window = {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}  # since the last log
+        super().__init__(model=prepared.model, args=args, train_dataset=batches, callbacks=[_Pace(self)])
+
+    def get_train_dataloader(self) -> DataLoader:
+        # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.
+        return DataLoader(
+            self.train_dataset,
+            batch_size=1,
+            sampler=SequentialSampler(self.train_dataset),
+            collate_fn=lambda items: items[0],
+        )
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], None]:
+        return [next(epoch_iterator) for _ in range(num_batches)], None
+
+    def training_step(self, model: Any, inputs: list[MicroBatch], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens."""
+        model.train()
+        labelled = sum(len(micro.targets) for micro in inputs)
+        total = torch.zeros((), device=self.args.device)
+        for micro in inputs:
+            micro = micro.to(self.args.device)
+            with self.accelerator.autocast():
+                loss, right = labelled_loss(model, micro)
+            self.accelerator.backward(loss / labelled)
+            total += loss.detach()
+            self.window["right"] += right
+        self.window["labelled_tokens"] += labelled
+        return total / labelled
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the report counts tokens; the Trainer's formula knows neither gathered heads nor frozen weights
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Writes one line of metrics.jsonl."""
+        if "train_runtime" in logs:
+            return  # the Trainer's closing summary
+        step = self.state.global_step
+        line: dict[str, Any] = {"step": step, "epoch": round(step / self.steps_an_epoch, 4)}
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise RunError(
+                    f"step {step}: the loss is {logs['loss']}; lower train.learning_rate, or set train.precision: fp32"
+                )
+            seconds = max(self.window["seconds"], 1e-9)
+            line |= {
+                "loss": logs["loss"],
+                "learning_rate": logs["learning_rate"],
+                "grad_norm": float(logs["grad_norm"]),
+                "tokens": self.window["tokens"],
+                "labelled_tokens": self.window["labelled_tokens"],
+                "accuracy": float(self.window["right"]) / max(1, self.window["labelled_tokens"]),
+                "tokens_per_s": round(self.window["tokens"] / seconds, 1),
+                "peak_memory_gb": round(peak_memory_gb(self.prepared.device), 3),
+                "seconds": round(self.window["seconds"], 3),
+            }
+            self.window = {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
+        else:
+            line |= logs
+        self.run.log(line)
+        self.progress({**line, "steps": self.state.max_steps})
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, {**logs, **line})
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
+        losses = {name: mean_loss(self.model, batches, self.accelerator.autocast) for name, batches in self.evaluation.items()}
+        metrics = {f"{name}_loss": loss for name, loss in losses.items()}
+        if self.score is not None:
+            metrics |= {f"eval_{name}": value for name, value in self.score(self.model).items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.run.checkpoints.mkdir(exist_ok=True)
+        ckpt.save_folder(self.run.checkpoint(self.state.global_step), self._write_checkpoint)
+        best = self.state.best_global_step
+        old = [path for step, path in ckpt.checkpoints(self.run) if step != best]
+        for path in old[max(1, self.recipe.train.keep_checkpoints - (best is not None)) :]:
+            shutil.rmtree(path)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        ckpt.save_weights(self.model, folder / ckpt.WEIGHTS)
+        state = {**asdict(self.state), "log_history": [], "stateful_callbacks": {}}
+        ckpt.save_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler, state)
+        # The Trainer reads its own state from this name when it resumes.
+        (folder / "trainer_state.json").write_text(ckpt.trainer_state(folder), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        ckpt.load_weights(self.model, Path(resume_from_checkpoint) / ckpt.WEIGHTS)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ckpt.load_progress(Path(checkpoint), self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        pass  # load_progress did
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ckpt.load_random(Path(checkpoint))
+
+
+class _Pace(TrainerCallback):
+    """Counts tokens and time a step, evaluates at the end, saves with every evaluation and stops early."""
+
+    def __init__(self, trainer: EffectiveBatchTrainer):
+        self.trainer = trainer
+        self.began = 0.0
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+        window = self.trainer.window
+        window["seconds"] += time.perf_counter() - self.began
+        batches = self.trainer.train_dataset
+        window["tokens"] += int(batches.table.lengths[batches.batches[state.global_step - 1]].sum())
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_save = True
+            control.should_evaluate = bool(self.trainer.evaluation)
+        return control
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+        control.should_save = state.global_step > 0
+        patience = self.trainer.recipe.train.early_stopping
+        if patience and evaluations_since_best(self.trainer.run.metrics(), self.trainer.args) >= patience:
+            control.should_training_stop = True
+        return control
+
+
+def evaluations_since_best(metrics: Sequence[dict[str, Any]], args: TrainingArguments) -> int:
+    """How many evaluations after step 0 came after the best one."""
+    values = [line[args.metric_for_best_model] for line in metrics if args.metric_for_best_model in line and line["step"]]
+    if not values:
+        return 0
+    best = int(np.argmax(values) if args.greater_is_better else np.argmin(values))
+    return len(values) - 1 - best
+
+
+def train(
+    run: Run,
+    recipe: Recipe,
+    prepared: Prepared,
+    *,
+    score: Callable[[Any], dict[str, float]] | None = None,
+    progress: Callable[[dict[str, Any]], None] = lambda line: None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run's adapter or model folder.
+
+    `score` gives the task's scores of a model when train.best_by is metric. Returns the manifest's `training` section.
+    """
+    table, val = ExampleTable(run.table("train")), ExampleTable(run.table("val"))
+    if not len(table):
+        raise RunError(f"{run.data}: no example is left to train on; see {run.dropped_file} and train.max_length")
+    settings = recipe.train
+    batches = order(table.weights, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    an_epoch = len(batches) / settings.epochs
+    if settings.max_steps:
+        batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
+    pad = prepared.tokenizer.pad_token_id
+    dataset = EffectiveBatches(table, batches, micro_tokens=prepared.micro_tokens, pad_id=pad)
+    trainer = EffectiveBatchTrainer(
+        run,
+        recipe,
+        prepared,
+        dataset,
+        _evaluation(table, val, prepared, settings.seed) if len(val) else {},
+        an_epoch,
+        score,
+        progress,
+        _arguments(run, recipe, prepared, len(batches), bool(len(val)), score is not None),
+    )
+    resume = ckpt.newest_whole(run, say)
+    step = int(resume.name.removeprefix("step-")) if resume else 0
+    run.keep_metrics(step if resume else -1)
+    if resume:
+        say(f"Resuming from step {step} of {len(batches)}.")
+    trainer.args.eval_on_start = bool(len(val)) and not resume
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    return _finish(run, trainer, prepared)
+
+
+def _evaluation(table: ExampleTable, val: ExampleTable, prepared: Prepared, seed: int) -> dict[str, list[MicroBatch]]:
+    """The fixed batches of the two evaluation losses: val, and a probe of train."""
+    pad, micro = prepared.tokenizer.pad_token_id, prepared.micro_tokens
+
+    def some(table: ExampleTable, count: int) -> list[MicroBatch]:
+        rows = np.random.default_rng(seed).permutation(len(table))[:count]
+        return [b.to(prepared.device) for b in fixed_batches(table, rows.tolist(), micro_tokens=micro, pad_id=pad)]
+
+    return {"eval": some(val, VAL_ROWS), "probe": some(table, PROBE_ROWS)}
+
+
+def _arguments(run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, by_metric: bool) -> TrainingArguments:
+    settings = recipe.train
+    eval_steps = settings.eval_steps or max(1, round(steps / EVALUATIONS))
+    return TrainingArguments(
+        output_dir=str(run.checkpoints),
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=resolved_lr(recipe)[0],
+        lr_scheduler_type=settings.schedule if settings.warmup_ratio == 0 or settings.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=math.ceil(settings.warmup_ratio * steps),
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        logging_steps=settings.logging_steps,
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=eval_steps,
+        save_strategy="steps",
+        save_steps=settings.save_steps or eval_steps,
+        metric_for_best_model=("eval_score" if by_metric else "eval_loss") if evaluates else None,
+        greater_is_better=by_metric,
+        seed=settings.seed,
+        use_cpu=prepared.device == "cpu",
+        fp16=prepared.precision == "fp16",
+        report_to=recipe.track or "none",
+        run_name=recipe.name,
+        disable_tqdm=True,
+        dataloader_pin_memory=False,
+        remove_unused_columns=False,
+    )
+
+
+def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dict[str, Any]:
+    """Saves the best weights for good and returns what the manifest keeps of the training."""
+    state = trainer.state
+    best = state.best_global_step or state.global_step
+    folder = ckpt.require_whole(run.checkpoint(best))
+    ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
+    target = run.adapter if trainer.recipe.lora else run.full_model
+    ckpt.save_folder(target, lambda path: save_tuned(prepared.model, prepared.tokenizer, prepared.family, path))
+    lines = run.metrics()
+    steps = [line for line in lines if "loss" in line]
+    early = state.global_step < state.max_steps
+    training = {
+        "steps": state.global_step,
+        "planned_steps": state.max_steps,
+        "epochs": round(state.global_step / trainer.steps_an_epoch, 3),
+        "seconds": round(sum(line["seconds"] for line in steps), 1),
+        "tokens": sum(line["tokens"] for line in steps),
+        "labelled_tokens": sum(line["labelled_tokens"] for line in steps),
+        "peak_memory_gb": max(line["peak_memory_gb"] for line in steps),
+        "best_step": best,
+        "best_eval_loss": next((line["eval_loss"] for line in lines if line["step"] == best and "eval_loss" in line), None),
+        "stopped": f"no better for {trainer.recipe.train.early_stopping} evaluations" if early else "ran to the end",
+    }
+    run.note("training", training)
+    return training
+
+
+def peak_memory_gb(device: str) -> float:
+    """The most memory this process (CPU) or this process on the GPU has held so far, in GB."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
