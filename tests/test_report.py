@@ -41,7 +41,7 @@ HOSTILE = (
 def evaluations() -> list[tuple[int, float, float]]:
     """(step, val loss, probe loss) of a run that fits well."""
     return [
-        (step, 0.92 + 9.9 * math.exp(-step / 28), 0.80 + 10.0 * math.exp(-step / 27) - step / 4000) for step in range(0, 241, 24)
+        (step, 0.92 + 9.9 * math.exp(-step / 22), 0.76 + 10.0 * math.exp(-step / 21)) for step in range(0, 241, 24)
     ]
 
 
@@ -52,7 +52,7 @@ def metric_lines() -> list[dict[str, Any]]:
     lines = []
     for step in range(241):
         if step:
-            loss = (0.82 + 10 * math.exp(-step / 27)) * noise.uniform(0.82, 1.22)
+            loss = (0.82 + 10 * math.exp(-step / 22)) * noise.uniform(0.82, 1.22)
             lines.append(
                 {"step": step, "epoch": step / 80, "loss": loss, "learning_rate": 2e-4 * (1 - step / 241), "grad_norm": 1.2}
                 | {"tokens": 700, "labelled_tokens": 140, "tokens_per_s": 812.0 + step % 7, "peak_memory_gb": 2.34, "seconds": step * 1.9}

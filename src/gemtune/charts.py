@@ -139,7 +139,8 @@ def _grid(across: Axis, up: Axis) -> Markup:
     column = Markup('<text class="x" x="{x}%" y="100%" dy="1.7em">{t}</text>')
     rows = [row.format(y=round(100 - up.at(tick), 3), t=f"{tick:g}") for tick in up.ticks]
     columns = [column.format(x=across.at(tick), t=f"{tick:,g}") for tick in across.ticks]
-    return Markup("").join([*rows, *columns])
+    unit = Markup('<text x="-10" y="100%" dy="1.7em">step</text>')
+    return Markup("").join([*rows, *columns, unit])
 
 
 def _mark(across: Axis, mark: tuple[float, str]) -> Markup:
@@ -166,19 +167,25 @@ def _curve(curve: Curve, spots: Sequence[tuple[float, float]], across: Axis, up:
     return line + Markup("").join(dots)
 
 
-def intervals(bars: Sequence[tuple[str, float, float, float]], title: str) -> Markup:
-    """Bars of (CSS class, mean, low, high) below each other on an axis from 0 to 1."""
+def intervals(bars: Sequence[tuple[str, float, float, float]], title: str, labels: bool = False) -> Markup:
+    """Bars of (CSS class, mean, low, high) below each other on an axis from 0 to 1; `labels` writes the class beside."""
     height = 18 * len(bars) + 2
     grid = Markup("").join(
         Markup('<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(x=x) for x in (0, 25, 50, 75, 100)
     )
     bar = Markup(
         '<line class="interval {kind}" x1="{low}%" x2="{high}%" y1="{y}" y2="{y}"/>'
-        '<circle class="dot {kind}" cx="{mean}%" cy="{y}" r="4.5"/>'
+        '<circle class="dot {kind}" cx="{mean}%" cy="{y}" r="4.5"/>{label}'
     )
+    before = Markup('<text x="{low}%" dx="-12" y="{y}" dy="0.32em">{kind}</text>')
+    after = Markup('<text class="after" x="{high}%" dx="12" y="{y}" dy="0.32em">{kind}</text>')
     unit = Axis(0.0, 1.0)
     rows = [
-        bar.format(kind=kind, low=unit.at(low), high=unit.at(high), mean=unit.at(mean), y=10 + 18 * index)
+        bar.format(
+            **(place := {"kind": kind, "low": unit.at(low), "high": unit.at(high), "y": 10 + 18 * index}),
+            mean=unit.at(mean),
+            label=(before if high > 0.75 else after).format(**place) if labels else "",
+        )
         for index, (kind, mean, low, high) in enumerate(bars)
         if all(math.isfinite(value) for value in (mean, low, high))
     ]
@@ -238,7 +245,8 @@ def score(value: float | None, sign: bool = False) -> str:
     """
     if value is None or not math.isfinite(value):
         return "none"
-    return (f"{value:+.3f}" if sign else f"{value:.3f}").replace("-", "−")
+    rounded = round(value, 3) + 0.0  # + 0.0: no minus zero
+    return (f"{rounded:+.3f}" if sign and rounded else f"{rounded:.3f}").replace("-", "−")
 
 
 def interval(side: Mapping[str, float], sign: bool = False) -> Markup:
@@ -268,7 +276,9 @@ def duration(seconds: float | None) -> str:
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>|~&$#!]|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE)
+_MARKDOWN = re.compile(
+    r"[\\`*\[<|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE
+)
 
 
 def visible(text: str) -> str:
@@ -312,11 +322,11 @@ def markdown(value: Any) -> str:
     """Any value as plain words in a Markdown paragraph or table cell; numbers made here (Markup) stay as they are.
 
     >>> print(markdown("a|b `c` [d](https://e)"))
-    a\\|b \\`c\\` \\[d\\](https\\://e)
+    a\\|b \\`c\\` \\[d](https\\://e)
     """
     if isinstance(value, Markup):
         return str(value)
-    line = re.sub(r"\s*\n\s*", " ⏎ ", visible(value_text(value)).replace("\t", " ").strip())
+    line = re.sub(r"\s*\n\s*", " ⏎ ", visible(value_text(value)).replace("\t", " "))
     return _MARKDOWN.sub(lambda match: "\\" + match[0], line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
 from gemtune.generate import replies
 from gemtune.metrics import mean_interval, paired_difference
 from gemtune.render import Renderer
-from gemtune.runs import Run
 from gemtune.table import fitted
 from gemtune.tasks.task import Task
 
@@ -33,23 +33,26 @@ def test_conversations(path: Path, renderer: Renderer, task: Task, recipe: Recip
     return [fitting[index] for index in sorted(chosen)]
 
 
-def evaluate_model(
-    model: Any,
+def answer(
+    path: Path,
+    conversations: Sequence[Conversation],
+    *,
+    key: str,
+    model: Callable[[], Any],
     renderer: Renderer,
     task: Task,
     recipe: Recipe,
-    conversations: Sequence[Conversation],
-    path: Path,
-    model_key: str,
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
-    """Writes one line a conversation to `path`: prompt, gold, reply and scores; replies already there are kept."""
-    key = sha256_of_text(
-        str(VERSION), model_key, recipe.evaluate.model_dump_json(), recipe.task, *(str(c.to_json()) for c in conversations)
-    )
+    """Writes one line a conversation to `path`: prompt, gold, reply and scores.
+
+    `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
+    """
+    rows = (json.dumps(conversation.to_json()) for conversation in conversations)
+    key = sha256_of_text(str(VERSION), key, recipe.evaluate.model_dump_json(), *rows)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
-    answered = replies(model, renderer, conversations, recipe.evaluate, progress)
+    answered = replies(model(), renderer, conversations, recipe.evaluate, progress)
     write_jsonl(
         path,
         (
@@ -89,11 +92,11 @@ def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
     return names[0]
 
 
-def summarise(run: Run, recipe: Recipe, task: Task) -> dict[str, Any]:
-    """Pairs the replies of base and tuned row by row and writes eval/summary.json."""
-    base, tuned = (list(read_jsonl(run.replies(name))) for name in ("base", "tuned"))
+def summarise(folder: Path, recipe: Recipe, task: Task) -> dict[str, Any]:
+    """Pairs the replies of base and tuned row by row and writes summary.json beside them."""
+    base, tuned = (list(read_jsonl(folder / f"{name}.jsonl")) for name in ("base", "tuned"))
     if [row["where"] for row in base] != [row["where"] for row in tuned]:
-        raise RunError(f"{run.eval}: base and tuned were not asked the same rows; run `gemtune evaluate {run.root}` again")
+        raise RunError(f"{folder}: base and tuned were not asked the same rows; evaluate both again")
     names = _shared([row["scores"] for row in base + tuned])
     metric = deciding_metric(recipe, task, names)
     seed = recipe.evaluate.seed
@@ -124,7 +127,7 @@ def summarise(run: Run, recipe: Recipe, task: Task) -> dict[str, Any]:
         "decoding": recipe.evaluate.model_dump(include={"temperature", "top_p", "max_new_tokens", "seed"}),
         "cut": {"base": sum(row["cut"] for row in base), "tuned": sum(row["cut"] for row in tuned)},
     }
-    write_json(run.summary_file, summary)
+    write_json(folder / "summary.json", summary)
     return summary
 
 

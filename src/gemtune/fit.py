@@ -191,9 +191,10 @@ def _still_falling(start: Point, last: Point) -> Verdict:
 
 
 def _good(first: Point, best: Point, last: Point, kept: Point | None) -> Verdict:
+    end = "the last evaluation" if best is last else f"and ended at {_loss(last.val)}"
     why = (
-        f"The val loss fell from {_loss(first.val)} to {_loss(best.val)} (step {best.step}) and ended at "
-        f"{_loss(last.val)}; the probe loss on train rows ended at {_loss(last.probe)}."
+        f"The val loss fell from {_loss(first.val)} to {_loss(best.val)} at step {best.step}, {end}; "
+        f"the probe loss on train rows ended at {_loss(last.probe)}."
     )
     if kept is not None:
         return Verdict(

@@ -102,7 +102,7 @@ def reading(path: Path) -> Iterator[None]:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         said = " ".join(str(error).split())
         raise DataError(
-            f"{path}: damaged or not gzip ({said}); copy or download it again, or drop .gz from its name if it is not packed"
+            f"{path}: damaged or not gzip ({said}); copy or download it again, or drop .gz from its name if it is plain"
         ) from error
     except PermissionError as error:
         raise DataError(f"{path}: permission denied; make it readable for you (chmod u+r, or ask its owner)") from error
@@ -121,7 +121,8 @@ def open_text(path: Path, encoding: str, newline: str) -> Iterator[IO[str]]:
         raise DataError(f"data.encoding: {error}; wanted one Python knows, such as utf-8, utf-16 or cp1252") from error
     with contextlib.ExitStack() as stack:
         stack.enter_context(reading(path))
-        binary: Any = stack.enter_context(gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb"))
+        opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
+        binary = stack.enter_context(opener(path, "rb"))
         text = stack.enter_context(io.TextIOWrapper(binary, encoding, newline=newline))
         try:
             yield text
@@ -231,7 +232,7 @@ def read_jsonl(path: Path, name: str, encoding: str) -> Rows:
             except (ValueError, RecursionError) as error:
                 column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 raise DataError(
-                    f"{where}: broken JSON ({reason(error)}{column}); wanted one object a line: mend or delete the line, "
+                    f"{where}: broken JSON ({reason(error)}{column}); wanted one object a line: mend or delete it, "
                     "or set data.format: json if the file is one array"
                 ) from error
             if not isinstance(row, dict):

@@ -58,7 +58,7 @@ def is_json_lines(text: IO[str]) -> bool:
 def reason(error: ValueError | RecursionError) -> str:
     """What json says of broken text, without the position in a buffer that nobody sees."""
     if isinstance(error, json.JSONDecodeError):
-        return error.msg[0].lower() + error.msg[1:]
+        return error.msg[0].lower() + error.msg[1:].removesuffix(" starting at").removesuffix(" at")
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
@@ -73,7 +73,7 @@ class _Window:
         return f"{self.name}:{self.line + self.buffer.count(chr(10), 0, self.at if at is None else at)}"
 
     def grow(self) -> bool:
-        """Drops what is decoded and at least doubles the rest, so that a long value is tried few times; False at the end."""
+        """Drops what is decoded and doubles the rest, so that a long value is tried few times; False at the end."""
         more = self.text.read(max(self.chunk, len(self.buffer) - self.at))
         if not more:
             return False
@@ -138,7 +138,7 @@ def _array(window: _Window) -> Iterator[tuple[int, dict[str, Any]]]:
         found = window.peek()
         if found != "{" and found in _KINDS:
             raise DataError(
-                f"{window.where()}: {window.name}[{number}] is {window.kind()}; wanted an object with named values, {{...}}"
+                f"{window.where()}: {window.name}[{number}] is {window.kind()}; wanted an object with named values"
             )
         if found != "{":
             raise window.broken(f"expecting an object, found {window.kind()}")
@@ -171,6 +171,6 @@ def _wrapped_array(window: _Window) -> Iterator[tuple[int, dict[str, Any]]]:
     window.take("}")
     if not arrays:
         raise DataError(
-            f"{window.where()}: one object without an array (keys: {', '.join(keys[:20]) or 'none'}); wanted an array of "
-            "objects, [{...}, {...}]: put [ ] around it if it is the only row"
+            f"{window.where()}: one object without an array (keys: {', '.join(keys[:20]) or 'none'}); "
+            "wanted an array of objects, [{...}, {...}]: put [ ] around it if it is the only row"
         )

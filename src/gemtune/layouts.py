@@ -32,9 +32,7 @@ PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("instruction", "completion", ("input", "context")),
 )
 
-_NO_TOOLS = (
-    "Gemma 3's chat template has no tool turns; write the call and its result as plain text, or leave the row out"
-)
+_NO_TOOLS = "Gemma 3's chat template has no tool turns; write call and result as plain text, or leave the row out"
 _MEDIA = {"image": "images", "image_url": "images", "images": "images"} | dict.fromkeys(
     ("audio", "audios", "input_audio", "video", "videos", "video_url"), "audio or video"
 )
@@ -52,13 +50,10 @@ def layout_of(row: Row) -> str:
     """
     keys = row.keys()
     if {"chosen", "rejected"} <= keys:
-        only = "messages" in keys and "; data.layout: messages trains on its `messages` alone"
+        own = "set data.layout: messages to train on its `messages` alone"
+        move = own if "messages" in keys else "set data.columns: {completion: chosen} to train on `chosen` alone"
         raise DataError(
-            "preference data (chosen, rejected) is not supported: gemtune trains on one right answer a row"
-            + (
-                only
-                or "; set data.columns: {completion: chosen} and data.layout: prompt_completion to train on `chosen`"
-            )
+            f"preference data (chosen, rejected) is not supported: gemtune trains on one right answer a row; {move}"
         )
     for layout, wanted in LAYOUT_KEYS:
         if keys >= wanted:
@@ -159,6 +154,8 @@ def _turns(turns: Any, name: str) -> Iterator[Message]:
         if not isinstance(role, str) or role not in ROLES:
             found = "no role" if role is None else f"the role {role!r}"
             raise RowError("bad message", f"{place} has {found}; wanted one of {', '.join(ROLES)}")
+        if turn.get("weight") == 0:
+            raise RowError("weight 0", f"{place} has weight 0; gemtune trains on every answer, or train.train_on: last")
         yield _message(ROLES[role], turn.get("content", turn.get("value")), place)
 
 
@@ -186,7 +183,7 @@ def _text(value: Any, place: str) -> str:
     except UnicodeEncodeError as error:
         raise RowError(
             "bad unicode",
-            f"{place}: half a surrogate pair at character {error.start}; the text was cut inside an emoji",
+            f"{place}: half a character (a lone surrogate) at {error.start}; was it cut inside an emoji?",
         ) from error
     return value
 

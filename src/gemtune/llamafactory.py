@@ -76,8 +76,9 @@ class Entry:
 
 
 def entry_names(info: Path) -> list[str]:
-    """The names of the entries; none when the file is another program's."""
-    return [name for name, entry in _load(info).items() if isinstance(entry, dict) and _source_keys(entry)]
+    """The names of the entries, those whose file is there first; none when the file is another program's."""
+    entries = {name: entry for name, entry in _load(info).items() if isinstance(entry, dict) and _source_keys(entry)}
+    return sorted(entries, key=lambda name: not (info.parent / str(entries[name].get("file_name", " "))).exists())
 
 
 def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSource]:
@@ -85,7 +86,7 @@ def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSour
     known = entry_names(info)
     where = f"{info.name}#{name}"
     if name not in known:
-        raise DataError(f"{info}: no entry {name!r}{did_you_mean(name, known, f'it holds {listed(known, 60)}')}")
+        raise DataError(f"{info}: no entry {name!r}{did_you_mean(name, known, f'it holds {listed(known)}')}")
     found = _load(info)[name]
     for key, why in REFUSED.items():
         if found.get(key):
@@ -172,9 +173,8 @@ def _source(found: dict[str, Any], where: str, info: Path, data: DataSource) -> 
         return update | {"source": found["hf_hub_url"], "format": "hub", "hub_config": config, "hub_split": split}
     if "file_name" in found:
         return update | {"source": str(info.parent / found["file_name"])}
-    raise DataError(
-        f"{where}: only {', '.join(_source_keys(found))}; wanted file_name or hf_hub_url: download it and name the file"
-    )
+    only = listed(_source_keys(found))
+    raise DataError(f"{where}: only {only}; wanted file_name or hf_hub_url: download it and name the file")
 
 
 def _source_keys(found: dict[str, Any]) -> list[str]:

@@ -266,9 +266,7 @@ def _add(recipe: Recipe, spool: _Spool, data: DataSource, task: Task, row: Row, 
     try:
         spool.add(made, _POOLS.index(data.part), task.apart(made), identity)
     except UnicodeEncodeError as error:
-        raise RowError(
-            "broken characters", "the text holds half of a surrogate pair, which no file can hold"
-        ) from error
+        raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 
 
 def _repeats(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:

@@ -94,6 +94,13 @@ class Renderer:
         texts = [m.text.strip() + self.family.stop_tokens[0] for m in conversation.messages if m.role == "assistant"]
         return texts if self.train_on == "all" else texts[-1:]
 
+    def differs_from(self, conversation: Conversation, template: str) -> str | None:
+        """Where the ids of a conversation differ from those of another chat template, or None."""
+        messages = _messages(conversation.messages)
+        theirs = self.tokenizer.apply_chat_template(messages, chat_template=template, tokenize=True, return_dict=True)
+        ours = self.example(conversation).input_ids
+        return None if ours == list(theirs["input_ids"]) else f"{conversation.where}: {len(ours)} tokens"
+
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """One printable text a token."""
         return [self.tokenizer.decode([token]) for token in ids]

@@ -161,13 +161,12 @@ class Score:
         rows = f"{count(self.rows)} test row{'' if self.rows == 1 else 's'}"
         return f"Tuned {interval(self.tuned)} against base {interval(self.base)} on {rows}{p}."
 
-    @property
-    def bars(self) -> Markup:
+    def bars(self, labels: bool = False) -> Markup:
         sides = [
             (kind, side["mean"], side["low"], side["high"])
             for kind, side in (("tuned", self.tuned), ("base", self.base))
         ]
-        return charts.intervals(sides, f"{self.name}: {self.sentence}")
+        return charts.intervals(sides, f"{self.name}: {self.sentence}", labels)
 
     @property
     def outcomes(self) -> Markup:

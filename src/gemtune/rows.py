@@ -35,7 +35,7 @@ LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake o
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _HUB_MOVES: dict[type[Exception], str] = {
-    FileNotFoundError: "check the id (huggingface.co/datasets/{id}); a private or gated one needs `hf auth login` first",
+    FileNotFoundError: "check the id (huggingface.co/datasets/{id}); a private or gated one needs `hf auth login`",
     ConnectionError: "check the network, or download its files and name their folder as data.source",
     ValueError: "set data.hub_config and data.hub_split to ones it has",
     RuntimeError: "gemtune never runs a data set's own code: download its files, or its Parquet version, and name them",
@@ -58,8 +58,9 @@ def read_rows(data: DataSource, *, load_dataset: LoadDataset | None = None) -> I
 def source_files(data: DataSource) -> list[Path]:
     """The local files that decide what the rows are, for a fingerprint: none for a Hub data set."""
     entry, data = _entry(data)
-    files = [] if _is_hub(data) else _files(data)[1]
-    return ([entry.info] if entry else []) + files
+    if _is_hub(data):
+        return []
+    return ([entry.info] if entry else []) + _files(data)[1]
 
 
 def check_columns(row: Row, wanted: Sequence[str], where: str) -> None:
@@ -116,7 +117,7 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
         return llamafactory.read_entry(info, name, data)
     names = llamafactory.entry_names(info)
     if names:
-        raise DataError(f"{info}: holds several data sets; name one, data.source: {path}#NAME, of {listed(names, 60)}")
+        raise DataError(f"{info}: holds several data sets; name one, data.source: {path}#NAME, of {listed(names)}")
     if is_folder:  # written by Dataset.save_to_disk: read as any other folder
         return None, data
     raise DataError(f"{info}: no LLaMA-Factory entries in it; wanted {{name: {{file_name: ...}}, ...}}")
@@ -182,7 +183,7 @@ def _files(data: DataSource) -> tuple[Path, list[Path]]:
         fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
         base = Path(*fixed)
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-    files = [file for file in files if file.is_file()]
+        files = [file for file in files if file.is_file() and file.name not in _HUB_METADATA]
     if not files:
         raise DataError(_missing(path))
     return base, files
@@ -198,9 +199,7 @@ def _in_folder(folder: Path, wanted: str) -> list[Path]:
     if not files:
         suffixes = sorted({suffix_of(path) or path.name for path in seen})
         move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
-        raise DataError(
-            f"{folder}: no file in it that ends in one of {', '.join(SUFFIXES)}; found {listed(suffixes)}{move}"
-        )
+        raise DataError(f"{folder}: no file in it ends in one of {', '.join(SUFFIXES)}; found {listed(suffixes)}{move}")
     return sorted(files)
 
 

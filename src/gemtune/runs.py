@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gemtune.config import Recipe
+from gemtune.config import Recipe, parse_recipe
 from gemtune.errors import RunError
 from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
 
@@ -79,10 +79,9 @@ class Run:
             raise RunError(f"{self.manifest_file}: not a manifest; start again under another run name")
         return value
 
-    @property
-    def recipe(self) -> Recipe:
-        """The resolved recipe this run was made with."""
-        return Recipe.model_validate(self.manifest["recipe"])
+    def recipe_with(self, overrides: Sequence[str]) -> Recipe:
+        """The run's recipe with `key=value` overrides, which the run directory does not keep."""
+        return parse_recipe(json.dumps(self.manifest["recipe"]), self.manifest_file.absolute(), overrides)
 
     def note(self, section: str, value: Any) -> None:
         """Sets one section of the manifest."""
@@ -101,6 +100,10 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         return list(read_jsonl(self.metrics_file)) if self.metrics_file.exists() else []
+
+    def summary(self) -> dict[str, Any] | None:
+        """eval/summary.json, when base and tuned have been compared."""
+        return dict(read_json(self.summary_file)) if self.summary_file.exists() else None
 
     def keep_metrics(self, until_step: int) -> None:
         """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""

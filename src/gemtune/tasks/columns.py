@@ -29,9 +29,7 @@ class Columns(Task):
         super().__init__(recipe, layout)
         named = {key: list(_placeholders(key, wording or "")) for key, wording in recipe.template}
         if not named["answer"]:
-            raise RecipeError(
-                "template.answer names no column, so every row would teach the same; write {column} in it"
-            )
+            raise RecipeError("template.answer names no column, so all rows would teach the same; write {column} in it")
         self.columns = tuple(dict.fromkeys(name for names in named.values() for name in names))
 
     def conversation(self, row: Row, where: str) -> Conversation:

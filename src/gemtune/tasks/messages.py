@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gemtune.conversation import Conversation, validated
+from gemtune.conversation import Conversation
+from gemtune.errors import DataError
 from gemtune.layouts import layout_of, to_messages
 from gemtune.metrics import chrf, exact, token_f1
 from gemtune.tasks.task import Row, Task
@@ -21,8 +22,11 @@ class Messages(Task):
     metric = "token_f1"
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        layout = layout_of(row) if self.layout == "auto" else self.layout
-        messages = validated(to_messages(row, layout))
+        try:
+            layout = layout_of(row) if self.layout == "auto" else self.layout
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
+        messages = to_messages(row, layout)
         asked = (part for message in messages if message.role == "user" for part in message.parts)
         key = "\n".join(part.text or part.image or "" for part in asked)
         return Conversation(messages, "messages", key=key, group=key, where=where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -39,8 +39,8 @@ _SQL_TOKEN = re.compile(
 class Sql(Task):
     """Columns `question`, `schema` and `sql`, and where there are any `inserts` (rows of data) and `db_id`.
 
-    Every reply is scored `valid` (it parses), `runs` (on the schema, with the rows where there are any) and
-    `canonical` (the gold query but for spelling). A row with `inserts` is also scored by `execution`: both queries
+    Every reply is scored `canonical` (the gold query but for spelling), `runs` (on the schema, with the rows where
+    there are any) and `valid` (it parses). A row with `inserts` is also scored by `execution`: both queries
     return the same rows, in the same order where the gold query orders them. `execution` decides when every row has
     it, else `canonical`.
     """
@@ -85,20 +85,15 @@ class Sql(Task):
         dialect, meta, sql = self.recipe.sql.dialect, conversation.meta, first_statement(reply)
         result, spelling = self._result_or_none(sql, meta), canonical(sql, dialect)
         scores = {
-            "valid": float(parses(sql, dialect)),
-            "runs": float(result is not None),
             "canonical": float(spelling is not None and spelling == canonical(meta["sql"], dialect)),
+            "runs": float(result is not None),
+            "valid": float(parses(sql, dialect)),
         }
         if meta["inserts"]:
             gold, ordered = self._result_or_none(meta["sql"], meta), orders(meta["sql"], dialect)
             same = result is not None and gold is not None and same_result(result, gold, ordered=ordered)
             scores["execution"] = float(same)
         return scores
-
-    def primary(self, names: Collection[str]) -> str:
-        """`execution` when every row has data to run on, else `canonical`; the recipe may name another."""
-        has_no_data = self.recipe.evaluate.metric is None and "execution" not in names
-        return "canonical" if has_no_data else super().primary(names)
 
     def apart(self, conversation: Conversation) -> str:
         """One question asked of two databases has two answers."""

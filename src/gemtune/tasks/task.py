@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from gemtune.config import Recipe
@@ -34,16 +33,11 @@ class Task:
         raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that makes a conversation")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        """The scores of a reply to the conversation without its last message, each from 0 to 1."""
-        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that scores a reply")
+        """The scores of a reply to the conversation without its last message, each from 0 to 1.
 
-    def primary(self, names: Collection[str]) -> str:
-        """The score that decides, one of `names`, which are those that every scored row has; else RecipeError."""
-        wanted = self.recipe.evaluate.metric or self.metric
-        if wanted not in names:
-            has = ", ".join(sorted(names)) or "no score that every row has"
-            raise RecipeError(f"evaluate.metric: task {self.recipe.task} has no score '{wanted}'; it has {has}")
-        return wanted
+        Rows may differ in what they are scored by. The first score every row has decides where not all have `metric`.
+        """
+        raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that scores a reply")
 
     def apart(self, conversation: Conversation) -> str:
         """What two rows must share to be compared as near duplicates (`sql`: the database); by default nothing."""

@@ -1,0 +1,260 @@
+"""The command line: one function a verb, which parses, calls and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from gemtune.errors import GemtuneError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Fine-tune Gemma, and prove that it does your task.",
+)
+
+RECIPE = typer.Argument(help="A recipe file, or a run directory.", metavar="RECIPE", show_default=False)
+OVERRIDES = typer.Argument(help="Recipe keys for this time, for example train.epochs=3.", metavar="[KEY=VALUE]...", show_default=False)
+RUN = typer.Argument(help="A run directory, or its recipe.", metavar="RUN", show_default=False)
+JSON = typer.Option("--json", help="Print the answer as JSON.")
+FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
+
+
+def main() -> None:
+    """Runs the command line; a GemtuneError is one line on stderr and exit code 2."""
+    try:
+        app()
+    except GemtuneError as error:
+        typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
+        sys.exit(130)
+
+
+@app.command()
+def new(
+    recipe: Annotated[str, typer.Argument(help="emoji or sql.", show_default=False)],
+    folder: Annotated[str, typer.Argument(help="Where to write it.")] = ".",
+) -> None:
+    """Writes a commented recipe and its example data to start from."""
+    from gemtune.scaffold import write_example
+
+    for path in write_example(recipe, folder):
+        typer.echo(f"wrote {path}")
+    typer.echo(f"next: gemtune run {recipe}.yaml")
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    fresh: Annotated[bool, FRESH] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped."""
+    from gemtune import stages
+    from gemtune.report import summary_lines
+    from gemtune.terminal import Progress
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides, fresh)
+        with job.run.lock():
+            page = stages.run(job, progress.train)
+    if as_json:
+        _print_json({"run": str(job.run.root), "report": str(page), "summary": job.run.summary()})
+    else:
+        _print(*summary_lines(job.run))
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Reads rows into conversations: what is kept, what is dropped and why, the split, the leak audit, the lengths."""
+    from gemtune import stages
+    from gemtune.terminal import Progress, prepared_lines
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            manifest = stages.prepare(job)
+    if as_json:
+        _print_json(manifest)
+    else:
+        _print(*prepared_lines(job.run, manifest))
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    count: Annotated[int, typer.Option("-n", help="How many rows.")] = 2,
+    part: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+) -> None:
+    """Prints rows as the model sees them (green is trained) and writes an HTML page of them."""
+    from rich.console import Console
+
+    from gemtune import stages
+    from gemtune.show import terminal_text, write_page
+    from gemtune.terminal import Progress
+
+    with Progress() as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            pairs = stages.examples(job, part, count)
+    console = Console(highlight=False)
+    for conversation, example in pairs:
+        console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
+        console.print(terminal_text(job.renderer, example), soft_wrap=True)
+    write_page(job.run.show_page, job.renderer, pairs)
+    typer.echo(f"page: {job.run.show_page}")
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Checks the batch contract before anything expensive."""
+    from gemtune import stages
+    from gemtune.terminal import Progress
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            findings = stages.check(job)
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        _print(*findings)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Memory and time on this machine, and what fits a T4, L4, A100 and H100."""
+    from gemtune import stages
+    from gemtune.terminal import Progress, plan_lines
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            plans = stages.plan(job)
+    if as_json:
+        _print_json(plans)
+    else:
+        _print(*plan_lines(plans))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    fresh: Annotated[bool, FRESH] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Prepares, checks and trains; resumes from the newest whole checkpoint."""
+    from gemtune import stages
+    from gemtune.terminal import Progress
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides, fresh)
+        with job.run.lock():
+            training = stages.train(job, progress.train)
+    if as_json:
+        _print_json(training)
+    else:
+        _print(*(f"{name}: {value}" for name, value in training.items()), f"next: gemtune evaluate {job.run.root}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, RUN],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    base: Annotated[bool, typer.Option("--base", help="Only the base model.")] = False,
+    checkpoint: Annotated[int | None, typer.Option(help="The checkpoint of this step instead of the best.")] = None,
+    data: Annotated[str | None, typer.Option(help="Rows of this file instead of the test part.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Scores base and tuned on the same prompts, with intervals and p-values."""
+    from gemtune import stages
+    from gemtune.terminal import Progress, summary_table
+
+    names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", f"step-{checkpoint}"]
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(run, overrides)
+        with job.run.lock():
+            summary = stages.evaluate(job, names, data)
+    if as_json:
+        _print_json(summary)
+    else:
+        _print(*summary_table(summary))
+
+
+@app.command()
+def generate(
+    run: Annotated[str, RUN],
+    prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option("--input", help="A file of the task's rows to answer instead.")] = None,
+    output: Annotated[str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")] = None,
+    base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
+) -> None:
+    """Answers a prompt, or every row of a file in its order."""
+    from gemtune import stages
+    from gemtune.terminal import Progress
+
+    with Progress(quiet=True) as progress:
+        job = progress.job(run)
+        name = "base" if base else "tuned"
+        if source:
+            typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
+        else:
+            for piece in stages.stream_reply(job, prompt, name):
+                typer.echo(piece, nl=False)
+            typer.echo()
+
+
+@app.command()
+def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
+    """Writes report.html and report.md from what is in the run directory."""
+    from gemtune.report import summary_lines, write_report
+    from gemtune.runs import Run
+
+    opened = Run.open(run)
+    page = write_report(opened)
+    if as_json:
+        _print_json({"report": str(page), "summary": opened.summary()})
+    else:
+        _print(*summary_lines(opened))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, JSON] = False) -> None:
+    """What this machine can do, what is missing and how to get it."""
+    from gemtune.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
+    else:
+        _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+
+
+def _print(*lines: Any) -> None:
+    for line in lines:
+        typer.echo(str(line))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,177 @@
+"""Memory and time before the run, from the shapes alone; what fits which device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gemtune.config import Recipe
+from gemtune.kernels.cross_entropy import CHUNK
+
+FRAMEWORK_GB = 0.7  # Python, torch, transformers and the tokenizer, resident on a CPU; a CUDA context is about as much
+ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The text shape of a model."""
+
+    hidden: int
+    feed_forward: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    vocab: int = 262_144
+
+    @classmethod
+    def of(cls, config: Any) -> Shape:
+        c = config.get_text_config()
+        return cls(
+            c.hidden_size,
+            c.intermediate_size,
+            c.num_hidden_layers,
+            c.num_attention_heads,
+            c.num_key_value_heads,
+            c.head_dim,
+            c.vocab_size,
+        )
+
+    @property
+    def linear(self) -> list[tuple[int, int]]:
+        """(in, out) of the linear layers of one block."""
+        q, kv = self.heads * self.head_size, self.kv_heads * self.head_size
+        h, f = self.hidden, self.feed_forward
+        return [(h, q), (h, kv), (h, kv), (q, h), (h, f), (h, f), (f, h)]
+
+    @property
+    def block_weights(self) -> int:
+        return self.layers * sum(i * o for i, o in self.linear)
+
+    @property
+    def embedding(self) -> int:
+        return self.vocab * self.hidden
+
+
+# config.json of google/gemma-3-*; the vision sizes' text part.
+GEMMA3: dict[str, Shape] = {
+    "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256),
+    "gemma-3-1b": Shape(1152, 6912, 26, 4, 1, 256),
+    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256),
+    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256),
+    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128),
+}
+
+# Memory in GB and an assumed sustained speed in TFLOP/s (about 40 % of the dense 16-bit peak of the data sheet).
+DEVICES: dict[str, tuple[float, float]] = {
+    "T4": (16, 26),
+    "L4": (24, 48),
+    "A100 40": (40, 125),
+    "A100 80": (80, 125),
+    "H100 80": (80, 395),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs: GB by what needs it, and seconds."""
+
+    memory_gb: dict[str, float]
+    seconds: float
+    tokens: int
+    why: str
+
+    @property
+    def total_gb(self) -> float:
+        return sum(self.memory_gb.values())
+
+
+def estimate(
+    shape: Shape, recipe: Recipe, *, precision: str, micro_tokens: int, tokens: int, labelled: float, tflops: float
+) -> Plan:
+    """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
+    size = 2 if precision == "bf16" else 4
+    block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
+    weights = shape.block_weights * block + shape.embedding * size
+    lora = shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
+    trained = lora or shape.block_weights + shape.embedding
+    # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
+    optimizer = trained * 16 if recipe.lora else trained * 3 * size
+    width = max(micro_tokens, recipe.train.max_length)
+    logits = min(CHUNK, round(width * labelled) + 1) * shape.vocab * (4 + 2 * size)
+    memory = {
+        "framework": FRAMEWORK_GB,
+        "weights": weights / 1e9,
+        "optimizer": optimizer / 1e9,
+        "activations": width * activation_bytes(shape, size) / 1e9,
+        "logits": logits / 1e9,
+    }
+    flops = 4 * shape.block_weights + 6 * lora + 4 * shape.embedding * labelled
+    if not recipe.lora:
+        flops = 6 * shape.block_weights + 6 * shape.embedding * labelled
+    seconds = tokens * flops / (tflops * 1e12)
+    return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
+
+
+def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, Any]]:
+    """What the recipe needs for every Gemma 3 size on the devices of the table; NF4 where 16-bit weights do not fit."""
+    rows = []
+    for model, shape in GEMMA3.items():
+        cells = {}
+        for device, (memory, tflops) in DEVICES.items():
+            cells[device] = "-"
+            for quantize in dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",):
+                wanted = recipe.model_copy(update={"quantize": quantize})
+                precision = "fp16" if device == "T4" else "bf16"
+                plan = estimate(shape, wanted, precision=precision, micro_tokens=recipe.train.max_length, tokens=tokens, labelled=labelled, tflops=tflops)
+                if plan.total_gb < 0.92 * memory:
+                    cells[device] = f"{plan.total_gb:.1f}{' nf4' if quantize == 'nf4' else ''} {plan.seconds / 3600:.2f} h"
+                    break
+        rows.append({"model": model, "devices": cells})
+    return rows
+
+
+def activation_bytes(shape: Shape, size: int) -> float:
+    """Bytes autograd keeps for one token: fp32 inputs of the norms, inputs of the adapters, attention, gated layer."""
+    q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    norms = 4 * (4 * shape.hidden + q + kv)
+    adapters = size * (2 * shape.hidden + q)
+    attention = size * 2 * (q + kv)
+    gated = size * 4 * shape.feed_forward
+    return ACTIVATION_SLACK * shape.layers * (norms + adapters + attention + gated)
+
+
+def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: str) -> tuple[int, str]:
+    """Tokens a micro-step holds, padding included, and why: half of the free memory, within what makes products fast."""
+    if recipe.train.micro_tokens:
+        return recipe.train.micro_tokens, "the recipe says so"
+    most = 16_384 if device == "cuda" else 1_024  # above, larger matrix products are no faster on that device
+    each = activation_bytes(shape, 2 if precision == "bf16" else 4)
+    free = free_bytes(device)
+    fits = int(free / 2 / each)
+    value = max(recipe.train.max_length, min(most, fits))
+    return value, f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; at least one row of max_length"
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be had on a device, in bytes."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def measured_tflops(precision: str, device: str) -> float:
+    """This machine's speed on a matrix product of the size a 270M block has, in TFLOP/s; takes a fraction of a second."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(shape, dtype=dtype, device=device) for shape in ((512, 640), (640, 2048)))
+    best = float("inf")
+    for _ in range(30):
+        began = time.perf_counter()
+        (a @ b).sum().item()
+        best = min(best, time.perf_counter() - began)
+    return 2 * 512 * 640 * 2048 / best / 1e12

@@ -1,0 +1,56 @@
+"""The coloured datum: what the model sees, and in green what it is trained on; for a terminal and as an HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+from gemtune.conversation import Conversation
+from gemtune.files import write_text
+from gemtune.render import Example, Renderer
+
+# Control and invisible characters, made visible; a text's own control sequences must not reach a terminal.
+VISIBLE = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍", "\x1b": "␛"}
+
+
+def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
+    """(printable text, is it trained) of every token."""
+    trained = {position for start, end in example.spans for position in range(start, end)}
+    pieces = renderer.pieces(example.input_ids)
+    return [(printable(piece), position in trained) for position, piece in enumerate(pieces)]
+
+
+def printable(text: str) -> str:
+    """The text with control characters replaced by visible ones.
+
+    >>> printable("a\\tb\\x07")
+    'a⇥\\tb\\ufffd'
+    """
+    return "".join(
+        VISIBLE.get(c, c if c.isprintable() or c in "\u200d\ufe0f" else "\ufffd") for c in text
+    )
+
+
+def terminal_text(renderer: Renderer, example: Example) -> Any:
+    """A rich Text: green is trained, grey is context."""
+    from rich.text import Text
+
+    text = Text()
+    for piece, trained in tokens(renderer, example):
+        text.append(piece, style="bold green" if trained else "grey62")
+    return text
+
+
+def write_page(path: Path, renderer: Renderer, pairs: Sequence[tuple[Conversation, Example]]) -> None:
+    """Writes the page of conversations and their examples; everything in it is escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    folder = package_files("gemtune") / "templates"
+    environment = Environment(loader=FileSystemLoader(str(folder)), autoescape=True)
+    data = [
+        {"where": c.where, "length": len(e.input_ids), "trained": sum(b - a for a, b in e.spans), "tokens": tokens(renderer, e)}
+        for c, e in pairs
+    ]
+    write_text(path, environment.get_template("show.html.jinja").render(data=data))

@@ -1,0 +1,423 @@
+"""The stages of a run, each a function that reads a directory and writes a directory; the command line and users call these."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from gemtune.config import Recipe, load_recipe
+from gemtune.conversation import Conversation, read_conversations
+from gemtune.errors import CheckError, DataError, RowError, RunError
+from gemtune.files import read_json, write_json, write_jsonl
+from gemtune.prepare import prepare as prepare_data
+from gemtune.report import write_report
+from gemtune.rows import read_rows
+from gemtune.runs import Run
+from gemtune.tasks import task_of
+
+Say = Callable[[str], None]
+Tick = Callable[[str, int, int], None]  # (what, done, of how many; 0 when not known)
+
+REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
+# What training depends on; everything else of a recipe can change without training again.
+SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
+TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train")
+
+
+@dataclass
+class Job:
+    """A recipe at work in its run directory, with what later stages share: the tokenizer, the task, the model folder."""
+
+    recipe: Recipe
+    run: Run
+    say: Say = print
+    tick: Tick = field(default=lambda what, done, total: None)
+
+    @classmethod
+    def of(cls, path: str | Path, overrides: tuple[str, ...] = (), **hooks: Any) -> Job:
+        """The job of a recipe file, or of a run directory that is already there."""
+        path = Path(path)
+        if path.is_dir():
+            run = Run.open(path)
+            return cls(run.recipe_with(overrides), run, **hooks)
+        recipe = load_recipe(path, overrides)
+        return cls(recipe, Run.create(recipe, path.read_text(encoding="utf-8")), **hooks)
+
+    @cached_property
+    def task(self) -> Any:
+        return task_of(self.recipe)
+
+    @cached_property
+    def folder(self) -> Path:
+        from gemtune.model import find_model
+
+        folder, why = find_model(self.recipe.model, self.say)
+        self.run.decide("model", (str(folder), why))
+        return folder
+
+    @cached_property
+    def family(self) -> Any:
+        from gemtune.model import family_of
+
+        return family_of(self.folder)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from gemtune.model import load_tokenizer
+
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def renderer(self) -> Any:
+        from gemtune.render import Renderer
+
+        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on)
+
+    @cached_property
+    def device(self) -> str:
+        from gemtune.model import choose_device
+
+        return str(self.run.decide("device", choose_device(self.recipe.train.device)))
+
+    @cached_property
+    def precision(self) -> str:
+        from gemtune.model import choose_precision
+
+        return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
+
+    def base_model(self) -> Any:
+        """The base model as the recipe wants it, freshly loaded."""
+        from gemtune.model import load_model
+
+        return load_model(self.folder, device=self.device, precision=self.precision, quantize=self.recipe.quantize)
+
+
+def prepare(job: Job) -> dict[str, Any]:
+    """Rows -> data/: conversations by part, then their token tables. Returns the data manifest."""
+    from gemtune.model import tokenizer_fingerprint
+    from gemtune.table import write_tables
+
+    prepare_data(job.recipe, job.run, lambda done: job.tick("rows", done, 0))
+    key = tokenizer_fingerprint(job.folder)
+    write_tables(job.run, job.renderer, job.task, job.recipe, key, lambda done: job.tick("tokens", done, 0))
+    return dict(read_json(job.run.data_manifest_file))
+
+
+def check(job: Job, model: Any = None) -> list[Any]:
+    """The batch contract; CheckError when a clause does not hold."""
+    from transformers import AutoConfig
+
+    from gemtune.check import check_batches, check_forward
+    from gemtune.train import labelled_loss
+
+    prepare(job)
+    vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
+    findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
+    model = model if model is not None else job.base_model()
+    findings.append(check_forward(job.run, model, labelled_loss, job.tokenizer.pad_token_id))
+    job.run.note("check", [str(finding) for finding in findings])
+    broken = [finding for finding in findings if not finding.holds]
+    if broken:
+        raise CheckError("; ".join(str(finding) for finding in broken))
+    return findings
+
+
+def plan(job: Job) -> dict[str, Any]:
+    """Memory and time of this recipe on this machine and elsewhere."""
+    from transformers import AutoConfig
+
+    from gemtune import plan as planning
+    from gemtune.batch import order
+    from gemtune.table import ExampleTable
+
+    prepare(job)
+    recipe, table = job.recipe, ExampleTable(job.run.table("train"))
+    batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
+    batches = batches[: recipe.train.max_steps]
+    tokens = int(sum(table.lengths[rows].sum() for rows in batches))
+    labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
+    shape = planning.Shape.of(AutoConfig.from_pretrained(job.folder))
+    micro, _ = planning.choose_micro_tokens(recipe, shape, job.device, job.precision)
+    here = planning.estimate(
+        shape,
+        recipe,
+        precision=job.precision,
+        micro_tokens=micro,
+        tokens=tokens,
+        labelled=labelled,
+        tflops=planning.measured_tflops(job.precision, job.device),
+    )
+    return {
+        "model": recipe.model,
+        "device": job.device,
+        "precision": job.precision,
+        "memory_gb": here.memory_gb,
+        "free_gb": planning.free_bytes(job.device) / 1e9,
+        "steps": len(batches),
+        "tokens": tokens,
+        "seconds": here.seconds,
+        "why": here.why,
+        "elsewhere": planning.elsewhere(recipe, tokens, labelled),
+    }
+
+
+def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
+    """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
+    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr
+    from gemtune.plan import Shape, choose_micro_tokens
+    from gemtune.train import Prepared
+    from gemtune.train import train as run_training
+
+    recipe, run = job.recipe, job.run
+    data = prepare(job)
+    if _already_trained(job, data):
+        job.say(f"{run.root} is already trained.")
+        return dict(run.manifest["training"])
+    model = job.base_model()
+    check(job, model)
+    if recipe.lora:
+        tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, job.tokenizer, job.family))
+        ids = job.tokenizer.convert_tokens_to_ids(tokens)
+        model = attach_adapters(model, recipe.lora, job.family, ids, recipe.train.seed)
+    else:
+        model.requires_grad_(True)
+    run.decide("learning_rate", resolved_lr(recipe))
+    micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
+    _note_surroundings(job, model)
+    prepared = Prepared(model, job.tokenizer, job.family, job.device, job.precision, micro)
+    score = _val_scorer(job) if recipe.train.best_by == "metric" else None
+    if "tensorboard" in recipe.track:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
+    return run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
+
+
+def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:
+    """Replies and scores of base, tuned or `step-N` on the test part, or on a file of rows; the summary when both are there."""
+    from gemtune.evaluate import answer, summarise, test_conversations
+
+    recipe, run = job.recipe, job.run
+    if data:
+        conversations = _conversations_of(job, data)
+        folder = run.eval / Path(data).stem
+    else:
+        prepare(job)
+        conversations = test_conversations(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
+        folder = run.eval
+    if not conversations:
+        raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
+    for name in names:
+        answer(
+            folder / f"{name}.jsonl",
+            conversations,
+            key=_weights_key(job, name),
+            model=lambda name=name: _model_named(job, name),
+            renderer=job.renderer,
+            task=job.task,
+            recipe=recipe,
+            progress=lambda done, name=name: job.tick(f"{name} replies", done, len(conversations)),
+        )
+    return summarise(folder, recipe, job.task) if all((folder / f"{n}.jsonl").exists() for n in ("base", "tuned")) else None
+
+
+def report(job: Job) -> Path:
+    """The run directory -> report.html and report.md."""
+    return write_report(job.run)
+
+
+def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
+    """Everything, from rows to the report; what is done already is not done again."""
+    train(job, progress)
+    evaluate(job)
+    return report(job)
+
+
+def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Any]]:
+    """The first `count` conversations of a part with their examples."""
+    prepare(job)
+    conversations = list(islice(read_conversations(job.run.part(part)), count))
+    return [(c, e) for c, e in zip(conversations, job.renderer.examples(conversations), strict=True) if not isinstance(e, RowError)]
+
+
+def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") -> Path:
+    """Answers every row of a file, one {"reply": ...} a line in the same order, and returns the path written."""
+    from gemtune.generate import replies
+
+    conversations = _conversations_of(job, source)
+    model = _model_named(job, name)
+    target = Path(output or Path(source).with_suffix(".replies.jsonl"))
+    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, lambda n: job.tick("replies", n, len(conversations)))
+    write_jsonl(target, ({"reply": reply.text} for reply in answered))
+    return target
+
+
+def stream_reply(job: Job, prompt: str | None, name: str = "tuned") -> Iterator[str]:
+    """Yields the reply to one prompt, piece by piece."""
+    from gemtune.generate import stream
+
+    if not prompt:
+        raise RunError("nothing to answer; give a prompt, or --input FILE")
+    conversation = job.task.asked(prompt)
+    return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate)
+
+
+def start_again(run: Run) -> None:
+    """Removes what a run has made, so that it starts afresh; the prepared data stays, it is made again when it must be."""
+    for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (run.metrics_file, run.report_page, run.report_markdown):
+        path.unlink(missing_ok=True)
+    manifest = run.manifest
+    for section in ("trained_on", "training"):
+        manifest.pop(section, None)
+    write_json(run.manifest_file, manifest)
+
+
+def _already_trained(job: Job, data: dict[str, Any]) -> bool:
+    """Whether the run has its weights; RunError when it was begun with something else. Notes what it is trained on."""
+    chosen = job.recipe.model_dump(mode="json", include=set(TRAINED_ON))
+    wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": chosen}
+    manifest = job.run.manifest
+    before = manifest.get("trained_on", wanted)
+    changed = _first_difference(before["recipe"], chosen) or (None if before == wanted else "its data")
+    if changed:
+        raise RunError(f"{job.run.root} was begun with another recipe or data ({changed}); start it --fresh, or give another name=")
+    job.run.note("trained_on", wanted)
+    return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
+
+
+def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
+    """Where two recipes differ first, in words.
+
+    >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})
+    'train.epochs was 3, is 5'
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            found = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
+            if found:
+                return found
+        return None
+    return None if before == after else f"{at} was {before}, is {after}"
+
+
+def _weights_key(job: Job, name: str) -> str:
+    """What identifies the weights behind `base`, `tuned` or `step-N`."""
+    from gemtune.checkpoint import WHOLE, require_whole
+    from gemtune.model import fingerprint
+
+    base = f"{fingerprint(job.folder)} {job.precision} {job.recipe.quantize} {job.device}"
+    if name == "base":
+        return base
+    return base + (require_whole(_weights_folder(job, name)) / WHOLE).read_text(encoding="utf-8")
+
+
+def _weights_folder(job: Job, name: str) -> Path:
+    if name == "tuned":
+        return job.run.adapter if job.recipe.lora else job.run.full_model
+    return job.run.root / "checkpoints" / name
+
+
+def _model_named(job: Job, name: str) -> Any:
+    """The base model, or the tuned one, or a checkpoint, ready to answer."""
+    from gemtune import checkpoint, model
+
+    if name == "base":
+        return job.base_model()
+    folder = checkpoint.require_whole(_weights_folder(job, name))
+    if name == "tuned" and job.recipe.lora:
+        return model.with_adapter(job.base_model(), folder)
+    if name == "tuned":
+        return model.load_model(folder, device=job.device, precision=job.precision)
+    if job.recipe.lora:
+        tokens = job.run.manifest["decisions"]["token_rows"]["value"]
+        ids = job.tokenizer.convert_tokens_to_ids(tokens)
+        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, ids, job.recipe.train.seed)
+    else:
+        tuned = job.base_model()
+    checkpoint.load_weights(tuned, folder / checkpoint.WEIGHTS)
+    return tuned.eval()
+
+
+def _conversations_of(job: Job, data: str) -> list[Conversation]:
+    """The rows of a file as the task's conversations; the first that cannot be one is an error."""
+    source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
+    found = []
+    for where, row in read_rows(source):
+        try:
+            found.append(job.task.conversation(row, where))
+        except RowError as error:
+            raise DataError(f"{where}: {error}") from error
+    return found
+
+
+def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
+    """The task's scores of a model on some of val, with the deciding one as `score`."""
+    from gemtune.evaluate import deciding_metric, mean_scores, test_conversations
+    from gemtune.generate import replies
+
+    recipe = job.recipe
+    conversations = test_conversations(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
+
+    def score(model: Any) -> dict[str, float]:
+        was_training = model.training
+        model.eval()
+        texts = [reply.text for reply in replies(model, job.renderer, conversations, recipe.evaluate)]
+        model.train(was_training)
+        means = mean_scores(job.task, conversations, texts)
+        return {"score": means[deciding_metric(recipe, job.task, list(means))], **means}
+
+    return score
+
+
+def _note_surroundings(job: Job, model: Any) -> None:
+    """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
+    from gemtune.model import fingerprint
+
+    parameters = list(model.parameters())
+    job.run.note(
+        "model",
+        {
+            "name": job.recipe.model,
+            "path": str(job.folder),
+            "fingerprint": fingerprint(job.folder),
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        },
+    )
+    job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
+    job.run.note("device", {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)})
+
+
+def installed_versions() -> dict[str, str]:
+    """Package -> version, of those whose version matters."""
+    found = {}
+    for package in REPORTED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
+
+
+def device_name(device: str) -> str:
+    import torch
+
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def memory_gb() -> float:
+    """This machine's memory in GB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
