@@ -79,7 +79,10 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {  # file name -> content, whe
     "x.jsonl": ("\n" + as_jsonl(ROWS).replace("\n", "\r\n"), ["x.jsonl:2", "x.jsonl:3"]),
     "x.ndjson": (as_jsonl(ROWS), ["x.ndjson:1", "x.ndjson:2"]),
     "x.json": (json.dumps(ROWS, indent=2), ["x.json[1]", "x.json[2]"]),
-    "wrapped.json": (json.dumps({"version": 1.5, "rows": ROWS, "by": {"a": []}}), ["wrapped.json[1]", "wrapped.json[2]"]),
+    "wrapped.json": (
+        json.dumps({"version": 1.5, "rows": ROWS, "by": {"a": []}}),
+        ["wrapped.json[1]", "wrapped.json[2]"],
+    ),
     "lines.json": (as_jsonl(ROWS), ["lines.json:1", "lines.json:2"]),
     "x.parquet": (as_parquet(ROWS), ["x.parquet[1]", "x.parquet[2]"]),
 }
@@ -95,7 +98,7 @@ def test_every_format_yields_the_same_rows_with_their_places(tmp_path: Path, nam
         return
     path = file(tmp_path / f"{name}.gz", gzip.compress(data)) if packed else file(tmp_path / name, data)
     rows = read(path)
-    assert [row for _, row in rows] == [dict(row) for row in ROWS] or "blank" in name
+    assert [row for _, row in rows] == ROWS
     assert [where.replace(".gz", "") for where, _ in rows] == places
     assert source_files(source(path)) == [path]
 
@@ -192,7 +195,7 @@ def test_a_missing_column_is_named_with_its_likely_name(row: dict[str, str], wan
 
 
 BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, content, what is said
-    "short row": ("x.csv", 'a,b\n1,2\n"3\n3"\n', ["x.csv:3: 1 fields, wanted 2 as in the header (a, b)", "comma"]),
+    "short row": ("x.csv", 'a,b\n1,2\n"3\n3"\n', ["x.csv:3: 1 field, wanted 2 as in the header (a, b)", "comma"]),
     "long row": ("x.csv", "a,b\n1,2,3\n", ["x.csv:2: 3 fields, wanted 2 as in the header (a, b)", "double quotes"]),
     "long tsv row": ("x.tsv", "a\tb\n1\t2\t3\n", ["x.tsv:2: 3 fields", "tab in double quotes"]),
     "unclosed quote": ("x.csv", 'a,b\n1,2\n"3,4\n5,6\n', ["x.csv:3: ", "never closed"]),
@@ -207,11 +210,7 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
     "empty gz": ("x.jsonl.gz", gzip.compress(b""), ["x.jsonl.gz: no rows in it"]),
     "empty array": ("x.json", "[ ]", ["x.json: no rows in it"]),
     "empty json": ("x.json", " \n", ["x.json:2: found the end of the file; wanted an array of objects"]),
-    "no parquet rows": (
-        "x.parquet",
-        as_parquet(ROWS[:0] or [{"a": 1}])[:0],
-        ["x.parquet: damaged or not Parquet", "copy or download it again"],
-    ),
+    "empty parquet": ("x.parquet", b"", ["x.parquet: the file is empty"]),
     "broken line": (
         "x.jsonl",
         '{"a": 1}\n{"a": 2,}\n{"a": 3}\n',
@@ -228,7 +227,11 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
         '[\n{"a": 1},\n{"a": 2 "b"},\n{"a": 3}]',
         ["x.json:3: broken JSON (expecting ',' delimiter)", "mend it there"],
     ),
-    "missing comma": ("x.json", '[{"a": 1}\n{"a": 2}]', ["x.json:2: broken JSON (expecting ',' or ']', found an object)"]),
+    "missing comma": (
+        "x.json",
+        '[{"a": 1}\n{"a": 2}]',
+        ["x.json:2: broken JSON (expecting ',' or ']', found an object)"],
+    ),
     "last comma": ("x.json", '[{"a": 1},\n]', ["x.json:2: broken JSON (expecting an object, found ']')"]),
     "cut array": ("x.json", '[{"a": 1},\n{"a": ', ["x.json:2: broken JSON (expecting value); the file ends too early"]),
     "cut string": ("x.json", '[{"a": 1},\n{"a": "b', ["x.json:2: broken JSON (unterminated string); the file ends"]),
@@ -242,7 +245,11 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
     "bad key": ("x.json", '{"a": 1, b: []}', ["x.json:1: broken JSON (expecting a key in double quotes, found 'b')"]),
     "two tops": ("x.json", '[{"a": 1}]\n[{"a": 2}]', ["x.json:2: more text after the end of the array", "jsonl"]),
     "deep json": ("x.json", '[{"a":' + "[" * 200_000, ["x.json:1: broken JSON (nested too deeply)"]),
-    "not utf-8": ("x.csv", "text\nhé\n".encode("cp1252"), ["x.csv: byte 6 (0xe9) is not utf-8", "data.encoding", "cp1252"]),
+    "not utf-8": (
+        "x.csv",
+        "text\nhé\n".encode("cp1252"),
+        ["x.csv: byte 6 (0xe9) is not utf-8", "data.encoding", "cp1252"],
+    ),
     "utf-16": ("x.csv", "a,b\n1,2".encode("utf-16"), ["byte 0 (0xff)", "data.encoding to utf-16"]),
     "not utf-8, far in": (
         "x.jsonl",
@@ -355,7 +362,7 @@ def test_permission_denied(unreadable: Path) -> None:
 
 # ------------------------------------------------------------------------------------------------- properties
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"))
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
@@ -365,6 +372,7 @@ OBJECTS = st.lists(st.dictionaries(TEXT, VALUES, max_size=4), max_size=5)
 LAYOUT = {"ensure_ascii": st.booleans(), "indent": st.sampled_from([None, 0, 1, "\t"])}
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(OBJECTS, st.fixed_dictionaries(LAYOUT), st.integers(1, 9))
 @example([{"a": 12.5e30}, {"a": "\ud83d\ude00"}], {"ensure_ascii": True, "indent": None}, 1)
 def test_a_json_array_streams_to_what_json_loads_gives(rows: Any, layout: dict[str, Any], chunk: int) -> None:
@@ -372,6 +380,7 @@ def test_a_json_array_streams_to_what_json_loads_gives(rows: Any, layout: dict[s
     assert list(json_rows(io.StringIO(text), "x.json", chunk=chunk)) == list(enumerate(json.loads(text), 1))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(OBJECTS, st.dictionaries(TEXT, VALUES.filter(lambda value: not isinstance(value, list))), st.integers(1, 9))
 def test_an_array_in_an_object_streams_too(rows: Any, others: dict[str, Any], chunk: int) -> None:
     text = json.dumps({**others, "rows": rows, **{key + "!": value for key, value in others.items() if key != "rows"}})
@@ -379,6 +388,7 @@ def test_an_array_in_an_object_streams_too(rows: Any, others: dict[str, Any], ch
         assert [row for _, row in json_rows(io.StringIO(text), "x.json", chunk=chunk)] == rows
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(OBJECTS, st.data(), st.integers(1, 9))
 def test_an_array_cut_anywhere_is_refused(rows: Any, data: st.DataObject, chunk: int) -> None:
     text = json.dumps(rows)
@@ -387,6 +397,7 @@ def test_an_array_cut_anywhere_is_refused(rows: Any, data: st.DataObject, chunk:
         list(json_rows(io.StringIO(cut), "x.json", chunk=chunk))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(st.sampled_from('[]{},:"\\u0dean1.-e \n')), st.integers(1, 9))
 def test_json_streams_just_what_json_loads_takes(text: str, chunk: int) -> None:
     try:
@@ -405,7 +416,7 @@ def test_json_streams_just_what_json_loads_takes(text: str, chunk: int) -> None:
 NAMES = st.lists(st.text("abcé 🙂\n\"'", min_size=1).filter(str.strip), min_size=1, max_size=4, unique=True)
 
 
-@settings(deadline=None)
+@settings(deadline=None)  # the machine may be busy
 @given(NAMES, st.data(), st.sampled_from(["csv", "tsv"]), st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]))
 def test_csv_reads_back_what_csv_wrote(
     tmp_path_factory: pytest.TempPathFactory, names: list[str], data: st.DataObject, suffix: str, quoting: Any
@@ -419,7 +430,7 @@ def test_csv_reads_back_what_csv_wrote(
     assert [row for _, row in read(path)] == [dict(zip(names, row, strict=True)) for row in values]
 
 
-@settings(deadline=None)
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(), st.sampled_from(["csv", "tsv", "json", "jsonl", "csv.gz", "parquet"]))
 def test_any_bytes_are_rows_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"bytes.{suffix}"
@@ -431,11 +442,11 @@ def test_any_bytes_are_rows_or_one_line(tmp_path_factory: pytest.TempPathFactory
 
 # ----------------------------------------------------------------------------------------------------- memory
 
-COUNT = 60_000
+COUNT = 15_000
 
 
 def _big(number: int) -> dict[str, str]:
-    return {"text": f"row {number} " + "x" * 1000, "emoji": "🙂"}
+    return {"text": f"row {number} " + "x" * 4100, "emoji": "🙂"}
 
 
 def _write_csv(path: Path) -> None:
@@ -495,7 +506,8 @@ class Hub:
     """A fake of datasets.load_dataset that remembers how it was called."""
 
     def __init__(self, rows: list[dict[str, Any]], error: Exception | None = None):
-        self.rows, self.error, self.calls = rows, error, []  # type: ignore[var-annotated]
+        self.rows, self.error = rows, error
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:
         self.calls.append((args, kwargs))
@@ -562,7 +574,9 @@ def info(folder: Path, entry: dict[str, Any], rows: list[dict[str, Any]] | None 
     """Writes a dataset_info.json with the entry, and its rows to x.json; returns the source that names the entry."""
     if rows:
         file(folder / "x.json", json.dumps(rows))
-    file(folder / "dataset_info.json", json.dumps({"mine": {"file_name": "x.json"} | entry, "other": {"file_name": "y"}}))
+    file(
+        folder / "dataset_info.json", json.dumps({"mine": {"file_name": "x.json"} | entry, "other": {"file_name": "y"}})
+    )
     return f"{folder}/dataset_info.json#mine"
 
 
@@ -576,7 +590,7 @@ def test_an_alpaca_entry_without_columns(tmp_path: Path) -> None:
 
 def test_an_alpaca_entry_with_columns(tmp_path: Path) -> None:
     columns = {"prompt": "q", "response": "a", "system": "s", "history": "h"}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"q": "how?", "a": "so", "s": "be brief", "h": [["hi", "ho"]], "input": "unused, as there", "topic": "x"},
         {"q": "why?", "a": "thus", "topic": "y"},
     ]
@@ -592,7 +606,10 @@ def test_an_alpaca_entry_with_columns(tmp_path: Path) -> None:
 def test_a_sharegpt_entry_with_tags(tmp_path: Path) -> None:
     tags = {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "bot"}
     turns = [("system", "s"), ("user", "u"), ("bot", "b"), ("observation", "o"), ("function_call", "f"), ("x", "y")]
-    rows = [{"chat": [{"role": role, "content": text} for role, text in turns], "pics": ["a.jpg"]}, {"chat": "?"}]
+    rows: list[dict[str, Any]] = [
+        {"chat": [{"role": role, "content": text} for role, text in turns], "pics": ["a.jpg"]},
+        {"chat": "?"},
+    ]
     entry = {"formatting": "sharegpt", "columns": {"messages": "chat", "images": "pics"}, "tags": tags}
     found = [row for _, row in read(info(tmp_path, entry, rows))]
     roles = ["system", "human", "gpt", "observation", "function_call", "x"]

@@ -99,7 +99,12 @@ def value_axis(values: Sequence[float]) -> Axis:
 
 
 def line_chart(
-    curves: Sequence[Curve], name: str, title: str, description: str, mark: tuple[float, str] | None = None
+    curves: Sequence[Curve],
+    name: str,
+    title: str,
+    description: str,
+    mark: tuple[float, str] | None = None,
+    up: Axis | None = None,
 ) -> Markup:
     """Curves over steps with a legend; `mark` is a step and the words at its upright line; `name` makes ids unique."""
     drawn = {curve.name: curve.drawn for curve in curves}
@@ -107,7 +112,7 @@ def line_chart(
     if not spots:
         return Markup("")
     across = linear_axis(0.0, max(max(x for x, _ in spots), 1.0), wanted=6)
-    up = value_axis([y for _, y in spots])
+    up = up or value_axis([y for _, y in spots])
     inside = Markup("").join(
         [
             _grid(across, up),
@@ -168,7 +173,7 @@ def _curve(curve: Curve, spots: Sequence[tuple[float, float]], across: Axis, up:
 
 
 def intervals(bars: Sequence[tuple[str, float, float, float]], title: str, labels: bool = False) -> Markup:
-    """Bars of (CSS class, mean, low, high) below each other on an axis from 0 to 1; `labels` writes the class beside."""
+    """Bars of (CSS class, mean, low, high) below each other on an axis from 0 to 1; `labels` writes the class too."""
     height = 18 * len(bars) + 2
     grid = Markup("").join(
         Markup('<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="100%"/>').format(x=x) for x in (0, 25, 50, 75, 100)
@@ -230,11 +235,11 @@ def count(value: int | None) -> str:
 
 def big(value: float) -> str:
     """
-    >>> big(268_098_176), big(3_796_992)
-    ('268M', '3.8M')
+    >>> big(268_098_176), big(3_796_992), big(99_600_000), big(640)
+    ('268M', '3.8M', '100M', '640')
     """
     power, letter = next(((p, letter) for p, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if value >= p), (1.0, ""))
-    return f"{value / power:.2g}{letter}" if value / power < 100 else f"{value / power:.0f}{letter}"
+    return f"{value / power:.{1 if power > 1 and value / power < 9.95 else 0}f}{letter}"
 
 
 def score(value: float | None, sign: bool = False) -> str:
@@ -277,7 +282,7 @@ _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _MARKDOWN = re.compile(
-    r"[\\`*\[<|~$]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE
+    r"[\\`*\[<|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE
 )
 
 

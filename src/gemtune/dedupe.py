@@ -1,13 +1,13 @@
 """Near duplicates: MinHash signatures find the texts that may be close, exact Jaccard similarity decides.
 
-Two texts are as similar as the 5-character shingles they share. Shingles that a tenth of all texts contain are wording
+Two texts are as similar as the 5-character shingles they share. Shingles that one text in twenty contains are wording
 (an instruction put before every row); a pair must be similar with them and without them, else two short reviews behind
 one long instruction would count as copies.
 """
 
 from __future__ import annotations
 
-import functools
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 WIDTH = 5  # characters a shingle
 PERMUTATIONS = 64  # the estimate's standard deviation is at most 0.0625
-WORDING_SHARE = 10  # a shingle in more than one text of ten is wording ...
+WORDING_SHARE = 20  # a shingle in more than one text of twenty is wording ...
 WORDING_COUNT = 10  # ... in a set large enough to tell
 _SLOT_BITS = 22  # shingles are counted by this many bits of their hash: 16 MB
 _BATCH = 1 << 16  # characters hashed at once: the arrays stay in the processor's cache
 _VERIFIED = 64  # of one text's candidates, the most promising ones that are read and compared
 
 U64 = NDArray[np.uint64]
+Ints = NDArray[np.int64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ROLL = np.uint64(0x100000001B3)
 _random = np.random.default_rng(5)
@@ -52,7 +53,7 @@ def _mixed(values: U64) -> U64:
     return values ^ (values >> np.uint64(31))
 
 
-def _hashed(texts: Sequence[str]) -> tuple[U64, NDArray[np.int64]]:
+def _hashed(texts: Sequence[str]) -> tuple[U64, Ints]:
     """The hashes of all shingles of all texts, one text after the other, and how many each text has (at least one)."""
     padded = [text.ljust(WIDTH, "\0") for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
@@ -69,15 +70,11 @@ def shingles(text: str) -> U64:
     return np.unique(_hashed([text])[0])
 
 
-def jaccard(a: U64, b: U64) -> float:
-    """The share of two sets' elements that both have; 1 for two empty sets.
-
-    >>> jaccard(shingles("singer"), shingles("singers")), jaccard(shingles("ab"), shingles("abc"))
-    (0.6666666666666666, 0.0)
-    """
-    both = np.intersect1d(a, b, assume_unique=True).size
-    either = a.size + b.size - both
-    return both / either if either else 1.0
+def _jaccard(size: int, owners: Ints, is_shared: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    """The similarities of a set of `size` with `count` sets, whose elements come with their set's number."""
+    both = np.bincount(owners[is_shared], minlength=count)
+    either = size + np.bincount(owners, minlength=count) - both
+    return np.where(either, both / np.maximum(either, 1), 1.0)
 
 
 def _batches(texts: Texts) -> Iterator[tuple[int, list[str]]]:
@@ -101,19 +98,29 @@ class Sketch:
         self.texts = texts
         self._is_wording = self._wording()  # (2**22,)
         self.signatures = self._signatures()  # (N, 64)
-        self._sets = functools.lru_cache(maxsize=1024)(self._shingle_sets)
 
     def __len__(self) -> int:
         return len(self.texts)
 
-    def similarity(self, a: int, b: int) -> float:
-        """The Jaccard similarity of two texts, with the wording or without it, whichever is lower."""
-        (all_a, own_a), (all_b, own_b) = self._sets(a), self._sets(b)
-        return min(jaccard(all_a, all_b), jaccard(own_a, own_b))
+    def similarities(self, text: int, others: NDArray[np.integer]) -> NDArray[np.float64]:
+        """The Jaccard similarity of a text with each of the others, with the wording or without it, whichever is lower.
 
-    def _shingle_sets(self, number: int) -> tuple[U64, U64]:
-        found = shingles(self.texts[number])
-        return found, found[~self._wording_among(found)]
+        >>> Sketch(["singer", "singers", "Singapore"]).similarities(0, np.array([1, 2]))
+        array([0.66666667, 0.        ])
+        """
+        wanted = shingles(self.texts[text])
+        hashes, counts = _hashed([self.texts[int(other)] for other in others])
+        owners = np.repeat(np.arange(len(others)), counts)
+        order = np.lexsort((hashes, owners))
+        hashes, owners = hashes[order], owners[order]
+        once = (np.diff(hashes, prepend=~hashes[:1]) != 0) | (np.diff(owners, prepend=-1) != 0)
+        hashes, owners = hashes[once], owners[once]
+        is_shared = wanted.take(wanted.searchsorted(hashes), mode="clip") == hashes
+        is_own, own = ~self._wording_among(hashes), ~self._wording_among(wanted)
+        return np.minimum(
+            _jaccard(wanted.size, owners, is_shared, len(others)),
+            _jaccard(np.count_nonzero(own), owners[is_own], is_shared[is_own], len(others)),
+        )
 
     def _wording_among(self, hashes: U64) -> NDArray[np.bool_]:
         return self._is_wording[hashes >> np.uint64(64 - _SLOT_BITS)]
@@ -143,7 +150,7 @@ class Sketch:
         return signatures
 
 
-def _starts(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _starts(counts: Ints) -> Ints:
     return np.cumsum(counts) - counts
 
 
@@ -179,7 +186,7 @@ class _Buckets:
             self._start[band, order] = np.repeat(edges, sizes)
             self._stop[band, order] = np.repeat(edges + sizes, sizes)
 
-    def with_earlier(self) -> NDArray[np.int64]:
+    def with_earlier(self) -> Ints:
         """The texts that share a bucket with one of a lower number."""
         return np.flatnonzero((self._place > self._start).any(axis=0))
 
@@ -198,19 +205,22 @@ class _Buckets:
         return np.unique(np.concatenate(runs)) if runs else np.empty(0, np.int32)
 
 
-def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> Iterator[Near]:
-    """Yields the candidates that are at least as similar as the threshold, the likeliest first.
+def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> list[Near]:
+    """The candidates that are at least as similar as the threshold, the most similar first.
 
     Only candidates within four standard deviations of the estimate are read, and of those the best 64: a text that
-    hundreds of others resemble does not make the search quadratic.
+    thousands of others resemble does not cost thousands of comparisons.
     """
-    estimate = (sketch.signatures[candidates] == sketch.signatures[text]).mean(axis=1)
-    likely = np.argsort(-estimate, kind="stable")[:_VERIFIED]
-    for place in likely[estimate[likely] >= threshold - 0.25]:
-        other = int(candidates[place])
-        similarity = sketch.similarity(text, other)
-        if similarity >= threshold:
-            yield Near(text, other, similarity)
+    equal = np.count_nonzero(sketch.signatures[candidates] == sketch.signatures[text], axis=1)
+    lowest = PERMUTATIONS * threshold - 4 * math.sqrt(PERMUTATIONS * threshold * (1 - threshold))
+    likely = np.flatnonzero(equal >= lowest)
+    likely = likely[np.argsort(-equal[likely], kind="stable")[:_VERIFIED]]
+    if not likely.size:
+        return []
+    others = candidates[likely]
+    similarities = sketch.similarities(text, others)
+    order = np.argsort(-similarities, kind="stable")
+    return [Near(text, int(others[i]), float(similarities[i])) for i in order if similarities[i] >= threshold]
 
 
 def near_duplicates(sketch: Sketch, threshold: float, fence: U64) -> list[Near]:
@@ -240,7 +250,4 @@ def leaks(sketch: Sketch, threshold: float, fence: U64, parts: NDArray[np.int8])
     for text in np.flatnonzero((parts > 0) & buckets.with_other()).tolist():
         candidates = buckets.others(text)
         for part in range(parts[text]):
-            near = _verified(sketch, text, candidates[parts[candidates] == part], threshold)
-            closest = max(near, key=lambda found: found.similarity, default=None)
-            if closest:
-                yield closest
+            yield from _verified(sketch, text, candidates[parts[candidates] == part], threshold)[:1]

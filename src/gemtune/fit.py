@@ -144,20 +144,20 @@ def _overfit(best: Point, last: Point, kept: Point) -> Verdict:
         f"From step {best.step} to step {last.step} the val loss rose from {_loss(best.val)} to {_loss(last.val)} "
         f"while the probe loss on train rows went from {_loss(best.probe)} to {_loss(last.probe)}."
     )
-    more = "more data helps most; a smaller lora.r or a lower train.learning_rate also do"
+    more = "more data first, then a smaller lora.r or a lower train.learning_rate."
     if best.step == 0:
-        return Verdict("overfit", f"{why} No checkpoint beats the start.", f"Here {more}.")
+        return Verdict("overfit", f"{why} No checkpoint beats the start.", f"What helps: {more}")
     if _rose(best.val, kept.val):
         return Verdict(
             "overfit",
             f"{why} The checkpoint kept, step {kept.step}, was chosen by metric and has val loss {_loss(kept.val)}.",
-            f"Compare it with train.best_by=loss; otherwise {more}.",
+            f"Compare it with train.best_by=loss. For a lower val loss: {more}",
         )
     return Verdict(
         "overfit",
         why,
         f"Harmless here: the checkpoint kept is step {kept.step}, before the rise; what came after cost time only. "
-        f"train.epochs={_epochs(best.epoch)} saves that time; to get lower, {more}.",
+        f"train.epochs={_epochs(best.epoch)} saves that time. For a lower val loss: {more}",
     )
 
 
@@ -206,6 +206,4 @@ def _good(first: Point, best: Point, last: Point, kept: Point | None) -> Verdict
         return Verdict(
             "good fit", why, "Val is well above the probe: more data would help more than train.epochs or lora.r."
         )
-    return Verdict(
-        "good fit", why, "Nothing to change for the fit; a larger model or more data is what would get lower."
-    )
+    return Verdict("good fit", why, "Nothing to change; a larger model or more data would lower the val loss further.")

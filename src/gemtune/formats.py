@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from gemtune.errors import DataError
-from gemtune.jsonstream import is_json_lines, json_rows, reason
+from gemtune.jsonstream import is_json_lines, json_rows, kind_of, reason
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # where the row is, for a human; the row
@@ -211,7 +211,8 @@ def _wrong_count(count: int, header: list[str], delimiter: str) -> str:
         if count > len(header)
         else f"add the missing {mark} (an empty value needs one too) or delete the row"
     )
-    return f"{count} fields, wanted {len(header)} as in the header ({listed(header)}); {move}"
+    found = "1 field" if count == 1 else f"{count} fields"
+    return f"{found}, wanted {len(header)} as in the header ({listed(header)}); {move}"
 
 
 def _broken_csv(error: csv.Error) -> str:
@@ -237,18 +238,8 @@ def read_jsonl(path: Path, name: str, encoding: str) -> Rows:
                 ) from error
             if not isinstance(row, dict):
                 move = "set data.format: json" if isinstance(row, list) else "give the value a name"
-                raise DataError(f"{where}: {_KIND[type(row)]}; wanted an object with named values, {{...}}: {move}")
+                raise DataError(f"{where}: {kind_of(row)}; wanted an object with named values, {{...}}: {move}")
             yield where, row
-
-
-_KIND = {
-    list: "an array",
-    str: "a string",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
 
 
 def read_json(path: Path, name: str, encoding: str) -> Rows:
@@ -268,6 +259,9 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
+    with reading(path):
+        if not path.stat().st_size:
+            return
     try:
         with reading(path), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             names = file.schema_arrow.names

@@ -55,6 +55,16 @@ def is_json_lines(text: IO[str]) -> bool:
     return head[end:].lstrip().startswith("{")
 
 
+def kind_of(value: Any) -> str:
+    """
+    >>> kind_of([1]), kind_of(None), kind_of(1.5)
+    ('an array', 'null', 'a number')
+    """
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a number"}
+    kinds |= {float: "a number", type(None): "null"}
+    return kinds.get(type(value), f"of type {type(value).__name__}")
+
+
 def reason(error: ValueError | RecursionError) -> str:
     """What json says of broken text, without the position in a buffer that nobody sees."""
     if isinstance(error, json.JSONDecodeError):

@@ -7,6 +7,7 @@ from typing import Any
 
 from gemtune.conversation import Message, Part, Role, validated
 from gemtune.errors import DataError, RowError
+from gemtune.jsonstream import kind_of
 
 Row = dict[str, Any]
 
@@ -111,7 +112,7 @@ def _alpaca(row: Row) -> Iterator[Message]:
     """As LLaMA-Factory does: instruction and input, where there is one, on lines of their own; history first."""
     history = row.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise RowError("bad message", f"history is {_kind(history)}; wanted a list of [question, answer] pairs")
+        raise RowError("bad message", f"history is {kind_of(history)}; wanted a list of [question, answer] pairs")
     for number, (question, answer) in enumerate(history, 1):
         yield _message("user", question, f"history[{number}]")
         yield _message("assistant", answer, f"history[{number}]")
@@ -143,11 +144,11 @@ LAYOUTS: dict[str, Callable[[Row], Iterator[Message]]] = {
 def _turns(turns: Any, name: str) -> Iterator[Message]:
     """The messages of a list of {role, content} (OpenAI) or {from, value} (ShareGPT)."""
     if not isinstance(turns, list):
-        raise RowError("bad message", f"{name} is {_kind(turns)}; wanted a list of messages")
+        raise RowError("bad message", f"{name} is {kind_of(turns)}; wanted a list of messages")
     for number, turn in enumerate(turns, 1):
         place = f"{name}[{number}]"
         if not isinstance(turn, dict):
-            raise RowError("bad message", f"{place} is {_kind(turn)}; wanted an object with role and content")
+            raise RowError("bad message", f"{place} is {kind_of(turn)}; wanted an object with role and content")
         role = turn.get("role", turn.get("from"))
         if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
             raise RowError("tool calls", f"{place} is a tool call or its result; {_NO_TOOLS}")
@@ -170,14 +171,14 @@ def _part(part: Any, place: str) -> str:
     if kind in _MEDIA:
         raise RowError(_MEDIA[kind], f"{place} holds a part of type {kind!r}; {_MEDIA_DETAIL[_MEDIA[kind]]}")
     if kind != "text":
-        found = f"a part of type {kind!r}" if isinstance(part, dict) else f"{_kind(part)} as a part"
+        found = f"a part of type {kind!r}" if isinstance(part, dict) else f"{kind_of(part)} as a part"
         raise RowError("bad message", f"{place} holds {found}; wanted {{'type': 'text', 'text': ...}}")
     return _text(part.get("text"), place)
 
 
 def _text(value: Any, place: str) -> str:
     if not isinstance(value, str):
-        raise RowError("bad message", f"{place} is {_kind(value)}; wanted text")
+        raise RowError("bad message", f"{place} is {kind_of(value)}; wanted text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
@@ -202,7 +203,3 @@ def _joined(row: Row, names: tuple[str, ...]) -> str:
     """The columns that are not empty, each on a line of its own; the first one must be there."""
     _column(row, names[0])
     return "\n".join(text for text in (_optional_text(row, name) for name in names) if text)
-
-
-def _kind(value: Any) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"

@@ -275,15 +275,15 @@ def _skill_chart(metrics: list[dict[str, Any]], best_step: int | None) -> Markup
     """The task's score over steps, where the run was told to look at it (train.best_by=metric)."""
     names = sorted({key for line in metrics for key in line if key.startswith("eval_") and key != "eval_loss"})
     curves = [charts.Curve(f"{name[5:]}, val", "val", _points(metrics, name), dots=True) for name in names]
-    return charts.line_chart(
-        curves, "skill", "Score on val", "The task's score on replies to val rows.", _mark(metrics, best_step)
-    )
+    mark = None if best_step is None else (best_step, f"kept, step {best_step}")
+    said = "Scores of the replies to val rows over steps."
+    return charts.line_chart(curves, "skill", "Score on val", said, mark, charts.linear_axis(0.0, 1.0))
 
 
 def _mark(metrics: list[dict[str, Any]], best_step: int | None) -> tuple[float, str] | None:
-    losses = {line["step"]: line["eval_loss"] for line in metrics if line.get("eval_loss") is not None}
     if best_step is None:
         return None
+    losses = {line["step"]: line["eval_loss"] for line in metrics if line.get("eval_loss") is not None}
     loss = f": val {number(losses[best_step])}" if best_step in losses else ""
     return best_step, f"kept, step {best_step}{loss}"
 

@@ -80,10 +80,12 @@ class EffectiveBatchTrainer(Trainer):
         progress: Callable[[dict[str, Any]], None],
         args: TrainingArguments,
     ):
-        self.run, self.recipe, self.prepared, self.evaluation = run, recipe, prepared, evaluation
+        self.run, self.recipe, self.prepared = run, recipe, prepared
         self.steps_an_epoch, self.score, self.progress = steps_an_epoch, score, progress
         self.window = {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}  # since the last log
-        super().__init__(model=prepared.model, args=args, train_dataset=batches, callbacks=[_Pace(self)])
+        super().__init__(
+            model=prepared.model, args=args, train_dataset=batches, eval_dataset=evaluation or None, callbacks=[_Pace(self)]
+        )
 
     def get_train_dataloader(self) -> DataLoader:
         # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.
@@ -147,7 +149,7 @@ class EffectiveBatchTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
-        losses = {name: mean_loss(self.model, batches, self.accelerator.autocast) for name, batches in self.evaluation.items()}
+        losses = {name: mean_loss(self.model, batches, self.accelerator.autocast) for name, batches in self.eval_dataset.items()}
         metrics = {f"{name}_loss": loss for name, loss in losses.items()}
         if self.score is not None:
             metrics |= {f"eval_{name}": value for name, value in self.score(self.model).items()}
@@ -202,7 +204,7 @@ class _Pace(TrainerCallback):
         window["tokens"] += int(batches.table.lengths[batches.batches[state.global_step - 1]].sum())
         if state.global_step >= state.max_steps:
             control.should_log = control.should_save = True
-            control.should_evaluate = bool(self.trainer.evaluation)
+            control.should_evaluate = bool(self.trainer.eval_dataset)
         return control
 
     def on_evaluate(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
