@@ -20,7 +20,7 @@ WORDING_SHARE = 20  # a shingle in more than one text of twenty is wording ...
 WORDING_COUNT = 10  # ... in a set large enough to tell
 _SLOT_BITS = 22  # shingles are counted by this many bits of their hash: 16 MB
 _BATCH = 1 << 16  # characters hashed at once: the arrays stay in the processor's cache
-_VERIFIED = 64  # of one text's candidates, the most promising ones that are read and compared
+_VERIFIED = 32  # of one text's candidates, the most promising ones that are read and compared
 
 U64 = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -92,7 +92,7 @@ def _batches(texts: Texts) -> Iterator[tuple[int, list[str]]]:
 
 
 class Sketch:
-    """Texts that stay where they are (`texts` reads one by number), with 256 bytes of each in memory."""
+    """Texts that stay where they are (`texts` reads one by number), with 128 bytes of each in memory."""
 
     def __init__(self, texts: Texts):
         self.texts = texts
@@ -119,7 +119,7 @@ class Sketch:
         is_own, own = ~self._wording_among(hashes), ~self._wording_among(wanted)
         return np.minimum(
             _jaccard(wanted.size, owners, is_shared, len(others)),
-            _jaccard(np.count_nonzero(own), owners[is_own], is_shared[is_own], len(others)),
+            _jaccard(int(own.sum()), owners[is_own], is_shared[is_own], len(others)),
         )
 
     def _wording_among(self, hashes: U64) -> NDArray[np.bool_]:
@@ -135,9 +135,9 @@ class Sketch:
             seen_in[found] += texts.astype(np.uint32)
         return seen_in > max(WORDING_COUNT, len(self.texts) // WORDING_SHARE)
 
-    def _signatures(self) -> NDArray[np.uint32]:
+    def _signatures(self) -> NDArray[np.uint16]:
         """The MinHash of each text's shingles without the wording, or with it where nothing else is left."""
-        signatures = np.empty((len(self.texts), PERMUTATIONS), np.uint32)
+        signatures = np.empty((len(self.texts), PERMUTATIONS), np.uint16)
         for first, batch in _batches(self.texts):
             hashes, counts = _hashed(batch)
             own = ~self._wording_among(hashes)
@@ -145,8 +145,9 @@ class Sketch:
             kept = own | np.repeat(left == 0, counts)
             hashes, starts = hashes[kept], _starts(np.where(left == 0, counts, left))
             for number, (a, b) in enumerate(zip(_A, _B, strict=True)):
-                lowest = np.minimum.reduceat((hashes * a + b) >> np.uint64(32), starts)
-                signatures[first : first + len(batch), number] = lowest
+                lowest = np.minimum.reduceat(hashes * a + b, starts)
+                # The highest bits of a minimum are nearly always 0, the lowest of a product not random.
+                signatures[first : first + len(batch), number] = _mixed(lowest) >> np.uint64(48)
         return signatures
 
 
@@ -208,7 +209,7 @@ class _Buckets:
 def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> list[Near]:
     """The candidates that are at least as similar as the threshold, the most similar first.
 
-    Only candidates within four standard deviations of the estimate are read, and of those the best 64: a text that
+    Only candidates within four standard deviations of the estimate are read, and of those the best 32: a text that
     thousands of others resemble does not cost thousands of comparisons.
     """
     equal = np.count_nonzero(sketch.signatures[candidates] == sketch.signatures[text], axis=1)

@@ -1,7 +1,7 @@
 """prepare: rows become conversations, repeats go, groups are split, and what leaks across the split is reported.
 
 Memory stays flat: the texts wait in scratch files beside the run, a row costs some eighty bytes of hashes and offsets,
-and a question 256 bytes of signature.
+and a question 128 bytes of signature.
 """
 
 from __future__ import annotations
