@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from gemtune import checkpoint as ckpt
 from gemtune.batch import EffectiveBatches, MicroBatch, fixed_batches, order
@@ -86,6 +86,7 @@ class EffectiveBatchTrainer(Trainer):
         super().__init__(
             model=prepared.model, args=args, train_dataset=batches, eval_dataset=evaluation or None, callbacks=[_Pace(self)]
         )
+        self.remove_callback(PrinterCallback)  # the caller shows progress
 
     def get_train_dataloader(self) -> DataLoader:
         # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.
