@@ -107,13 +107,12 @@ def save_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any, sta
     if torch.cuda.is_available():
         random["cuda"] = torch.cuda.get_rng_state()
     save_file(random, folder / RANDOM)
-    schedule = {key: value for key, value in scheduler.state_dict().items() if key != "lr_lambdas"}
     write_json(
         folder / STATE,
         {
             "trainer": state,
             "groups": packed["param_groups"],
-            "schedule": schedule,
+            "schedule": scheduler.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else None,
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -31,9 +31,10 @@ def main() -> None:
     except GemtuneError as error:
         typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
+        raise
 
 
 @app.command()
@@ -44,9 +45,8 @@ def new(
     """Writes a commented recipe and its example data to start from."""
     from gemtune.scaffold import write_example
 
-    for path in write_example(recipe, folder):
-        typer.echo(f"wrote {path}")
-    typer.echo(f"next: gemtune run {recipe}.yaml")
+    written = list(write_example(recipe, folder))
+    _print(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
 
 
 @app.command()
@@ -95,8 +95,8 @@ def prepare(
 def show(
     recipe: Annotated[str, RECIPE],
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
-    count: Annotated[int, typer.Option("-n", help="How many rows.")] = 2,
-    part: Annotated[str, typer.Option(help="train, val or test.")] = "train",
+    count: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 2,
+    part: Annotated[Literal["train", "val", "test"], typer.Option(help="Of which part.")] = "train",
 ) -> None:
     """Prints rows as the model sees them (green is trained) and writes an HTML page of them."""
     from rich.console import Console
@@ -214,6 +214,10 @@ def generate(
     from gemtune import stages
     from gemtune.terminal import Progress
 
+    if source and prompt:
+        raise GemtuneError("found a prompt and --input; give one of them")
+    if output and not source:
+        raise GemtuneError("--output is for the replies to --input FILE, which is not given; a single reply is printed")
     with Progress(quiet=True) as progress:
         job = progress.job(run)
         name = "base" if base else "tuned"
@@ -228,15 +232,16 @@ def generate(
 @app.command()
 def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
     """Writes report.html and report.md from what is in the run directory."""
-    from gemtune.report import summary_lines, write_report
-    from gemtune.runs import Run
+    from gemtune import stages
+    from gemtune.report import summary_lines
+    from gemtune.terminal import Progress
 
-    opened = Run.open(run)
-    page = write_report(opened)
+    job = Progress(quiet=True).job(run)
+    page = stages.report(job)
     if as_json:
-        _print_json({"report": str(page), "summary": opened.summary()})
+        _print_json({"report": str(page), "summary": job.run.summary()})
     else:
-        _print(*summary_lines(opened))
+        _print(*summary_lines(job.run))
 
 
 @app.command()

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gemtune.errors import RecipeError
+from gemtune.files import SUFFIXES, suffix_of
 
 
 class Section(BaseModel):
@@ -202,7 +203,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
             if key.value in seen:
                 raise RecipeError(f"line {line}: key '{key.value}' stands twice (first on line {seen[key.value]}); keep one")
@@ -218,13 +219,17 @@ _Loader.add_implicit_resolver(
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file with `key=value` overrides; RecipeError says file, line and what was wanted."""
     path = Path(path)
+    return parse_recipe(recipe_text(path), path, overrides)
+
+
+def recipe_text(path: Path) -> str:
+    """What stands in a recipe file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise RecipeError(f"{path}: no such recipe; `gemtune new emoji` writes one to start from") from error
+        raise RecipeError(f"{path}: no such recipe or run directory; `gemtune new emoji` writes a recipe") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"{path}: cannot be read as a UTF-8 text file ({error})") from error
-    return parse_recipe(text, path, overrides)
+        raise RecipeError(f"{path}: cannot be read as a UTF-8 text file ({error}); save it as UTF-8") from error
 
 
 def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -237,16 +242,27 @@ def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from error
+        raise RecipeError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); mend it") from error
+    except (ValueError, RecursionError) as error:  # a date like 2024-13-01; a list in itself
+        raise RecipeError(f"{path}: a value YAML cannot make sense of ({error}); quote it") from error
     if not isinstance(value, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys (`task: emoji`, ...); found {type(value).__name__}")
+        found = "nothing" if value is None else f"a {type(value).__name__}"
+        raise RecipeError(f"{path}: found {found}, wanted keys and values (`task: emoji`, ...); see `gemtune new emoji`")
+    return recipe_of(value, path, overrides, lines)
+
+
+def recipe_of(
+    value: dict[str, Any], path: Path, overrides: Sequence[str] = (), lines: dict[tuple[Any, ...], int] | None = None
+) -> Recipe:
+    """The recipe of plain data from `path`; `lines` says on which line of it a key stands."""
+    lines = {} if lines is None else lines
     for override in overrides:
         lines[_apply(value, override)] = 0
     try:
         recipe = Recipe.model_validate(value)
     except ValidationError as error:
         raise RecipeError(_explain(error, path, lines)) from error
-    return _absolute_sources(recipe, path.parent)
+    return _absolute_paths(recipe, path.parent)
 
 
 def _lines(node: yaml.Node | None, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -287,6 +303,8 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
             here = here[key]
         if isinstance(here, list) and isinstance(after, str):
             raise RecipeError(f"override '{override}': {key} is a list; say {key}.0.{after}=... for its first entry")
+    if isinstance(here, list) and not (isinstance(keys[-1], int) and keys[-1] < len(here)):
+        raise RecipeError(f"override '{override}': {'.'.join(map(str, keys[:-1]))} is a list of {len(here)}; count from 0")
     here[keys[-1]] = new
     return tuple(keys)
 
@@ -298,10 +316,10 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     # One source may be written without a list: its key path then has no index.
     candidates = [at, tuple(key for key in at if not isinstance(key, int))]
     line = next(
-        (lines[c] for known in candidates for c in ((*known, "key"), known, known[:-1], ()) if c in lines), 0
+        (lines[c] for known in candidates for c in ((*known, "key"), known, known[:-1], ()) if c in lines), None
     )
     key = ".".join(str(part) for part in at)
-    where = f"{path}:{line}" if line else f"override of {key}"
+    where = f"{path}:{line}" if line else f"{path}" if line is None else f"override of {key}"
     if finding["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}'{_nearest(key)}"
     if finding["type"] == "missing":
@@ -348,18 +366,32 @@ def _description(key: str) -> str:
     return recipe_keys().get(re.sub(r"\.\d+", "", key), ("", "", "a recipe cannot do without it"))[2]
 
 
-def _absolute_sources(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with sources that exist beside the recipe file made absolute, so that it runs from anywhere."""
-    sources = []
-    for data in recipe.data:
-        name, mark, entry = data.source.partition("#")
-        local = folder / name
-        is_pattern = any(letter in name for letter in "*?[")
-        if not Path(name).is_absolute() and (is_pattern or local.exists() or data.format != "hub" and local.suffix):
-            data = data.model_copy(update={"source": str(local.resolve()) + mark + entry})
-        sources.append(data)
-    task = recipe.task
-    file, colon, name = task.rpartition(":")
-    if colon and file.endswith(".py") and not Path(file).is_absolute():
-        task = f"{(folder / file).resolve()}:{name}"
+def is_hub(data: DataSource, folder: Path = Path()) -> bool:
+    """Whether a source is a Hub data set: where data.format says so, and for a user/name that is nothing in `folder`.
+
+    >>> is_hub(DataSource(source="BelleGroup/train_0.5M_CN")), is_hub(DataSource(source="emoji/train.csv"))
+    (True, False)
+    """
+    if data.format != "auto" or suffix_of(Path(data.source)) in SUFFIXES:
+        return data.format == "hub"
+    path = folder / data.source
+    return bool(_HUB_ID.fullmatch(data.source)) and not path.exists() and not path.parent.is_dir()
+
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+
+
+def _absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the files it names, which start at its own folder, made absolute: so it runs from anywhere."""
+    sources = [
+        data if is_hub(data, folder) else data.model_copy(update={"source": _absolute(data.source, folder)})
+        for data in recipe.data
+    ]
+    file, colon, name = recipe.task.rpartition(":")
+    task = f"{_absolute(file, folder)}:{name}" if colon else recipe.task
     return recipe.model_copy(update={"data": sources, "task": task})
+
+
+def _absolute(name: str, folder: Path) -> str:
+    path = folder / Path(name).expanduser()
+    return str(path.parent.resolve() / path.name)  # the last link is not followed: its name has the suffix

@@ -105,10 +105,25 @@ assistant take turns
     if not turns or turns[-1].role != "assistant":
         raise RowError("no answer", "the last message is not the assistant's; there is nothing to train on")
     for index, message in enumerate(messages):
+        if broken := _half_a_pair(message.text):
+            raise RowError(
+                "bad unicode",
+                f"message {index + 1} ({message.role}): half a character (a lone surrogate) at {broken.start}; was it "
+                "cut inside an emoji?",
+            )
         if not any(part.image or (part.text or "").strip() for part in message.parts):
             reason = "empty answer" if message.role == "assistant" else "empty prompt"
             raise RowError(reason, f"message {index + 1} ({message.role}) is empty")
     return messages
+
+
+def _half_a_pair(text: str) -> UnicodeEncodeError | None:
+    """JSON can spell half of a surrogate pair; no tokenizer, and no UTF-8 file, can hold it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        return error
+    return None
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:

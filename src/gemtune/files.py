@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -13,24 +14,55 @@ from typing import IO, Any
 
 from gemtune.errors import DataError, GemtuneError
 
+SUFFIXES = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+}
+_AGAIN = "run the stage that wrote it again"
+_ELSEWHERE = "choose another folder (for a run: runs_dir)"
+_MOVES = {
+    errno.EACCES: f"check its permissions, or {_ELSEWHERE}",
+    errno.EROFS: _ELSEWHERE,
+    errno.ENOTDIR: f"a file is where a folder should be: {_ELSEWHERE}",
+    errno.EEXIST: f"a file is where a folder should be: {_ELSEWHERE}",
+    errno.EISDIR: "a folder is where the file should be: remove it, or give another name",
+} | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), f"free some space, or {_ELSEWHERE}")
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
+
+    >>> suffix_of(Path("Train.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[str]]:
-    """Opens a temporary file next to `path` and renames it to `path` only when the block ends without an error."""
+    """Opens a temporary file next to `path` and renames it to `path` only when the block ends without an error.
+
+    Half a surrogate pair, which UTF-8 cannot hold, is written as `\\ud83d`: what JSON calls it, so it is read back.
+    """
     with os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
-        with os_errors(path), os.fdopen(handle, "w", encoding="utf-8", newline="\n") as out:
+        with os_errors(path), os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as out:
             yield out
             out.flush()
             os.fsync(out.fileno())
         # mkstemp makes private files; a run directory is as readable as the user's umask says.
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
+        with os_errors(path):
+            temporary.chmod(0o666 & ~umask)
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,12 +73,7 @@ def os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        moves = {
-            13: "check its permissions or choose another runs_dir",
-            28: "free some space or choose another runs_dir",
-            30: "choose a runs_dir that can be written",
-        }
-        move = moves.get(error.errno or 0, "check the path")
+        move = _MOVES.get(error.errno or 0, "check the path")
         raise GemtuneError(f"{path}: {error.strerror or error}; {move}") from error
 
 
@@ -60,13 +87,13 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`; DataError names the line when it is broken."""
+    """The JSON value in `path`, which gemtune wrote; DataError names the line when it is broken."""
+    with _reading(path):
+        text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file") from error
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: broken JSON ({error.msg})") from error
+        raise DataError(f"{path}:{error.lineno}: broken JSON ({error.msg}); {_AGAIN}") from error
 
 
 def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
@@ -81,12 +108,22 @@ def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the objects of a file gemtune wrote; DataError names the line that is broken."""
-    with path.open(encoding="utf-8") as lines:
+    with _reading(path), path.open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: broken JSON ({error.msg}); run the stage that wrote it again") from error
+                raise DataError(f"{path}:{number}: broken JSON ({error.msg}); {_AGAIN}") from error
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; {_AGAIN}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_AGAIN}") from error
 
 
 def sha256_of(path: Path) -> str:

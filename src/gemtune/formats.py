@@ -16,19 +16,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from gemtune.errors import DataError
+from gemtune.files import SUFFIXES, suffix_of
 from gemtune.jsonstream import is_json_lines, json_rows, kind_of, reason
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # where the row is, for a human; the row
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 CONVERSIONS = {
     ".xlsx": "save the sheet as `CSV UTF-8`",
     ".xls": "save the sheet as `CSV UTF-8`",
@@ -41,15 +34,6 @@ CONVERSIONS = {
 }
 _MAX_FIELD = 2**31 - 1  # csv's own default stops at 131,072 characters; a C long holds no more on Windows
 _PARQUET_ROWS = 256  # rows decoded at a time
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
-
-    >>> suffix_of(Path("Train.JSONL.gz"))
-    '.jsonl'
-    """
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 def format_of(path: Path, wanted: str = "auto") -> str:

@@ -9,17 +9,15 @@ from __future__ import annotations
 import glob
 import itertools
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gemtune import llamafactory
-from gemtune.config import DataSource
+from gemtune.config import DataSource, is_hub
 from gemtune.errors import DataError, MissingExtra
 from gemtune.formats import (
     CONVERSIONS,
     FORMATS,
-    SUFFIXES,
     Row,
     Rows,
     did_you_mean,
@@ -27,12 +25,11 @@ from gemtune.formats import (
     listed,
     nearest,
     reading,
-    suffix_of,
 )
+from gemtune.files import SUFFIXES, suffix_of
 
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
 
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _HUB_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _HUB_MOVES: dict[type[Exception], str] = {
     FileNotFoundError: "check the id (huggingface.co/datasets/{id}); a private or gated one needs `hf auth login`",
@@ -48,7 +45,7 @@ def read_rows(data: DataSource, *, load_dataset: LoadDataset | None = None) -> I
     DataError names file, line and the next move; MissingExtra says how to get `datasets` for a Hub data set.
     """
     entry, data = _entry(data)
-    rows = _hub_rows(data, load_dataset) if _is_hub(data) else _file_rows(data)
+    rows = _hub_rows(data, load_dataset) if is_hub(data) else _file_rows(data)
     if entry:
         rows = llamafactory.standard_rows(rows, entry)
     for where, row in itertools.islice(rows, data.limit):
@@ -58,7 +55,7 @@ def read_rows(data: DataSource, *, load_dataset: LoadDataset | None = None) -> I
 def source_files(data: DataSource) -> list[Path]:
     """The local files that decide what the rows are, for a fingerprint: none for a Hub data set."""
     entry, data = _entry(data)
-    if _is_hub(data):
+    if is_hub(data):
         return []
     return ([entry.info] if entry else []) + _files(data)[1]
 
@@ -121,14 +118,6 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
     if is_folder:  # written by Dataset.save_to_disk: read as any other folder
         return None, data
     raise DataError(f"{info}: no LLaMA-Factory entries in it; wanted {{name: {{file_name: ...}}, ...}}")
-
-
-def _is_hub(data: DataSource) -> bool:
-    """A source of the form user/name that is nothing on this disk, or any when data.format says hub."""
-    path = Path(data.source)
-    if data.format != "auto" or suffix_of(path) in SUFFIXES:
-        return data.format == "hub"
-    return bool(_HUB_ID.fullmatch(data.source)) and not path.exists() and not path.parent.is_dir()
 
 
 def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:

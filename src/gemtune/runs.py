@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gemtune.config import Recipe, parse_recipe
+from gemtune.config import Recipe, recipe_of
 from gemtune.errors import RunError
 from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
 
@@ -43,16 +43,16 @@ class Run:
 
     @classmethod
     def create(cls, recipe: Recipe, recipe_text: str) -> Run:
-        """The run directory of a recipe, made when it is not there yet."""
+        """The run directory of a recipe, made when it is not there yet; RunError when another process works in it."""
         run = cls(Path(recipe.runs_dir) / recipe.name)
         with os_errors(run.root):
             run.root.mkdir(parents=True, exist_ok=True)
-        if run.manifest_file.exists():
+        with run.lock():
+            if not run.manifest_file.exists():
+                write_json(run.manifest_file, {"version": VERSION})
             run._check_version()
-        else:
-            write_json(run.manifest_file, {"version": VERSION})
-        write_text(run.recipe_file, recipe_text)
-        run.note("recipe", recipe.model_dump(mode="json"))
+            run.note("recipe", recipe.model_dump(mode="json"))
+            write_text(run.recipe_file, recipe_text)
         return run
 
     @classmethod
@@ -81,7 +81,9 @@ class Run:
 
     def recipe_with(self, overrides: Sequence[str]) -> Recipe:
         """The run's recipe with `key=value` overrides, which the run directory does not keep."""
-        return parse_recipe(json.dumps(self.manifest["recipe"]), self.manifest_file.absolute(), overrides)
+        if not isinstance(recipe := self.manifest.get("recipe"), dict):
+            raise RunError(f"{self.manifest_file}: no recipe in it; run `gemtune run RECIPE.yaml` again")
+        return recipe_of(recipe, self.manifest_file.absolute(), overrides)
 
     def note(self, section: str, value: Any) -> None:
         """Sets one section of the manifest."""
@@ -90,7 +92,10 @@ class Run:
     def decide(self, name: str, decision: tuple[Any, str]) -> Any:
         """Keeps a decision's value and reason in the manifest and returns the value."""
         value, why = decision
-        self.note("decisions", {**self.manifest.get("decisions", {}), name: {"value": value, "why": why}})
+        before = self.manifest.get("decisions", {})
+        after = {**before, name: {"value": value, "why": why}}
+        if after != before:  # a reader such as `generate`, which holds no lock, then writes nothing
+            self.note("decisions", after)
         return value
 
     def log(self, line: dict[str, Any]) -> None:
@@ -135,12 +140,13 @@ class Run:
     def lock(self) -> Iterator[None]:
         """Holds the run for one process; the kernel lets go of it when that process dies."""
         lock = FileLock(self.root / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunError(
-                f"{self.root}: another gemtune process is working in it; wait for it or choose another name"
-            ) from error
+        with os_errors(self.root):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise RunError(
+                    f"{self.root}: another gemtune process is working in it; wait for it or choose another name"
+                ) from error
         try:
             yield
         finally:

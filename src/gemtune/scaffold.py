@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from importlib.resources import files as package_files
 from pathlib import Path
 
 from gemtune.errors import GemtuneError, RecipeError
-from gemtune.files import os_errors, write_text
+from gemtune.files import write_text
 
 
 def shipped(folder: str) -> Path:
@@ -23,14 +22,13 @@ def write_example(name: str, folder: str) -> Iterator[Path]:
     if name not in known:
         raise RecipeError(f"no recipe is called '{name}'; there are {', '.join(known)}")
     text = (shipped("recipes") / f"{name}.yaml").read_text(encoding="utf-8")
-    targets = {Path(folder) / f"{name}.yaml": text.replace("../examples/", "")}
-    data = [path for path in shipped("examples").iterdir() if f"../examples/{path.name}" in text]
-    for path in (*targets, *(Path(folder) / source.name for source in data)):
+    written = {Path(folder) / f"{name}.yaml": text.replace("../examples/", "")}
+    for data in shipped("examples").iterdir():
+        if f"../examples/{data.name}" in text:
+            written[Path(folder) / data.name] = data.read_text(encoding="utf-8")
+    for path in written:
         if path.exists():
             raise GemtuneError(f"{path} is already there; remove it, or give another folder")
-    for path, content in targets.items():
+    for path, content in written.items():
         write_text(path, content)
         yield path
-    for source in data:
-        with os_errors(Path(folder) / source.name):
-            yield Path(shutil.copyfile(source, Path(folder) / source.name))

@@ -251,7 +251,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     """Answers every row of a file, one {"reply": ...} a line in the same order, and returns the path written."""
     from gemtune.generate import replies
 
-    conversations = _conversations_of(job, source)
+    conversations = _conversations_of(job, source, answered=False)
     model = _model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     answered = replies(model, job.renderer, conversations, job.recipe.evaluate, lambda n: job.tick("replies", n, len(conversations)))
@@ -347,13 +347,14 @@ def _model_named(job: Job, name: str) -> Any:
     return tuned.eval()
 
 
-def _conversations_of(job: Job, data: str) -> list[Conversation]:
-    """The rows of a file as the task's conversations; the first that cannot be one is an error."""
+def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
+    """The rows of a file as the task's conversations, with answers or without; DataError at the first that cannot be one."""
     source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
+    make = job.task.conversation if answered else job.task.question
     found = []
     for where, row in read_rows(source):
         try:
-            found.append(job.task.conversation(row, where))
+            found.append(make(row, where))
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
     return found

@@ -60,7 +60,7 @@ class Progress:
         return job
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def tick(self, what: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar called `what`."""

@@ -30,6 +30,7 @@ class Columns(Task):
         named = {key: list(_placeholders(key, wording or "")) for key, wording in recipe.template}
         if not named["answer"]:
             raise RecipeError("template.answer names no column, so all rows would teach the same; write {column} in it")
+        self.unanswered = dict.fromkeys(named["answer"], "?")
         self.columns = tuple(dict.fromkeys(name for names in named.values() for name in names))
 
     def conversation(self, row: Row, where: str) -> Conversation:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import emoji
 
 from gemtune.conversation import Conversation, Message, validated
@@ -23,6 +25,7 @@ class Emoji(Task):
 
     metric = "f1"
     columns = ("text", "emoji")
+    unanswered: ClassVar = {"emoji": "❓"}
 
     def conversation(self, row: Row, where: str) -> Conversation:
         text, answer = text_of(row, "text"), "".join(text_of(row, "emoji").split())
@@ -30,6 +33,9 @@ class Emoji(Task):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
         return Conversation(validated(messages), "emoji", key=text, group=text, where=where)
+
+    def asked(self, prompt: str) -> Conversation:
+        return self.question({"text": prompt}, "prompt")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         return emoji_scores(reply, conversation.answer)

@@ -8,6 +8,14 @@ from gemtune.layouts import layout_of, to_messages
 from gemtune.metrics import chrf, exact, token_f1
 from gemtune.tasks.task import Row, Task
 
+# By layout: the column of the answer (or of all turns), and what stands in for an answer that is missing.
+UNANSWERED: dict[str, tuple[str, str | dict[str, str]]] = {
+    "messages": ("messages", {"role": "assistant", "content": "?"}),
+    "sharegpt": ("conversations", {"from": "gpt", "value": "?"}),
+    "alpaca": ("output", "?"),
+    "prompt_completion": ("completion", "?"),
+}
+
 
 class Messages(Task):
     """Conversations as they come; scored by how close the reply's text comes to the last answer.
@@ -22,14 +30,25 @@ class Messages(Task):
     metric = "token_f1"
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        try:
-            layout = layout_of(row) if self.layout == "auto" else self.layout
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
-        messages = to_messages(row, layout)
+        messages = to_messages(row, self._layout_of(row, where))
         asked = (part for message in messages if message.role == "user" for part in message.parts)
         key = "\n".join(part.text or part.image or "" for part in asked)
         return Conversation(messages, "messages", key=key, group=key, where=where)
+
+    def question(self, row: Row, where: str) -> Conversation:
+        layout = self._layout_of(row, where)
+        column, answer = UNANSWERED[layout]
+        if not isinstance(answer, dict):
+            return self.conversation({**row, column: row.get(column) or answer}, where)
+        turns = row[column]
+        answered = bool(turns) and turns[-1].get("role", turns[-1].get("from")) in ("assistant", "gpt", "model")
+        return self.conversation(row if answered else {**row, column: [*turns, answer]}, where)
+
+    def _layout_of(self, row: Row, where: str) -> str:
+        try:
+            return layout_of(row) if self.layout == "auto" else self.layout
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from error
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlglot
 from sqlglot import exp
@@ -47,6 +47,7 @@ class Sql(Task):
 
     metric = "execution"
     columns = ("question", "schema", "sql")
+    unanswered: ClassVar = {"sql": "SELECT 1"}
 
     def conversation(self, row: Row, where: str) -> Conversation:
         question, schema, sql = (text_of(row, column) for column in self.columns)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gemtune.config import Recipe
-from gemtune.conversation import Conversation
+from gemtune.conversation import Conversation, Message
 from gemtune.errors import RecipeError, RowError
 
 Row = dict[str, Any]
@@ -20,6 +21,7 @@ class Task:
 
     metric: str = "exact"  # the score that decides; a key of what `score` returns, higher is better
     columns: tuple[str, ...] = ()  # the columns every row must have
+    unanswered: Mapping[str, str] = {}  # the answer's columns, and what stands in for them in a row that only asks
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
@@ -31,6 +33,15 @@ class Task:
         `prepare` replaces its `group` and `weight` by what the recipe says.
         """
         raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that makes a conversation")
+
+    def question(self, row: Row, where: str) -> Conversation:
+        """A row to be answered as a conversation; its answer may be missing and means nothing."""
+        return self.conversation({**row, **{c: v for c, v in self.unanswered.items() if not text_of(row, c)}}, where)
+
+    def asked(self, prompt: str) -> Conversation:
+        """What somebody types as a conversation to be answered."""
+        messages = (Message.of("user", prompt), Message.of("assistant", ""))
+        return Conversation(messages, self.recipe.task, key=prompt, group=prompt, where="prompt")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         """The scores of a reply to the conversation without its last message, each from 0 to 1.

