@@ -20,6 +20,8 @@ from gemtune.files import SUFFIXES, suffix_of
 
 
 class Section(BaseModel):
+    """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
@@ -314,12 +316,11 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     finding = error.errors()[0]
     at = tuple(key for key in finding["loc"] if not (isinstance(key, str) and key in _UNION_TAGS))
     # One source may be written without a list: its key path then has no index.
-    candidates = [at, tuple(key for key in at if not isinstance(key, int))]
-    line = next(
-        (lines[c] for known in candidates for c in ((*known, "key"), known, known[:-1], ()) if c in lines), None
-    )
+    known = [at, tuple(key for key in at if not isinstance(key, int))]
+    nearest_first = [*((*place, "key") for place in known), *known, *(place[:-1] for place in known), ()]
+    line = next((lines[place] for place in nearest_first if place in lines), None)
     key = ".".join(str(part) for part in at)
-    where = f"{path}:{line}" if line else f"{path}" if line is None else f"override of {key}"
+    where = f"{path}:{line}" if line else f"{path}" if line is None else "override"
     if finding["type"] == "extra_forbidden":
         return f"{where}: unknown key '{key}'{_nearest(key)}"
     if finding["type"] == "missing":
@@ -363,7 +364,8 @@ def _nearest(key: str) -> str:
 
 
 def _description(key: str) -> str:
-    return recipe_keys().get(re.sub(r"\.\d+", "", key), ("", "", "a recipe cannot do without it"))[2]
+    section = Recipe.model_fields.get(key)
+    return str(section.description) if section else recipe_keys()[re.sub(r"\.\d+", "", key)][2]
 
 
 def is_hub(data: DataSource, folder: Path = Path()) -> bool:

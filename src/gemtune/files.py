@@ -78,11 +78,13 @@ def os_errors(path: Path) -> Iterator[None]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file, or leaves what is there."""
     with replacing(path) as out:
         out.write(text)
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON value on indented lines, with a line end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -157,6 +157,7 @@ def read_csv(path: Path, name: str, encoding: str, delimiter: str | None = None)
 
 
 def read_tsv(path: Path, name: str, encoding: str) -> Rows:
+    """Like read_csv, with a tab between fields whatever the header holds."""
     return read_csv(path, name, encoding, "\t")
 
 

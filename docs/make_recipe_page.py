@@ -1,0 +1,105 @@
+"""Writes docs/recipe.md, the page of every recipe key, from the code: `make recipe-page`."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from gemtune.config import Recipe, recipe_keys
+
+PAGE = Path(__file__).with_name("recipe.md")
+
+HEAD = """\
+<!-- Written by `make recipe-page` from src/gemtune/config.py; change the descriptions there. -->
+
+# The recipe
+
+A recipe is a YAML file. It holds only what differs from the defaults below. `name`, `task` and `data.source` have no
+default.
+
+```yaml
+name: emoji
+task: emoji
+data:
+  source: emoji.csv
+train:
+  epochs: 2
+```
+
+| rule | |
+|---|---|
+| unknown key, wrong type, a key that stands twice | an error with file, line and the nearest right key; nothing runs |
+| for one run only | `gemtune run emoji.yaml train.epochs=3 data.limit=100`: any key, its value in YAML |
+| one of several sources | `data.0.limit=100` |
+| relative paths | `data.source` and a task's file start at the recipe; `runs_dir` at the current folder |
+| every weight instead of adapters | `lora: none` |
+| the values that were used, and why | `manifest.json` in the [run directory](formats.md) |
+| no value | `null` |
+| `evaluate` or `track` changed | the run goes on, and evaluates again |
+| any other key changed | a run that has begun wants `--fresh`, or another `name` |
+"""
+
+WORDS = {"str": "text", "int": "whole number", "float": "number", "None": "null", "int | float": "number"}
+
+
+def page() -> str:
+    """The text of docs/recipe.md."""
+    parts = [HEAD]
+    sections = dict(_sections())
+    by_section = sorted(recipe_keys().items(), key=lambda entry: list(sections).index(_section(entry[0])))
+    for section, keys in groupby(by_section, key=lambda entry: _section(entry[0])):
+        title = f"`{section}`" if section else "Top level"
+        parts.append(f"## {title}\n\n{sections[section]}\n\n| key | values | default | meaning |\n|---|---|---|---|\n")
+        parts[-1] += "".join(_row(name, *what) for name, what in keys)
+    return "\n".join(parts)
+
+
+def _section(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _sections() -> list[tuple[str, str]]:
+    """(name, docstring) of the recipe itself and of its sections, in the order of the code."""
+    found = [("", Recipe.__doc__ or "")]
+    for name, info in Recipe.model_fields.items():
+        kinds = (info.annotation, *getattr(info.annotation, "__args__", ()))
+        nested = next((k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel)), None)
+        if nested is not None:
+            found.append((name, nested.__doc__ or ""))
+    return found
+
+
+def _row(name: str, kind: str, default: Any, meaning: str) -> str:
+    required = isinstance(default, str) and not default
+    shown = "none; needed" if required else "not set" if default is None else f"`{default}`"
+    return "| " + " | ".join(_cell(text) for text in (f"`{name}`", _values(kind), shown, meaning)) + " |\n"
+
+
+def _values(kind: str) -> str:
+    """
+    >>> _values("Union[Literal['auto', 'none'], list[str]]"), _values("int | None")
+    ('`auto`, `none` or a list of text', 'whole number or null')
+    """
+    if kind in WORDS:
+        return WORDS[kind]
+    if union := re.fullmatch(r"Union\[(.*?\]), (.*)\]", kind):
+        return f"{_values(union[1])} or {_values(union[2])}"
+    if literal := re.fullmatch(r"Literal\[(.*)\]", kind):
+        return re.sub(r"'([^']*)'", r"`\1`", literal[1])
+    if listed := re.fullmatch(r"list\[(.*)\]", kind):
+        return f"a list of {_values(listed[1])}"
+    if mapping := re.fullmatch(r"dict\[(.*), (.*)\]", kind):
+        return f"{_values(mapping[1])} to {_values(mapping[2])}"
+    return " or ".join(WORDS[word] for word in kind.split(" | "))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

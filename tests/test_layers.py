@@ -1,0 +1,172 @@
+"""The architecture, read from the source: imports point down, and what belongs to one file stays in it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import gemtune
+
+SOURCE = Path(gemtune.__file__).parent
+LAYERS: tuple[tuple[str, ...], ...] = (
+    ("errors", "files"),
+    ("config", "conversation", "runs"),
+    ("jsonstream", "formats", "llamafactory", "rows", "layouts", "metrics", "sqlsandbox", "charts", "fit"),
+    ("tasks",),
+    ("dedupe", "prepare", "report", "scaffold"),
+    # torch below
+    ("embedded", "kernels", "model", "render"),
+    ("table", "batch", "plan", "show", "check", "checkpoint"),
+    ("generate", "train"),
+    ("evaluate",),
+    ("stages", "doctor"),
+    ("terminal", "cli"),
+)
+LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+HEAVY = {"torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors"}
+CLIENTS = {"requests", "httpx", "aiohttp", "urllib3", "urllib.request", "http.client", "socket", "huggingface_hub"}
+
+
+def module_of(path: Path) -> str:
+    """
+    >>> module_of(SOURCE / "tasks" / "sql.py"), module_of(SOURCE / "cli.py")
+    ('tasks', 'cli')
+    """
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+FILES = sorted(SOURCE.rglob("*.py"))
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The full names of everything a piece of source imports, also inside functions.
+
+    >>> list(imported(ast.parse("import os\\ndef f():\\n    from gemtune import model, cli")))
+    ['os', 'gemtune.model', 'gemtune.cli']
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def own_imports(tree: ast.AST) -> Iterator[str]:
+    """The gemtune modules that a piece of source imports."""
+    for name in imported(tree):
+        package, _, rest = name.partition(".")
+        if package == "gemtune":
+            yield rest.split(".")[0]
+
+
+def at_import(tree: ast.Module) -> ast.Module:
+    """The part of a module that runs when it is imported: functions, and what only a type checker reads, are left out."""
+
+    class Outside(ast.NodeTransformer):
+        def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+            return None
+
+        visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815
+
+        def visit_If(self, node: ast.If) -> ast.AST | None:
+            return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+    return Outside().visit(ast.parse(ast.unparse(tree)))
+
+
+def test_every_module_has_its_layer() -> None:
+    modules = {module_of(path) for path in FILES} - {"__init__"}
+    assert modules - set(LAYER) == set(), "add it to LAYERS, and to the layout in the design"
+    assert set(LAYER) - modules == set(), "in LAYERS, but no such module"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(SOURCE).as_posix())
+def test_imports_point_down(path: Path) -> None:
+    module = module_of(path)
+    up = {name for name in own_imports(TREES[path]) if name != module and LAYER.get(name, 99) > LAYER.get(module, 99)}
+    assert not up, f"{module} (layer {LAYER[module]}) imports {', '.join(f'{n} ({LAYER.get(n)})' for n in sorted(up))}"
+
+
+def test_modules_of_a_layer_do_not_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in LAYER}
+    for path, tree in TREES.items():
+        graph.setdefault(module_of(path), set()).update(set(own_imports(tree)) - {module_of(path)})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if LAYER.get(module_of(p), 0) <= 4], ids=lambda p: p.stem)
+def test_nothing_above_the_line_imports_torch_at_its_head(path: Path) -> None:
+    heads = {name.split(".")[0] for name in imported(at_import(TREES[path]))}
+    assert not heads & HEAVY
+
+
+@pytest.mark.parametrize("module", ["prepare", "report", "scaffold", "tasks", "stages", "terminal", "cli"])
+def test_importing_it_does_not_import_torch(module: str) -> None:
+    """What an import brings with it: through other packages, too."""
+    code = f"import sys, gemtune.{module}; print(*({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def owners(found: dict[Path, bool]) -> set[str]:
+    return {module_of(path) for path, here in found.items() if here}
+
+
+def test_only_render_knows_the_ignored_label_and_the_chat_template() -> None:
+    def writes_the_label(node: ast.AST) -> bool:
+        is_minus = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub)
+        return is_minus and isinstance(node.operand, ast.Constant) and node.operand.value == 100
+
+    def templates(node: ast.AST) -> bool:
+        return isinstance(node, ast.Attribute) and node.attr == "apply_chat_template"
+
+    for test in (writes_the_label, templates):
+        assert owners({path: any(map(test, ast.walk(tree))) for path, tree in TREES.items()}) == {"render"}
+
+
+def test_only_batch_pads() -> None:
+    """Calls that pad: `pad` and `pad_sequence`, an array full of a pad id, a tokenizer's `padding=`."""
+
+    def pads(node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call):
+            return False
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        asks = any(word.arg == "padding" and ast.unparse(word.value) != "False" for word in node.keywords)
+        fills = name.startswith(("full", "new_full")) and any("pad" in ast.unparse(value) for value in node.args)
+        return name in ("pad", "pad_sequence") or asks or fills
+
+    assert owners({path: any(map(pads, ast.walk(tree))) for path, tree in TREES.items()}) == {"batch"}
+
+
+def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -> None:
+    """`rows` names an exception of the Hub client: the one that `datasets` raises."""
+    users: dict[str, set[str]] = {}
+    for path, tree in TREES.items():
+        for name in imported(tree):
+            for client in CLIENTS:
+                if name == client or name.startswith(f"{client}."):
+                    users.setdefault(client, set()).add(module_of(path))
+    assert users == {"huggingface_hub": {"model", "doctor", "rows"}}
+
+
+@pytest.mark.xfail(strict=True, reason="stages._weights_folder joins run.root / 'checkpoints'; run.checkpoints is there")
+def test_only_runs_joins_paths_of_a_run_directory() -> None:
+    """The names of a run directory's files stand in one place, as `Run`'s properties."""
+    names = {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "leaks.jsonl", "dropped.jsonl", "report.html"}
+
+    def joins(node: ast.AST) -> bool:
+        is_join = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+        return is_join and isinstance(node.right, ast.Constant) and node.right.value in names
+
+    assert owners({path: any(map(joins, ast.walk(tree))) for path, tree in TREES.items()}) == {"runs"}

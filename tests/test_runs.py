@@ -1,0 +1,162 @@
+"""The run directory: created, opened, locked, versioned; what it keeps survives a kill."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gemtune.config import Recipe, parse_recipe
+from gemtune.errors import DataError, GemtuneError, RunError
+from gemtune.files import read_json, write_json, write_text
+from gemtune.runs import VERSION, Run
+
+TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
+
+
+def recipe_in(folder: Path, **keys: Any) -> Recipe:
+    return parse_recipe(TEXT, folder / "t.yaml").model_copy(update={"runs_dir": str(folder / "runs"), **keys})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.create(recipe_in(tmp_path), TEXT)
+
+
+def test_a_run_keeps_the_recipe_as_written_and_as_resolved(run: Run) -> None:
+    assert run.recipe_file.read_text() == TEXT
+    assert run.manifest["version"] == VERSION
+    assert run.manifest["recipe"]["train"]["epochs"] == 3.0
+
+
+def test_a_run_opens_with_its_recipe_and_overrides_it_does_not_keep(tmp_path: Path) -> None:
+    template = {"prompt": "🏖️ {prompt} \x7f", "answer": "{answer}"}
+    recipe = Recipe.model_validate({**recipe_in(tmp_path).model_dump(), "task": "columns", "template": template})
+    Run.create(recipe, TEXT)
+    run = Run.open(tmp_path / "runs" / "t")
+    assert run.recipe_with(()) == recipe
+    assert run.recipe_with(["train.epochs=9"]).train.epochs == 9
+    assert run.recipe_with(()) == recipe
+
+
+def test_creating_again_keeps_what_is_there(tmp_path: Path, run: Run) -> None:
+    run.note("training", {"steps": 3})
+    again = Run.create(recipe_in(tmp_path), TEXT + "# more\n")
+    assert again.manifest["training"] == {"steps": 3}
+    assert again.recipe_file.read_text().endswith("# more\n")
+
+
+NOT_A_RUN = {
+    "nothing there": (None, "not a run directory (no manifest.json); `gemtune run RECIPE.yaml` makes one"),
+    "another version": ({"version": 99}, f"version 99, this gemtune reads {VERSION}; use another run name"),
+    "no version": ({}, "version None"),
+    "a list": ([], "not a manifest; start again under another run name"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_A_RUN)
+def test_a_folder_that_is_no_run(what: str, tmp_path: Path) -> None:
+    value, wanted = NOT_A_RUN[what]
+    if value is not None:
+        write_json(tmp_path / "manifest.json", value)
+    with pytest.raises(RunError) as error:
+        Run.open(tmp_path)
+    assert wanted in str(error.value) and str(tmp_path) in str(error.value)
+
+
+def test_a_manifest_of_another_version_is_left_alone(tmp_path: Path, run: Run) -> None:
+    write_json(run.manifest_file, {"version": 99, "future": True})
+    with pytest.raises(RunError, match="version 99"):
+        Run.create(recipe_in(tmp_path), "changed")
+    assert read_json(run.manifest_file) == {"version": 99, "future": True}
+    assert run.recipe_file.read_text() == TEXT
+
+
+def test_a_damaged_manifest_is_named(run: Run) -> None:
+    write_text(run.manifest_file, '{"version": 1,\n')
+    with pytest.raises(DataError, match=r"manifest\.json:2: broken JSON"):
+        Run.open(run.root)
+    write_json(run.manifest_file, {"version": VERSION})
+    with pytest.raises(RunError, match=r"manifest\.json: no recipe in it"):
+        Run.open(run.root).recipe_with(())
+
+
+def test_runs_dir_under_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GemtuneError, match="a file is where a folder should be"):
+        Run.create(recipe_in(tmp_path, runs_dir=str(tmp_path / "file" / "runs")), TEXT)
+
+
+HOLD = "import sys; from pathlib import Path; from gemtune.runs import Run\nwith Run(Path(sys.argv[1])).lock():\n  print('held', flush=True)\n  sys.stdin.read()"
+
+
+def test_one_process_at_a_time_and_the_kernel_lets_go_of_the_dead(tmp_path: Path, run: Run) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.root)], stdin=-1, stdout=-1, text=True) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        before = read_json(run.manifest_file)
+        with pytest.raises(RunError, match="another gemtune process is working in it"), run.lock():
+            pass
+        with pytest.raises(RunError, match="another gemtune process"):
+            Run.create(recipe_in(tmp_path, model="other"), "another recipe")
+        assert (read_json(run.manifest_file), run.recipe_file.read_text()) == (before, TEXT)
+        holder.kill()
+    with run.lock():
+        pass
+
+
+def test_a_lock_is_let_go_after_an_error(run: Run) -> None:
+    with pytest.raises(KeyError), run.lock():
+        raise KeyError
+    with run.lock():
+        pass
+
+
+def test_a_lock_where_there_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GemtuneError, match="file"), Run(tmp_path / "file").lock():
+        pass
+
+
+def test_a_decision_is_kept_with_its_reason_and_written_once(run: Run) -> None:
+    assert run.decide("device", ("cpu", "no GPU is here")) == "cpu"
+    assert run.decide("precision", ("fp32", "no native bf16")) == "fp32"
+    assert run.manifest["decisions"]["device"] == {"value": "cpu", "why": "no GPU is here"}
+    written = run.manifest_file.stat().st_mtime_ns
+    run.decide("device", ("cpu", "no GPU is here"))
+    assert run.manifest_file.stat().st_mtime_ns == written
+    run.decide("device", ("cuda", "a GPU is here"))
+    assert run.manifest["decisions"].keys() == {"device", "precision"}
+
+
+def test_metrics_after_a_step_go_and_a_torn_line_with_them(run: Run) -> None:
+    for step in range(5):
+        run.log({"step": step, "loss": step / 10})
+    with run.metrics_file.open("a") as out:
+        out.write('{"step": 5, "lo')
+    with pytest.raises(DataError, match=r"metrics\.jsonl:6"):
+        run.metrics()
+    run.keep_metrics(until_step=2)
+    assert [line["step"] for line in run.metrics()] == [0, 1, 2]
+    run.keep_metrics(until_step=-1)
+    assert run.metrics() == []
+
+
+def test_what_is_not_there_yet_is_nothing(run: Run) -> None:
+    assert run.metrics() == [] and run.summary() is None
+    run.keep_metrics(until_step=3)
+    assert run.metrics() == []
+
+
+def test_a_line_of_metrics_is_one_line_of_json(run: Run) -> None:
+    run.log({"step": 0, "text": "a\nb\u2028c"})
+    assert [json.loads(line) for line in run.metrics_file.read_bytes().splitlines()] == run.metrics()
+
+
+def test_paths_are_inside_the_run(run: Run) -> None:
+    found = [*(v for v in vars(run).values() if isinstance(v, Path)), run.part("val"), run.table("val"), run.checkpoint(7)]
+    assert all(path.is_relative_to(run.root) for path in [*found, run.replies("base")])
+    assert len(set(found)) == len(found)

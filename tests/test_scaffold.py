@@ -1,0 +1,62 @@
+"""`gemtune new`: what it writes runs as it is, and nothing of the user's is written over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gemtune.config import load_recipe
+from gemtune.errors import GemtuneError, RecipeError
+from gemtune.prepare import prepare
+from gemtune.runs import Run
+from gemtune.scaffold import shipped, write_example
+
+NAMES = sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
+
+
+def test_there_is_something_to_start_from() -> None:
+    assert {"emoji", "sql"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_recipe_finds_its_data_and_prepares(name: str, tmp_path: Path) -> None:
+    written = list(write_example(name, str(tmp_path / "new")))
+    assert written[0] == tmp_path / "new" / f"{name}.yaml"
+    assert sorted(written) == sorted((tmp_path / "new").iterdir())
+    recipe = load_recipe(written[0], [f"runs_dir={tmp_path}/runs", "data.0.limit=200", "split.val=0.1", "split.test=0.1"])
+    assert {Path(data.source) for data in recipe.data} == set(written[1:])
+    manifest = prepare(recipe, Run.create(recipe, ""))
+    assert sum(manifest["kept"].values()) > 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_says_what_its_lines_are_for(name: str, tmp_path: Path) -> None:
+    text = next(iter(write_example(name, str(tmp_path)))).read_text(encoding="utf-8")
+    assert f"gemtune run {name}.yaml" in text and "../" not in text
+
+
+def test_the_data_is_the_shipped_one(tmp_path: Path) -> None:
+    for path in list(write_example("emoji", str(tmp_path)))[1:]:
+        assert path.read_bytes() == (shipped("examples") / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("there", ["emoji.yaml", "emoji.csv"])
+def test_a_file_of_the_users_stays(there: str, tmp_path: Path) -> None:
+    (tmp_path / there).write_text("mine")
+    with pytest.raises(GemtuneError, match=rf"{there} is already there; remove it, or give another folder"):
+        list(write_example("emoji", str(tmp_path)))
+    assert [path.name for path in tmp_path.iterdir()] == [there]
+    assert (tmp_path / there).read_text() == "mine"
+
+
+def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no recipe is called 'emojis'; there are emoji, .*sql"):
+        list(write_example("emojis", str(tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GemtuneError, match="a file is where a folder should be"):
+        list(write_example("emoji", str(tmp_path / "file" / "new")))
