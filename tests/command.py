@@ -13,8 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from transformers.utils import logging
+
 from gemtune.cli import main
 
+logging.disable_progress_bar()  # in a process of its own gemtune.terminal asks for it, before the import
 MAIN = "from gemtune.cli import main; main()"
 
 

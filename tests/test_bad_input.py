@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 
+from gemtune import stages
 from gemtune.files import read_json, write_json
 
 ROWS = [(f"good morning number {i}, coffee time", "☕🌅") for i in range(40)]
@@ -79,9 +80,8 @@ def place(tmp_path: Path, tiny_model: Path) -> Place:
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A run directory with an adapter and two checkpoints, made once."""
     place = Place(tmp_path_factory.mktemp("trained"), tiny_model)
-    place.recipe(train={"save_steps": 1, "eval_steps": 1})
-    done = command.spawn("train", place / "t.yaml")
-    assert done.code == 0, done.err
+    place.recipe(str(place / "e.csv"), train={"save_steps": 1, "eval_steps": 1})
+    stages.train(stages.Job.of(place / "t.yaml", say=lambda text: None))
     return place / "runs" / "t"
 
 
@@ -253,14 +253,10 @@ def test_no_space_left(verb: str, place: Place) -> None:
 
 
 def a_run(place: Place, trained: Path) -> Path:
-    """A copy of the trained run in the place, whose recipe is the place's own."""
-    copy = place / "runs" / "t"
-    shutil.copytree(trained, copy)
-    shutil.copyfile(trained.parents[1] / "t.yaml", place / "t.yaml")
-    text = (place / "t.yaml").read_text().replace(str(trained.parent), str(place / "runs"))
-    place.write("t.yaml", text)
-    place.write("e.csv", (trained.parents[1] / "e.csv").read_bytes())
-    return copy
+    """A copy of the trained run in the place, with its recipe; the rows stay where they were."""
+    text = (trained.parents[1] / "t.yaml").read_text(encoding="utf-8")
+    place.write("t.yaml", text.replace(str(trained.parent), str(place / "runs")))
+    return Path(shutil.copytree(trained, place / "runs" / "t"))
 
 
 def halve(path: Path) -> None:
@@ -291,7 +287,6 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "rows that are not there": (lambda run: None, ("generate", "RUN", "--input", "PLACE/f.csv"), r"f\.csv: no such file or folder; did you mean 'e\.csv'"),
     "rows of another table": (lambda run: (run / "../../o.csv").write_text("a,b\n1,2\n"), ("evaluate", "RUN", "--data", "PLACE/o.csv"), r"o\.csv:2: column 'text' is missing; found a, b"),
     "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe or data \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
-    "the data has changed": (lambda run: (run / "../../e.csv").write_text("text,emoji\n" + "".join(f"a {i * 'b'},☕\n" for i in range(40))), ("train", "PLACE/t.yaml"), r"runs/t was begun with another recipe or data \(its data\)"),
 }  # fmt: skip
 
 
@@ -301,8 +296,15 @@ def test_a_run_directory_is_refused(what: str, place: Place, trained: Path, capf
     run = a_run(place, trained)
     break_it(run)
     paths = (arg.replace("RUN", str(run)).replace("PLACE", str(place.folder)) for arg in args)
-    line = refused(place, capfd, *paths, prepared=what == "the data has changed")
+    line = refused(place, capfd, *paths)
     assert re.search(wanted, line), line
+
+
+def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    assert command.gemtune(capfd, "train", place / "t.yaml").code == 0
+    place.csv(ROWS[:-5])
+    line = refused(place, capfd, "train", place / "t.yaml", prepared=True)
+    assert "runs/t was begun with another recipe or data (its data); start it --fresh" in line
 
 
 HOLD = "import sys; from pathlib import Path; from gemtune.runs import Run\nwith Run(Path(sys.argv[1])).lock():\n  print('held', flush=True)\n  sys.stdin.read()"

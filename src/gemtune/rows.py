@@ -15,6 +15,7 @@ from pathlib import Path
 from gemtune import llamafactory
 from gemtune.config import DataSource, is_hub
 from gemtune.errors import DataError, MissingExtra
+from gemtune.files import SUFFIXES, suffix_of
 from gemtune.formats import (
     CONVERSIONS,
     FORMATS,
@@ -26,7 +27,6 @@ from gemtune.formats import (
     nearest,
     reading,
 )
-from gemtune.files import SUFFIXES, suffix_of
 
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
 

@@ -1,104 +1,28 @@
-"""The stages of a run, each a function that reads a directory and writes a directory; the command line and users call these."""
+"""The stages of a run: each a function that reads a directory and writes a directory. This is the Python API."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gemtune.config import Recipe, load_recipe
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import read_json, write_json, write_jsonl
+from gemtune.job import Job
+from gemtune.machine import device_name, installed_versions, memory_gb
 from gemtune.prepare import prepare as prepare_data
 from gemtune.report import write_report
 from gemtune.rows import read_rows
 from gemtune.runs import Run
-from gemtune.tasks import task_of
 
-Say = Callable[[str], None]
-Tick = Callable[[str, int, int], None]  # (what, done, of how many; 0 when not known)
-
-REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
 # What training depends on; everything else of a recipe can change without training again.
-SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train")
-
-
-@dataclass
-class Job:
-    """A recipe at work in its run directory, with what later stages share: the tokenizer, the task, the model folder."""
-
-    recipe: Recipe
-    run: Run
-    say: Say = print
-    tick: Tick = field(default=lambda what, done, total: None)
-
-    @classmethod
-    def of(cls, path: str | Path, overrides: tuple[str, ...] = (), **hooks: Any) -> Job:
-        """The job of a recipe file, or of a run directory that is already there."""
-        path = Path(path)
-        if path.is_dir():
-            run = Run.open(path)
-            return cls(run.recipe_with(overrides), run, **hooks)
-        recipe = load_recipe(path, overrides)
-        return cls(recipe, Run.create(recipe, path.read_text(encoding="utf-8")), **hooks)
-
-    @cached_property
-    def task(self) -> Any:
-        return task_of(self.recipe)
-
-    @cached_property
-    def folder(self) -> Path:
-        from gemtune.model import find_model
-
-        folder, why = find_model(self.recipe.model, self.say)
-        self.run.decide("model", (str(folder), why))
-        return folder
-
-    @cached_property
-    def family(self) -> Any:
-        from gemtune.model import family_of
-
-        return family_of(self.folder)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        from gemtune.model import load_tokenizer
-
-        return load_tokenizer(self.folder)
-
-    @cached_property
-    def renderer(self) -> Any:
-        from gemtune.render import Renderer
-
-        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on)
-
-    @cached_property
-    def device(self) -> str:
-        from gemtune.model import choose_device
-
-        return str(self.run.decide("device", choose_device(self.recipe.train.device)))
-
-    @cached_property
-    def precision(self) -> str:
-        from gemtune.model import choose_precision
-
-        return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
-
-    def base_model(self) -> Any:
-        """The base model as the recipe wants it, freshly loaded."""
-        from gemtune.model import load_model
-
-        return load_model(self.folder, device=self.device, precision=self.precision, quantize=self.recipe.quantize)
+SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
 
 def prepare(job: Job) -> dict[str, Any]:
@@ -396,29 +320,3 @@ def _note_surroundings(job: Job, model: Any) -> None:
     )
     job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
     job.run.note("device", {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)})
-
-
-def installed_versions() -> dict[str, str]:
-    """Package -> version, of those whose version matters."""
-    found = {}
-    for package in REPORTED:
-        with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
-
-
-def device_name(device: str) -> str:
-    import torch
-
-    if device == "cuda":
-        return str(torch.cuda.get_device_name())
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def memory_gb() -> float:
-    """This machine's memory in GB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9

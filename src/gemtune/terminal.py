@@ -9,11 +9,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
+from gemtune.job import Job
 from gemtune.runs import PARTS, Run
-from gemtune.stages import Job, start_again
+from gemtune.stages import start_again
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",

@@ -14,17 +14,8 @@ from sqlglot.errors import SqlglotError
 from gemtune.conversation import Conversation, Message, validated
 from gemtune.errors import RowError
 from gemtune.files import sha256_of_text
-from gemtune.sqlsandbox import (
-    Result,
-    SqlError,
-    canonical,
-    execute,
-    first_statement,
-    orders,
-    parses,
-    same_result,
-    to_sqlite,
-)
+from gemtune.sqlsandbox import Result, SqlError, execute, same_result
+from gemtune.sqltext import canonical, first_statement, orders, parses, to_sqlite
 from gemtune.tasks.task import Row, Task, text_of
 
 SYSTEM = "Write one {dialect} query that answers the question."

@@ -1,0 +1,84 @@
+"""A recipe at work in its run directory, with what its stages share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gemtune.config import Recipe, load_recipe
+from gemtune.runs import Run
+from gemtune.tasks import Task, task_of
+
+Say = Callable[[str], None]
+Tick = Callable[[str, int, int], None]  # (what, done, of how many; 0 when not known)
+
+
+@dataclass
+class Job:
+    """The tokenizer, the task, the model folder and what was decided, each found when first asked for."""
+
+    recipe: Recipe
+    run: Run
+    say: Say = print
+    tick: Tick = field(default=lambda what, done, total: None)
+
+    @classmethod
+    def of(cls, path: str | Path, overrides: Sequence[str] = (), **hooks: Any) -> Job:
+        """The job of a recipe file, or of a run directory that is already there."""
+        path = Path(path)
+        if path.is_dir():
+            run = Run.open(path)
+            return cls(run.recipe_with(overrides), run, **hooks)
+        recipe = load_recipe(path, overrides)
+        return cls(recipe, Run.create(recipe, path.read_text(encoding="utf-8")), **hooks)
+
+    @cached_property
+    def task(self) -> Task:
+        return task_of(self.recipe)
+
+    @cached_property
+    def folder(self) -> Path:
+        from gemtune.model import find_model
+
+        folder, why = find_model(self.recipe.model, self.say)
+        self.run.decide("model", (str(folder), why))
+        return folder
+
+    @cached_property
+    def family(self) -> Any:
+        from gemtune.model import family_of
+
+        return family_of(self.folder)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        from gemtune.model import load_tokenizer
+
+        return load_tokenizer(self.folder)
+
+    @cached_property
+    def renderer(self) -> Any:
+        from gemtune.render import Renderer
+
+        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on)
+
+    @cached_property
+    def device(self) -> str:
+        from gemtune.model import choose_device
+
+        return str(self.run.decide("device", choose_device(self.recipe.train.device)))
+
+    @cached_property
+    def precision(self) -> str:
+        from gemtune.model import choose_precision
+
+        return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
+
+    def base_model(self) -> Any:
+        """The base model as the recipe wants it, freshly loaded."""
+        from gemtune.model import load_model
+
+        return load_model(self.folder, device=self.device, precision=self.precision, quantize=self.recipe.quantize)
