@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from transformers.utils import logging
 
 from gemtune.cli import main

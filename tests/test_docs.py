@@ -165,6 +165,7 @@ def test_the_example_tasks_run(recipe: str, tmp_path: Path, tiny_model: Path, mo
     job = Job.of(recipe, quick(tiny_model), say=lambda text: None)
     stages.run(job)
     assert job.run.report_page.is_file() and not list(read_jsonl(job.run.dropped_file))
+    assert "I want my money back" in job.task.asked("I want my money back").messages[-2].text
     assert isinstance("".join(stages.stream_reply(job, "I want my money back")), str)
 
 

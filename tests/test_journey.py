@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import make_stock_tokenizer
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import make_stock_tokenizer
 from gemtune.conversation import Conversation, Message, read_conversations
 from gemtune.embedded import embedded_model
 from gemtune.model import family_of, load_tokenizer
@@ -117,7 +117,10 @@ def test_the_adapter_says_the_same_through_plain_peft(run: Run, real_model: Path
     stops = json.loads((run.adapter / "generation_config.json").read_text())["eos_token_id"]
     same = 0
     for line in lines:
-        messages = [{"role": "system", "content": "Translate the text to emoji."}, {"role": "user", "content": line["prompt"]}]
+        messages = [
+            {"role": "system", "content": "Translate the text to emoji."},
+            {"role": "user", "content": line["prompt"]},
+        ]
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")
         out = model.generate(**ids, max_new_tokens=24, do_sample=False, eos_token_id=stops, pad_token_id=0)
         same += tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip() == line["reply"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import Gemma3ForCausalLM
 
+import tiny
 from gemtune.kernels.adapters import speed_up
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 
@@ -80,12 +80,16 @@ def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
     for _ in range(2):
         torch.manual_seed(0)
         model = Gemma3ForCausalLM(tiny.config(200))
-        settings = LoraConfig(r=4, target_modules=["q_proj", "down_proj"], trainable_token_indices={"embed_tokens": token_ids})
+        settings = LoraConfig(
+            r=4, target_modules=["q_proj", "down_proj"], trainable_token_indices={"embed_tokens": token_ids}
+        )
         model = get_peft_model(model, settings)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if parameter.requires_grad:
-                    parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name))))
+                    parameter.add_(
+                        0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+                    )
         made.append(model)
     return made[0], speed_up(made[1])
 

@@ -17,15 +17,15 @@ SOURCE = Path(gemtune.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("config", "conversation", "runs"),
-    ("jsonstream", "formats", "llamafactory", "rows", "layouts", "metrics", "sqlsandbox", "charts", "fit"),
+    ("jsonstream", "formats", "llamafactory", "rows", "layouts", "metrics", "sqltext", "sqlsandbox", "charts", "fit"),
     ("tasks",),
-    ("dedupe", "prepare", "report", "scaffold"),
+    ("dedupe", "spool", "prepare", "report", "scaffold"),
     # torch below
     ("embedded", "kernels", "model", "render"),
     ("table", "batch", "plan", "show", "check", "checkpoint"),
     ("generate", "train"),
     ("evaluate",),
-    ("stages", "doctor"),
+    ("machine", "job", "stages", "doctor"),
     ("terminal", "cli"),
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
@@ -74,7 +74,7 @@ def at_import(tree: ast.Module) -> ast.Module:
         def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
             return None
 
-        visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815
+        visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
         def visit_If(self, node: ast.If) -> ast.AST | None:
             return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)

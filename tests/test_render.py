@@ -17,7 +17,24 @@ from gemtune.model import family_of, load_tokenizer
 from gemtune.render import IGNORE, Renderer
 
 STOCK = (files("trl") / "chat_templates" / "gemma3.jinja").read_text(encoding="utf-8")
-WORDS = ["beach", "  ", "\n", "\n\n\n", "❤️", "👨‍👩‍👧", "🇯🇵", "1️⃣", "مرحبا", "SELECT *", "\t", "\u200f", "<b>", "ß", "{{x}}", "'"]
+WORDS = [
+    "beach",
+    "  ",
+    "\n",
+    "\n\n\n",
+    "❤️",
+    "👨‍👩‍👧",
+    "🇯🇵",
+    "1️⃣",
+    "مرحبا",
+    "SELECT *",
+    "\t",
+    "\u200f",
+    "<b>",
+    "ß",
+    "{{x}}",
+    "'",
+]
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +59,16 @@ def stock_ids(tokenizer: Any, c: Conversation, **options: Any) -> list[int]:
 
 
 texts = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=12)), min_size=1, max_size=6).map("".join)
-filled = texts.filter(lambda text: text.strip() and "<" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text))
+filled = texts.filter(
+    lambda text: text.strip() and "<" not in text and not any(0xD800 <= ord(c) < 0xE000 for c in text)
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(turns=st.integers(1, 3).flatmap(lambda n: st.lists(filled, min_size=2 * n, max_size=2 * n)), system=st.none() | filled)
+@given(
+    turns=st.integers(1, 3).flatmap(lambda n: st.lists(filled, min_size=2 * n, max_size=2 * n)),
+    system=st.none() | filled,
+)
 def test_ids_equal_the_stock_template_and_the_mask_equals_the_answer(
     renderer: Renderer, tokenizer: Any, turns: list[str], system: str | None
 ) -> None:
@@ -63,7 +85,10 @@ def test_seeded_random_conversations_render_together_as_they_do_alone(renderer: 
     rng = random.Random(0)
     many = []
     for _ in range(300):
-        turns = [" ".join(rng.choices([w for w in WORDS if w.strip()], k=rng.randint(1, 9))) for _ in range(2 * rng.randint(1, 4))]
+        turns = [
+            " ".join(rng.choices([w for w in WORDS if w.strip()], k=rng.randint(1, 9)))
+            for _ in range(2 * rng.randint(1, 4))
+        ]
         many.append(conversation(*turns, system=rng.choice([None, "Be brief.", "Antworte kurz. "])))
     together = list(renderer.examples(many))
     assert together == [renderer.example(c) for c in many]

@@ -64,9 +64,21 @@ def test_loss_equals_plain_cross_entropy_over_full_logits(write_recipe: WriteRec
 
 
 def test_training_equals_a_plain_pytorch_loop(write_recipe: WriteRecipe, tiny_model: Path) -> None:
-    job = trained(write_recipe(train={"schedule": "constant", "warmup_ratio": 0.0, "learning_rate": 1e-3, "early_stopping": None, "keep_checkpoints": 99}))
+    job = trained(
+        write_recipe(
+            train={
+                "schedule": "constant",
+                "warmup_ratio": 0.0,
+                "learning_rate": 1e-3,
+                "early_stopping": None,
+                "keep_checkpoints": 99,
+            }
+        )
+    )
     table = ExampleTable(job.run.table("train"))
-    model = attach_adapters(load_model(tiny_model), job.recipe.lora, family_of(tiny_model), [105, 106], job.recipe.train.seed)
+    model = attach_adapters(
+        load_model(tiny_model), job.recipe.lora, family_of(tiny_model), [105, 106], job.recipe.train.seed
+    )
     model.train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
@@ -211,7 +223,11 @@ def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
 
 
 def test_early_stopping_keeps_the_best_checkpoint(write_recipe: WriteRecipe) -> None:
-    job = trained(write_recipe(train={"learning_rate": 0.3, "epochs": 30, "eval_steps": 3, "early_stopping": 2, "schedule": "constant"}))
+    job = trained(
+        write_recipe(
+            train={"learning_rate": 0.3, "epochs": 30, "eval_steps": 3, "early_stopping": 2, "schedule": "constant"}
+        )
+    )
     training = job.run.manifest["training"]
     evals = {line["step"]: line["eval_loss"] for line in job.run.metrics() if "eval_loss" in line and line["step"]}
     assert training["steps"] < training["planned_steps"]
@@ -234,4 +250,8 @@ def test_without_val_rows_the_last_step_is_kept(write_recipe: WriteRecipe) -> No
 
 def test_a_loss_that_is_not_finite_stops_the_run(write_recipe: WriteRecipe) -> None:
     with pytest.raises(stages.RunError, match=r"loss is (nan|inf).*learning_rate"):
-        trained(write_recipe(lora="none", train={"learning_rate": 1e18, "epochs": 3, "max_grad_norm": 1e9, "warmup_ratio": 0.0}))
+        trained(
+            write_recipe(
+                lora="none", train={"learning_rate": 1e18, "epochs": 3, "max_grad_norm": 1e9, "warmup_ratio": 0.0}
+            )
+        )

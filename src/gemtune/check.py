@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -11,12 +12,13 @@ import torch
 
 from gemtune.batch import micro_batch
 from gemtune.conversation import Conversation, read_conversations
-from gemtune.errors import RowError
 from gemtune.render import Example, Renderer
 from gemtune.runs import PARTS, Run
 from gemtune.table import ExampleTable
 
 SAMPLE = 64  # conversations of every part
+
+Pairs = Sequence[tuple[Conversation, Example]]
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,30 @@ def check_batches(run: Run, renderer: Renderer, max_length: int, vocab_size: int
     for conversation, example in zip(conversations, renderer.examples(conversations), strict=True):
         if isinstance(example, Example):
             pairs.append((conversation, example))
-    findings = [_every("rows render", conversations, lambda c: _renders(c, renderer), "the rows are left out; clean their text")]
-    findings.append(_every("one BOS, at the start", pairs, lambda p: _one_bos(p[1], renderer), "the tokenizer or template is not Gemma's"))
-    findings.append(_every("trained span is the answer and its stop token", pairs, lambda p: _span_is_answer(*p, renderer), "report this: the template and the tokenizer disagree"))
-    findings.append(_every("no row without a label", pairs, lambda p: None if p[1].spans else f"{p[0].where} trains nothing", "give it an answer"))
-    findings.append(_every("token ids are in the vocabulary", pairs, lambda p: None if max(p[1].input_ids) < vocab_size else f"{p[0].where} has id {max(p[1].input_ids)}, the model {vocab_size} rows", "use the model's own tokenizer"))
-    findings.append(_stock_template([c for c, _ in pairs], renderer))
-    findings.append(_lengths(run, max_length))
-    findings.append(_special_tokens(renderer, vocab_size))
-    return findings
+    left_out = len(conversations) - len(pairs)
+    clauses: list[tuple[str, Callable[[Conversation, Example], str | None], str]] = [
+        ("one BOS, at the start", lambda c, e: _one_bos(c, e, renderer), "this is not the tokenizer of the model"),
+        (
+            "the trained span is the answer and its stop token",
+            lambda c, e: _span_is_answer(c, e, renderer),
+            "template and tokenizer disagree; use the model's own tokenizer",
+        ),
+        ("no row without a label", lambda c, e: None if e.spans else f"{c.where} trains nothing", "give it an answer"),
+        (
+            "token ids are in the vocabulary",
+            lambda c, e: None if max(e.input_ids) < vocab_size else f"{c.where} has id {max(e.input_ids)}",
+            f"use the model's own tokenizer: the model has {vocab_size} rows",
+        ),
+    ]
+    return [
+        Finding(
+            "rows render", bool(pairs), f"{len(pairs)} rows, {left_out} left out", "every row spells a control token"
+        ),
+        *(_every(clause, pairs, fault, move) for clause, fault, move in clauses),
+        _stock_template(pairs, renderer),
+        _lengths(run, max_length),
+        _special_tokens(renderer, vocab_size),
+    ]
 
 
 def check_forward(run: Run, model: Any, loss_of: Any, pad_id: int) -> Finding:
@@ -58,28 +75,20 @@ def check_forward(run: Run, model: Any, loss_of: Any, pad_id: int) -> Finding:
         batch = micro_batch(examples, pad_id).to(model.device)
         loss = float(loss_of(model, batch)[0]) / len(batch.targets)
     seen = f"{loss:.2f} nats a token over {len(examples)} rows"
-    return Finding("the base model's loss is finite", bool(torch.isfinite(torch.tensor(loss))), seen, "set train.precision: fp32")
+    return Finding("the base model's loss is finite", math.isfinite(loss), seen, "set train.precision: fp32")
 
 
-def _every(clause: str, things: Sequence[Any], fault: Any, move: str) -> Finding:
-    faults = [found for thing in things if (found := fault(thing))]
+def _every(clause: str, pairs: Pairs, fault: Callable[[Conversation, Example], str | None], move: str) -> Finding:
+    faults = [found for conversation, example in pairs if (found := fault(conversation, example))]
     if faults:
-        return Finding(clause, False, f"{len(faults)} of {len(things)} rows do not, first {faults[0]}", move)
-    return Finding(clause, True, f"{len(things)} rows")
+        return Finding(clause, False, f"not in {len(faults)} of {len(pairs)} rows, first {faults[0]}", move)
+    return Finding(clause, True, f"{len(pairs)} rows")
 
 
-def _renders(conversation: Conversation, renderer: Renderer) -> str | None:
-    try:
-        renderer.prompt_ids(conversation)
-    except RowError as error:
-        return f"{conversation.where}: {error}"
-    return None
-
-
-def _one_bos(example: Example, renderer: Renderer) -> str | None:
+def _one_bos(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
     bos = renderer.tokenizer.bos_token_id
     count = example.input_ids.count(bos)
-    return None if count == 1 and example.input_ids[0] == bos else f"a row with {count}"
+    return None if count == 1 and example.input_ids[0] == bos else f"{conversation.where} with {count}"
 
 
 def _span_is_answer(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
@@ -90,17 +99,18 @@ def _span_is_answer(conversation: Conversation, example: Example, renderer: Rend
     return f"{conversation.where}: trains {decoded!r}, the answer is {wanted!r}"
 
 
-def _stock_template(conversations: Sequence[Conversation], renderer: Renderer) -> Finding:
+def _stock_template(pairs: Pairs, renderer: Renderer) -> Finding:
     """Our template marks the trained span; its ids must be those of the template that came with the model."""
     clause, stock = "ids equal the model's own chat template", renderer.tokenizer.chat_template
     if not stock:
         return Finding(clause, True, "the model brings no template (a -pt model); gemtune's Gemma 3 template is used")
-    return _every(clause, conversations, lambda c: renderer.differs_from(c, stock), "report this with the model's name")
+    return _every(clause, pairs, lambda c, _: renderer.differs_from(c, stock), "use the model's own tokenizer")
 
 
 def _lengths(run: Run, max_length: int) -> Finding:
-    over = {part: int((ExampleTable(run.table(part)).lengths > max_length).sum()) for part in PARTS}
-    return Finding("nothing is longer than train.max_length", not any(over.values()), f"{max_length} tokens", f"prepare again; {over}")
+    longest = max(int(ExampleTable(run.table(part)).lengths.max(initial=0)) for part in PARTS)
+    seen = f"the longest row has {longest} tokens of {max_length}"
+    return Finding("nothing is cut", longest <= max_length, seen, "prepare again")
 
 
 def _special_tokens(renderer: Renderer, vocab_size: int) -> Finding:

@@ -21,7 +21,9 @@ class Part:
     image: str | None = None
 
     def to_json(self) -> dict[str, str]:
-        return {"type": "text", "text": self.text} if self.text is not None else {"type": "image", "image": str(self.image)}
+        if self.text is not None:
+            return {"type": "text", "text": self.text}
+        return {"type": "image", "image": str(self.image)}
 
 
 @dataclass(frozen=True)

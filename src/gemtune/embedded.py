@@ -137,7 +137,7 @@ def _write_weights(reader: Any, config: Any, folder: Path) -> None:
 
 
 def _write_tokenizer(fields: dict[str, Any], folder: Path) -> None:
-    """Writes tokenizer.json and tokenizer_config.json, equal to the stock ones in vocabulary, merges and added tokens."""
+    """Writes tokenizer.json and its config: vocabulary, merges and added tokens are the stock ones."""
     from tokenizers import AddedToken
     from transformers import GemmaTokenizer
 

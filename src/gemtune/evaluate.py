@@ -23,7 +23,7 @@ VERSION = 1  # of the reply files and the summary
 REGRESSIONS = 10  # rows listed
 
 
-def test_conversations(path: Path, renderer: Renderer, task: Task, recipe: Recipe, limit: int | None) -> list[Conversation]:
+def evaluated(path: Path, renderer: Renderer, task: Task, recipe: Recipe, limit: int | None) -> list[Conversation]:
     """The conversations of a part that fit, a seeded sample of `limit` of them in the file's order."""
     every = [fitted(conversation, renderer, task, recipe) for conversation in read_conversations(path)]
     fitting = [conversation for conversation in every if conversation is not None]
@@ -58,6 +58,7 @@ def answer(
         (
             {
                 "where": conversation.where,
+                "key": conversation.key,
                 "prompt": prompt_text(conversation),
                 "gold": conversation.answer,
                 "reply": reply.text,
@@ -92,9 +93,9 @@ def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
     return names[0]
 
 
-def summarise(folder: Path, recipe: Recipe, task: Task) -> dict[str, Any]:
-    """Pairs the replies of base and tuned row by row and writes summary.json beside them."""
-    base, tuned = (list(read_jsonl(folder / f"{name}.jsonl")) for name in ("base", "tuned"))
+def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") -> dict[str, Any]:
+    """Pairs the replies of base and of tuned (or `other`) row by row and writes summary.json beside them."""
+    base, tuned = (list(read_jsonl(folder / f"{name}.jsonl")) for name in ("base", other))
     if [row["where"] for row in base] != [row["where"] for row in tuned]:
         raise RunError(f"{folder}: base and tuned were not asked the same rows; evaluate both again")
     names = _shared([row["scores"] for row in base + tuned])
@@ -142,7 +143,8 @@ def _interval(interval: Any) -> dict[str, float]:
 
 def _regressions(base: list[dict[str, Any]], tuned: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
     """The rows where tuned is furthest below base."""
-    pairs = [(after["scores"][metric] - before["scores"][metric], before, after) for before, after in zip(base, tuned, strict=True)]
+    both = zip(base, tuned, strict=True)
+    pairs = [(after["scores"][metric] - before["scores"][metric], before, after) for before, after in both]
     worst = sorted((pair for pair in pairs if pair[0] < 0), key=lambda pair: pair[0])[:REGRESSIONS]
     return [
         {

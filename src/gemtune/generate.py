@@ -39,7 +39,8 @@ def replies(
     torch.manual_seed(decoding.seed)
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
-        for index, ids in zip(indices, _generate(model, renderer, [prompts[i] for i in indices], decoding), strict=True):
+        answered = _generate(model, renderer, [prompts[index] for index in indices], decoding)
+        for index, ids in zip(indices, answered, strict=True):
             found[index] = Reply(*renderer.reply(ids))
         progress(len(found))
     return [found[index] for index in range(len(prompts))]

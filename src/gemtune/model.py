@@ -37,10 +37,14 @@ FAMILIES: dict[str, Family] = {
 }
 
 SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
-    f"gemma-3-{size}-{kind}": f"google/gemma-3-{size}-{kind}" for size in ("1b", "4b", "12b", "27b") for kind in ("pt", "it")
+    f"gemma-3-{size}-{kind}": f"google/gemma-3-{size}-{kind}"
+    for size in ("1b", "4b", "12b", "27b")
+    for kind in ("pt", "it")
 }
 
-UNTRAINED_COSINE = 0.9  # to the mean <unused> row: 270M-pt has 0.97 and 0.98 for its turn tokens, 0.47 at most elsewhere
+UNTRAINED_COSINE = (
+    0.9  # to the mean <unused> row: 270M-pt has 0.97 and 0.98 for its turn tokens, 0.47 at most elsewhere
+)
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 
@@ -56,7 +60,9 @@ def find_model(name: str, say: Callable[[str], None] = print) -> tuple[Path, str
             raise ModelError(f"{name}: a folder without config.json; wanted a model in the Hugging Face layout")
         return folder, "a local folder"
     if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
-        raise ModelError(f"model '{name}': no such folder; short names are {', '.join(SHORT_NAMES)}; a Hub id has one '/'")
+        raise ModelError(
+            f"model '{name}': no such folder; short names are {', '.join(SHORT_NAMES)}; a Hub id has one '/'"
+        )
     repo = SHORT_NAMES.get(name, name)
     from huggingface_hub import get_token, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -103,9 +109,9 @@ def load_tokenizer(folder: Path) -> Any:
 
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 over config and weight index, and the weights' sizes and own headers: cheap, and blind to nothing but bit rot."""
+    """A SHA-256 over config.json and each weight file's name, size and first MiB: cheap to ask for at every start."""
     parts = []
-    for path in sorted(folder.glob("*.safetensors")) + [folder / "config.json"]:
+    for path in [*sorted(folder.glob("*.safetensors")), folder / "config.json"]:
         with path.open("rb") as stream:
             head = stream.read(1 << 20)
         parts.append(f"{path.name} {path.stat().st_size} {head.hex()}")
@@ -137,7 +143,10 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     if device == "cuda":
         if torch.cuda.get_device_capability() >= (8, 0):
             return "bf16", "this GPU computes in bf16 natively"
-        return "fp16", "this GPU has no bf16; fp16 matrix products over an fp32 residual stream, which fp16 would overflow"
+        return (
+            "fp16",
+            "this GPU has no bf16; fp16 matrix products over an fp32 residual stream, which fp16 would overflow",
+        )
     if device == "mps":
         return "fp32", "bf16 is not reliable on this device"
     # oneDNN runs bf16 matrix products natively from AVX512-BF16 or AMX on; below, it emulates them slower than fp32.
@@ -224,7 +233,9 @@ def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int]
     names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
     unknown = [target for target in targets if target not in names]
     if unknown:
-        raise ModelError(f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}")
+        raise ModelError(
+            f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
+        )
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,

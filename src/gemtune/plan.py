@@ -126,9 +126,19 @@ def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, An
             for quantize in dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",):
                 wanted = recipe.model_copy(update={"quantize": quantize})
                 precision = "fp16" if device == "T4" else "bf16"
-                plan = estimate(shape, wanted, precision=precision, micro_tokens=recipe.train.max_length, tokens=tokens, labelled=labelled, tflops=tflops)
+                plan = estimate(
+                    shape,
+                    wanted,
+                    precision=precision,
+                    micro_tokens=recipe.train.max_length,
+                    tokens=tokens,
+                    labelled=labelled,
+                    tflops=tflops,
+                )
                 if plan.total_gb < 0.92 * memory:
-                    cells[device] = f"{plan.total_gb:.1f}{' nf4' if quantize == 'nf4' else ''} {plan.seconds / 3600:.2f} h"
+                    cells[device] = (
+                        f"{plan.total_gb:.1f}{' nf4' if quantize == 'nf4' else ''} {plan.seconds / 3600:.2f} h"
+                    )
                     break
         rows.append({"model": model, "devices": cells})
     return rows
@@ -145,7 +155,7 @@ def activation_bytes(shape: Shape, size: int) -> float:
 
 
 def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: str) -> tuple[int, str]:
-    """Tokens a micro-step holds, padding included, and why: half of the free memory, within what makes products fast."""
+    """Tokens a micro-step holds, padding included, and why: half the free memory, within what makes products fast."""
     if recipe.train.micro_tokens:
         return recipe.train.micro_tokens, "the recipe says so"
     most = 16_384 if device == "cuda" else 1_024  # above, larger matrix products are no faster on that device
@@ -153,7 +163,10 @@ def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: st
     free = free_bytes(device)
     fits = int(free / 2 / each)
     value = max(recipe.train.max_length, min(most, fits))
-    return value, f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; at least one row of max_length"
+    return (
+        value,
+        f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; at least one row of max_length",
+    )
 
 
 def free_bytes(device: str) -> int:
@@ -166,7 +179,7 @@ def free_bytes(device: str) -> int:
 
 
 def measured_tflops(precision: str, device: str) -> float:
-    """This machine's speed on a matrix product of the size a 270M block has, in TFLOP/s; takes a fraction of a second."""
+    """This machine's speed on a matrix product of the size of a 270M block's, in TFLOP/s; takes a moment."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(shape, dtype=dtype, device=device) for shape in ((512, 640), (640, 2048)))
     best = float("inf")

@@ -36,7 +36,6 @@ _POOLS = ("auto", *PARTS)
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
-
 def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
     """Writes the run's data directory and returns its manifest; at once when nothing it is made from has changed.
 

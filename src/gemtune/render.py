@@ -68,7 +68,7 @@ class Renderer:
                 yield fault or next(rendered)
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
-        """The ids a model sees before it answers: the conversation without its last message, and the answer's header."""
+        """The ids a model sees before it answers: all but the last message, and the answer's header."""
         fault = self._control_token(conversation)
         if fault:
             raise fault
@@ -136,5 +136,7 @@ def _spans(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:
     >>> _spans([0, 1, 1, 0, 1])
     ((1, 3), (4, 5))
     """
-    edges = [i for i, (before, here) in enumerate(zip([0, *mask], [*mask, 0], strict=True)) if bool(before) != bool(here)]
+    edges = [
+        i for i, (before, here) in enumerate(zip([0, *mask], [*mask, 0], strict=True)) if bool(before) != bool(here)
+    ]
     return tuple(zip(edges[::2], edges[1::2], strict=True))

@@ -151,4 +151,3 @@ class Run:
             yield
         finally:
             lock.release()
-

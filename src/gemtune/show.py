@@ -28,9 +28,7 @@ def printable(text: str) -> str:
     >>> printable("a\\tb\\x07")
     'a⇥\\tb\\ufffd'
     """
-    return "".join(
-        VISIBLE.get(c, c if c.isprintable() or c in "\u200d\ufe0f" else "\ufffd") for c in text
-    )
+    return "".join(VISIBLE.get(c, c if c.isprintable() or c in "\u200d\ufe0f" else "\ufffd") for c in text)
 
 
 def terminal_text(renderer: Renderer, example: Example) -> Any:
@@ -50,7 +48,12 @@ def write_page(path: Path, renderer: Renderer, pairs: Sequence[tuple[Conversatio
     folder = package_files("gemtune") / "templates"
     environment = Environment(loader=FileSystemLoader(str(folder)), autoescape=True)
     data = [
-        {"where": c.where, "length": len(e.input_ids), "trained": sum(b - a for a, b in e.spans), "tokens": tokens(renderer, e)}
+        {
+            "where": c.where,
+            "length": len(e.input_ids),
+            "trained": sum(b - a for a, b in e.spans),
+            "tokens": tokens(renderer, e),
+        }
         for c, e in pairs
     ]
     write_text(path, environment.get_template("show.html.jinja").render(data=data))

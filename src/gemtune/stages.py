@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,8 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
 
 
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:
-    """Replies and scores of base, tuned or `step-N` on the test part, or on a file of rows; the summary when both are there."""
-    from gemtune.evaluate import answer, summarise, test_conversations
+    """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
+    from gemtune.evaluate import answer, evaluated, summarise
 
     recipe, run = job.recipe, job.run
     if data:
@@ -134,7 +135,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         folder = run.eval / Path(data).stem
     else:
         prepare(job)
-        conversations = test_conversations(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
+        conversations = evaluated(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
         folder = run.eval
     if not conversations:
         raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
@@ -143,13 +144,16 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             folder / f"{name}.jsonl",
             conversations,
             key=_weights_key(job, name),
-            model=lambda name=name: _model_named(job, name),
+            model=partial(_model_named, job, name),
             renderer=job.renderer,
             task=job.task,
             recipe=recipe,
-            progress=lambda done, name=name: job.tick(f"{name} replies", done, len(conversations)),
+            progress=partial(_tick, job, f"{name} replies", len(conversations)),
         )
-    return summarise(folder, recipe, job.task) if all((folder / f"{n}.jsonl").exists() for n in ("base", "tuned")) else None
+    other = names[-1] if names[-1] != "base" else "tuned"
+    if not (folder / "base.jsonl").exists() or not (folder / f"{other}.jsonl").exists():
+        return None
+    return summarise(folder, recipe, job.task, other)
 
 
 def report(job: Job) -> Path:
@@ -168,7 +172,8 @@ def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Any]]:
     """The first `count` conversations of a part with their examples."""
     prepare(job)
     conversations = list(islice(read_conversations(job.run.part(part)), count))
-    return [(c, e) for c, e in zip(conversations, job.renderer.examples(conversations), strict=True) if not isinstance(e, RowError)]
+    rendered = zip(conversations, job.renderer.examples(conversations), strict=True)
+    return [(conversation, example) for conversation, example in rendered if not isinstance(example, RowError)]
 
 
 def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") -> Path:
@@ -178,7 +183,8 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     conversations = _conversations_of(job, source, answered=False)
     model = _model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
-    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, lambda n: job.tick("replies", n, len(conversations)))
+    progress = partial(_tick, job, "replies", len(conversations))
+    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))
     return target
 
@@ -193,8 +199,12 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned") -> Iterator[
     return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate)
 
 
+def _tick(job: Job, what: str, total: int, done: int) -> None:
+    job.tick(what, done, total)
+
+
 def start_again(run: Run) -> None:
-    """Removes what a run has made, so that it starts afresh; the prepared data stays, it is made again when it must be."""
+    """Removes what a run has made but its data, which is made again when it must be."""
     for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
         shutil.rmtree(path, ignore_errors=True)
     for path in (run.metrics_file, run.report_page, run.report_markdown):
@@ -213,7 +223,9 @@ def _already_trained(job: Job, data: dict[str, Any]) -> bool:
     before = manifest.get("trained_on", wanted)
     changed = _first_difference(before["recipe"], chosen) or (None if before == wanted else "its data")
     if changed:
-        raise RunError(f"{job.run.root} was begun with another recipe or data ({changed}); start it --fresh, or give another name=")
+        raise RunError(
+            f"{job.run.root} was begun with another recipe or data ({changed}); start it --fresh, or give another name="
+        )
     job.run.note("trained_on", wanted)
     return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
 
@@ -272,7 +284,7 @@ def _model_named(job: Job, name: str) -> Any:
 
 
 def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
-    """The rows of a file as the task's conversations, with answers or without; DataError at the first that cannot be one."""
+    """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
     source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
     make = job.task.conversation if answered else job.task.question
     found = []
@@ -286,11 +298,11 @@ def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conver
 
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     """The task's scores of a model on some of val, with the deciding one as `score`."""
-    from gemtune.evaluate import deciding_metric, mean_scores, test_conversations
+    from gemtune.evaluate import deciding_metric, evaluated, mean_scores
     from gemtune.generate import replies
 
     recipe = job.recipe
-    conversations = test_conversations(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
+    conversations = evaluated(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
 
     def score(model: Any) -> dict[str, float]:
         was_training = model.training
@@ -319,4 +331,5 @@ def _note_surroundings(job: Job, model: Any) -> None:
         },
     )
     job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
-    job.run.note("device", {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)})
+    machine = {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)}
+    job.run.note("device", machine)

@@ -1,4 +1,4 @@
-"""Examples on disk: every part of the split tokenised once, kept next to the data as an Arrow file and memory-mapped."""
+"""Examples on disk: every part tokenised once, kept next to the data as a memory-mapped Arrow file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,14 @@ class ExampleTable:
         return Example(self._ids[index].values.to_pylist(), tuple(zip(flat[::2], flat[1::2], strict=True)))
 
 
-def write_tables(run: Run, renderer: Renderer, task: Task, recipe: Recipe, tokenizer_key: str, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
+def write_tables(
+    run: Run,
+    renderer: Renderer,
+    task: Task,
+    recipe: Recipe,
+    tokenizer_key: str,
+    progress: Callable[[int], None] = lambda done: None,
+) -> dict[str, Any]:
     """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
 
     A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
@@ -77,7 +84,9 @@ def write_tables(run: Run, renderer: Renderer, task: Task, recipe: Recipe, token
     return lengths
 
 
-def _write_table(run: Run, part: str, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]) -> dict[str, Any]:
+def _write_table(
+    run: Run, part: str, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
+) -> dict[str, Any]:
     """Writes one part's table and returns its statistics in tokens."""
     over, shortened, control, block = 0, 0, 0, []
     lengths: list[int] = []
@@ -120,7 +129,7 @@ def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversatio
 
 
 def fitted(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Conversation | None:
-    """The conversation as the tables have it: itself, shortened, or None where it does not fit or cannot be rendered."""
+    """The conversation as the tables have it: itself, shortened, or None where it does not fit or render."""
     try:
         if len(renderer.example(conversation).input_ids) <= recipe.train.max_length:
             return conversation
@@ -130,13 +139,16 @@ def fitted(conversation: Conversation, renderer: Renderer, task: Task, recipe: R
     return found[0] if found else None
 
 
-def _shortened(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> tuple[Conversation, Example] | None:
-    """A conversation that is too long, with its prompt cut by its task, or None; DataError where the recipe says fail."""
+def _shortened(
+    conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe
+) -> tuple[Conversation, Example] | None:
+    """A conversation that is too long with its prompt cut by its task, or None; DataError on over_length: fail."""
     limit = recipe.train.max_length
     length = len(renderer.example(conversation).input_ids)
     if recipe.prepare.over_length == "fail":
         raise DataError(
-            f"{conversation.where}: {length} tokens, train.max_length is {limit}; raise it, or set prepare.over_length: drop"
+            f"{conversation.where}: {length} tokens, train.max_length is {limit}; raise it, or set "
+            "prepare.over_length: drop"
         )
     if recipe.prepare.over_length == "shorten":
         answer = sum(end - start for start, end in renderer.example(conversation).spans)

@@ -103,8 +103,8 @@ def prepared_lines(run: Run, manifest: dict[str, Any]) -> Iterator[str]:
     for part in PARTS:
         stats = lengths[part]
         yield (
-            f"  {part}: {kept[part]} rows in {manifest['groups'][part]} groups; tokens {stats['min']} to {stats['max']}, "
-            f"median {stats['median']}, 95 % within {stats['p95']}"
+            f"  {part}: {kept[part]} rows in {manifest['groups'][part]} groups; "
+            f"tokens {stats['min']} to {stats['max']}, median {stats['median']}, 95 % within {stats['p95']}"
         )
         for name, words in LEFT_OUT.items():
             if stats[name]:
@@ -132,7 +132,8 @@ def summary_table(summary: dict[str, Any] | None) -> Iterator[str]:
         yield (
             f"{name:<12} base {base['mean']:.3f} [{base['low']:.3f}, {base['high']:.3f}]  "
             f"tuned {tuned['mean']:.3f} [{tuned['low']:.3f}, {tuned['high']:.3f}]  "
-            f"difference {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]  p {gap['p_value']:.2g} ({gap['method']})"
+            f"difference {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]  "
+            f"p {gap['p_value']:.2g} ({gap['method']})"
         )
     yield f"{summary['rows']} rows; decided by {summary['metric']}"
 

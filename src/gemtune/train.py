@@ -82,9 +82,14 @@ class EffectiveBatchTrainer(Trainer):
     ):
         self.run, self.recipe, self.prepared = run, recipe, prepared
         self.steps_an_epoch, self.score, self.progress = steps_an_epoch, score, progress
-        self.window = {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}  # since the last log
+        self.window = _empty_window()  # since the last log
+        self.control: Any
         super().__init__(
-            model=prepared.model, args=args, train_dataset=batches, eval_dataset=evaluation or None, callbacks=[_Pace(self)]
+            model=prepared.model,
+            args=args,
+            train_dataset=batches,
+            eval_dataset=evaluation or None,
+            callbacks=[_Pace(self)],
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
 
@@ -141,7 +146,7 @@ class EffectiveBatchTrainer(Trainer):
                 "peak_memory_gb": round(peak_memory_gb(self.prepared.device), 3),
                 "seconds": round(self.window["seconds"], 3),
             }
-            self.window = {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
+            self.window = _empty_window()
         else:
             line |= logs
         self.run.log(line)
@@ -150,8 +155,10 @@ class EffectiveBatchTrainer(Trainer):
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
-        losses = {name: mean_loss(self.model, batches, self.accelerator.autocast) for name, batches in self.eval_dataset.items()}
-        metrics = {f"{name}_loss": loss for name, loss in losses.items()}
+        metrics = {
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast)
+            for name, batches in self.eval_dataset.items()
+        }
         if self.score is not None:
             metrics |= {f"eval_{name}": value for name, value in self.score(self.model).items()}
         self.log(dict(metrics))
@@ -188,6 +195,10 @@ class EffectiveBatchTrainer(Trainer):
             ckpt.load_random(Path(checkpoint))
 
 
+def _empty_window() -> dict[str, Any]:
+    return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
+
+
 class _Pace(TrainerCallback):
     """Counts tokens and time a step, evaluates at the end, saves with every evaluation and stops early."""
 
@@ -218,7 +229,8 @@ class _Pace(TrainerCallback):
 
 def evaluations_since_best(metrics: Sequence[dict[str, Any]], args: TrainingArguments) -> int:
     """How many evaluations after step 0 came after the best one."""
-    values = [line[args.metric_for_best_model] for line in metrics if args.metric_for_best_model in line and line["step"]]
+    name = args.metric_for_best_model
+    values = [line[name] for line in metrics if name in line and line["step"]]
     if not values:
         return 0
     best = int(np.argmax(values) if args.greater_is_better else np.argmin(values))
@@ -234,7 +246,7 @@ def train(
     progress: Callable[[dict[str, Any]], None] = lambda line: None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run's adapter or model folder.
+    """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run.
 
     `score` gives the task's scores of a model when train.best_by is metric. Returns the manifest's `training` section.
     """
@@ -280,7 +292,9 @@ def _evaluation(table: ExampleTable, val: ExampleTable, prepared: Prepared, seed
     return {"eval": some(val, VAL_ROWS), "probe": some(table, PROBE_ROWS)}
 
 
-def _arguments(run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, by_metric: bool) -> TrainingArguments:
+def _arguments(
+    run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, by_metric: bool
+) -> TrainingArguments:
     settings = recipe.train
     eval_steps = settings.eval_steps or max(1, round(steps / EVALUATIONS))
     return TrainingArguments(
@@ -288,7 +302,7 @@ def _arguments(run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluat
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=resolved_lr(recipe)[0],
-        lr_scheduler_type=settings.schedule if settings.warmup_ratio == 0 or settings.schedule != "constant" else "constant_with_warmup",
+        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
@@ -331,7 +345,7 @@ def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dic
         "labelled_tokens": sum(line["labelled_tokens"] for line in steps),
         "peak_memory_gb": max(line["peak_memory_gb"] for line in steps),
         "best_step": best,
-        "best_eval_loss": next((line["eval_loss"] for line in lines if line["step"] == best and "eval_loss" in line), None),
+        "best_eval_loss": next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
         "stopped": f"no better for {trainer.recipe.train.early_stopping} evaluations" if early else "ran to the end",
     }
     run.note("training", training)

@@ -47,7 +47,9 @@ class _LoraForward:
 class _TokenRowsForward:
     """An embedding or head in which some rows are replaced by trained ones."""
 
-    def forward_adapters(self: Any, x: torch.Tensor, active_adapters: list[str], *args: Any, **kwargs: Any) -> torch.Tensor:
+    def forward_adapters(
+        self: Any, x: torch.Tensor, active_adapters: list[str], *args: Any, **kwargs: Any
+    ) -> torch.Tensor:
         if self.disable_adapters or self.merged or list(active_adapters) != [ADAPTER]:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)  # type: ignore[misc]
         ids, values = token_rows(self)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from types import MappingProxyType
 
 import emoji
 
@@ -25,7 +25,7 @@ class Emoji(Task):
 
     metric = "f1"
     columns = ("text", "emoji")
-    unanswered: ClassVar = {"emoji": "❓"}
+    unanswered = MappingProxyType({"emoji": "❓"})
 
     def conversation(self, row: Row, where: str) -> Conversation:
         text, answer = text_of(row, "text"), "".join(text_of(row, "emoji").split())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any, ClassVar
+from types import MappingProxyType
+from typing import Any
 
 import sqlglot
 from sqlglot import exp
@@ -38,7 +39,7 @@ class Sql(Task):
 
     metric = "execution"
     columns = ("question", "schema", "sql")
-    unanswered: ClassVar = {"sql": "SELECT 1"}
+    unanswered = MappingProxyType({"sql": "SELECT 1"})
 
     def conversation(self, row: Row, where: str) -> Conversation:
         question, schema, sql = (text_of(row, column) for column in self.columns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from gemtune.config import Recipe
@@ -21,7 +22,7 @@ class Task:
 
     metric: str = "exact"  # the score that decides; a key of what `score` returns, higher is better
     columns: tuple[str, ...] = ()  # the columns every row must have
-    unanswered: Mapping[str, str] = {}  # the answer's columns, and what stands in for them in a row that only asks
+    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns, and what stands in for them in a row that only asks
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
