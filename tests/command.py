@@ -18,6 +18,16 @@ from gemtune.cli import main
 
 logging.disable_progress_bar()  # in a process of its own gemtune.terminal asks for it, before the import
 MAIN = "from gemtune.cli import main; main()"
+# A process that works in the run directory it is given, until its standard input ends.
+HOLD = """
+import sys
+from pathlib import Path
+from gemtune.runs import Run
+
+with Run(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 @dataclass(frozen=True)

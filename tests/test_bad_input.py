@@ -1,5 +1,7 @@
 """Bad input through the real command line: one line that names the place and the next move, and nothing half-written."""
 
+# ruff: noqa: E501 (a case is one line)
+
 from __future__ import annotations
 
 import json
@@ -93,7 +95,9 @@ def changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def is_prepared(name: str) -> bool:
     """Whole files that `prepare` leaves when a later stage refuses to go on."""
-    return bool(re.fullmatch(r"runs/t/data(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped)\.jsonl))?", name))
+    return bool(
+        re.fullmatch(r"runs/t/data(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped)\.jsonl))?", name)
+    )
 
 
 def refused(place: Place, capfd: pytest.CaptureFixture[str], *args: str | Path, prepared: bool = False) -> str:
@@ -126,15 +130,15 @@ def each(*cases: str) -> list[Any]:
     ]
 
 
-Case = tuple[Callable[[Place], Any], str]  # what makes it wrong (and returns overrides), the line
+Case = tuple[Callable[[Place], Any], str]  # what makes it wrong (and may return overrides), the line
 
 
 def _recipe(text: str | bytes) -> Callable[[Place], Any]:
-    return lambda place: place.write("t.yaml", text) and None
+    return lambda place: place.write("t.yaml", text)
 
 
 def _source(name: str, text: str | bytes, **keys: Any) -> Callable[[Place], Any]:
-    return lambda place: (place.write(name, text), place.recipe(name, **keys)) and None
+    return lambda place: (place.write(name, text), place.recipe(name, **keys))
 
 
 OLD_RECIPE = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
@@ -160,7 +164,7 @@ RECIPES: dict[str, Case] = {
 
 LONG = [(text, "☕" * 300) for text, _ in ROWS]
 DATA: dict[str, Case] = {
-    "no such file": (lambda p: p.recipe("f.csv") and None, r"f\.csv: no such file or folder; did you mean 'e\.csv'\?"),
+    "no such file": (lambda p: p.recipe("f.csv"), r"f\.csv: no such file or folder; did you mean 'e\.csv'\?"),
     "an empty file": (_source("e.csv", ""), r"e\.csv: the file is empty; wanted at least one row"),
     "a header alone": (_source("e.csv", "text,emoji\n"), r"e\.csv: no rows in it; wanted at least one row"),
     "another encoding": (_source("e.csv", "text,emoji\ncafé,☕\n".encode("utf-16")), r"e\.csv: .*data\.encoding"),
@@ -172,13 +176,13 @@ DATA: dict[str, Case] = {
     "half a JSON array": (_source("e.json", '[{"text": "a", "emoji": "☕"},'), r"e\.json:1: broken JSON .*the file ends too early"),
     "no Parquet": (_source("e.parquet", "text,emoji\n"), r"e\.parquet: damaged or not Parquet .*copy or download it again"),
     "no gzip": (_source("e.csv.gz", "text,emoji\n"), r"e\.csv\.gz: damaged or not gzip .*drop \.gz"),
-    "a folder for a file": (lambda p: ((p / "x.csv").mkdir(), p.recipe("x.csv")) and None, r"x\.csv: no file in it ends in one of \.csv"),
-    "a path through a file": (lambda p: p.recipe("e.csv/more.csv") and None, r"e\.csv/more\.csv: "),
+    "a folder for a file": (lambda p: ((p / "x.csv").mkdir(), p.recipe("x.csv")), r"x\.csv: no file in it ends in one of \.csv"),
+    "a path through a file": (lambda p: p.recipe("e.csv/more.csv"), r"e\.csv/more\.csv: "),
     "an unknown suffix": (_source("e.xlsx", "PK"), r"e\.xlsx: unknown suffix '\.xlsx'; .*save the sheet as `CSV UTF-8`"),
-    "only empty answers": (lambda p: p.csv([(text, "") for text, _ in ROWS]) and None, r"e\.csv: no row is left to train on: 40 read, 40 of them dropped as 'empty answer', the first at e\.csv:2"),
-    "only answers without emoji": (lambda p: p.csv([(text, "yes") for text, _ in ROWS]) and None, r"40 of them dropped as 'not emoji', the first at e\.csv:2 \(column 'emoji' holds 'yes'.*check `task` and `data\.columns`"),
-    "roles out of order": (lambda p: (p.jsonl([{"messages": [{"role": "assistant", "content": "a"}]}] * 3), p.recipe("e.jsonl", task="messages")) and None, r"3 of them dropped as 'roles out of order', the first at e\.jsonl:1"),
-    "half a character": (lambda p: (p.jsonl([HALF] * 3), p.recipe("e.jsonl")) and None, r"3 of them dropped as 'bad unicode', the first at e\.jsonl:1 \(message 2 \(user\): half a character"),
+    "only empty answers": (lambda p: p.csv([(text, "") for text, _ in ROWS]), r"e\.csv: no row is left to train on: 40 read, 40 of them dropped as 'empty answer', the first at e\.csv:2"),
+    "only answers without emoji": (lambda p: p.csv([(text, "yes") for text, _ in ROWS]), r"40 of them dropped as 'not emoji', the first at e\.csv:2 \(column 'emoji' holds 'yes'.*check `task` and `data\.columns`"),
+    "roles out of order": (lambda p: (p.jsonl([{"messages": [{"role": "assistant", "content": "a"}]}] * 3), p.recipe("e.jsonl", task="messages")), r"3 of them dropped as 'roles out of order', the first at e\.jsonl:1"),
+    "half a character": (lambda p: (p.jsonl([HALF] * 3), p.recipe("e.jsonl")), r"3 of them dropped as 'bad unicode', the first at e\.jsonl:1 \(message 2 \(user\): half a character"),
     "bad_rows: fail": (lambda p: (p.csv([*ROWS, ("x", "yes")]), ["prepare.bad_rows=fail"])[1], r"e\.csv:42: not emoji: .*mend the row, or set prepare\.bad_rows: drop"),
     "bad_rows: fail, an id twice": (lambda p: (p.jsonl([{"id": 1, "text": t, "emoji": e} for t, e in ROWS]), p.recipe("e.jsonl"), ["prepare.bad_rows=fail"])[2], r"e\.jsonl:2: duplicate id: e\.jsonl:1 has this id and says something else"),
     "all of it val or test": (lambda p: ["split.val=40"], r"no row is left to train on: all \d+ that can be used are val or test"),
@@ -188,7 +192,7 @@ DATA: dict[str, Case] = {
 @pytest.mark.parametrize("what", each(*RECIPES, *DATA))
 def test_a_recipe_or_its_rows_are_refused(what: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, wanted = {**RECIPES, **DATA}[what]
-    overrides = break_it(place) or []
+    overrides = made if isinstance(made := break_it(place), list) else []
     assert re.search(wanted, line := refused(place, capfd, "prepare", place / "t.yaml", *overrides)), line
 
 
@@ -203,7 +207,7 @@ MODELS: dict[str, Case] = {
     "weights cut short": (lambda p: [f"model={p.model_copy(model_safetensors=(p.model / 'model.safetensors').read_bytes()[:5000])}"], r"model: its weights cannot be loaded"),
     "no weights": (lambda p: [f"model={p.model_copy(model_safetensors=None)}"], r"model: its weights cannot be loaded"),
     "an answer too long, over_length: fail": (lambda p: (p.csv(LONG), ["prepare.over_length=fail"])[1], r"e\.csv:\d+: \d+ tokens, train\.max_length is 128; raise it, or set prepare\.over_length: drop"),
-    "every answer too long": (lambda p: p.csv(LONG) and None, r"no example is left to train on; .*train\.max_length"),
+    "every answer too long": (lambda p: p.csv(LONG), r"no example is left to train on[;:] .*train\.max_length"),
     "a target that is no layer": (lambda p: ["lora.target_modules=[query]"], r"lora\.target_modules: no linear layer is called 'query'; there are .*q_proj"),
     "a token row that is no token": (lambda p: ["lora.token_rows=['<nothing>']"], r"lora\.token_rows: '<nothing>' is not a token of this model"),
     "no score of that name": (lambda p: ["evaluate.metric=bleu"], r"evaluate\.metric: task emoji has no score 'bleu'; it has .*f1"),
@@ -213,7 +217,7 @@ MODELS: dict[str, Case] = {
 @pytest.mark.parametrize("what", each(*MODELS))
 def test_a_model_or_what_it_is_asked_for_is_refused(what: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, wanted = MODELS[what]
-    overrides = break_it(place) or []
+    overrides = made if isinstance(made := break_it(place), list) else []
     assert re.search(wanted, line := refused(place, capfd, "train", place / "t.yaml", *overrides, prepared=True)), line
 
 
@@ -328,22 +332,25 @@ def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.
     assert "runs/t was begun with another recipe or data (its data); start it --fresh" in line
 
 
-HOLD = "import sys; from pathlib import Path; from gemtune.runs import Run\nwith Run(Path(sys.argv[1])).lock():\n  print('held', flush=True)\n  sys.stdin.read()"
-
-
 @pytest.mark.parametrize("verb", ["prepare", "train", "run"])
 def test_a_run_that_another_process_works_in(verb: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     assert command.gemtune(capfd, "prepare", place / "t.yaml").code == 0
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(place / "runs/t")], stdin=-1, stdout=-1, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", command.HOLD, str(place / "runs/t")], stdin=-1, stdout=-1, text=True
+    ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         line = refused(place, capfd, verb, place / "t.yaml", "train.epochs=2")
         holder.kill()
     assert "runs/t: another gemtune process is working in it; wait for it or choose another name" in line
 
 
-def test_an_answer_never_shows_a_token(place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_never_shows_a_token(
+    place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
     line = refused(place, capfd, "prepare", place / "t.yaml", "model=someone/not-here", prepared=True)
     assert "model someone/not-here: cannot be had from the Hub" in line and "hf_secret" not in line
-    assert not any("hf_secret" in path.read_text(errors="replace") for path in place.folder.rglob("*") if path.is_file())
+    assert not any(
+        "hf_secret" in path.read_text(errors="replace") for path in place.folder.rglob("*") if path.is_file()
+    )
     assert os.environ["HF_TOKEN"]

@@ -1,5 +1,7 @@
 """A recipe is read strictly: an error names file, line and key, and what was wanted."""
 
+# ruff: noqa: E501 (a case is one line)
+
 from __future__ import annotations
 
 from pathlib import Path

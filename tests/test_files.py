@@ -111,9 +111,9 @@ def test_a_full_disk_says_so(code: int) -> None:
 
 def test_a_device_that_is_full(tmp_path: Path) -> None:
     """/dev/full takes a file name and no byte."""
-    with pytest.raises(GemtuneError, match="No space left on device; free some space"), os_errors(Path("/dev/full")):
-        with open("/dev/full", "w") as out:
-            out.write("x")
+    full = Path("/dev/full")
+    with pytest.raises(GemtuneError, match="No space left on device; free some space"), os_errors(full):
+        full.write_text("x")
 
 
 def test_broken_json_names_its_line(tmp_path: Path) -> None:

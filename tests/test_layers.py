@@ -68,7 +68,7 @@ def own_imports(tree: ast.AST) -> Iterator[str]:
 
 
 def at_import(tree: ast.Module) -> ast.Module:
-    """The part of a module that runs when it is imported: functions, and what only a type checker reads, are left out."""
+    """What of a module runs when it is imported: not its functions, nor what only a type checker reads."""
 
     class Outside(ast.NodeTransformer):
         def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
@@ -160,7 +160,9 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
     assert users == {"huggingface_hub": {"model", "doctor", "rows"}}
 
 
-@pytest.mark.xfail(strict=True, reason="stages._weights_folder joins run.root / 'checkpoints'; run.checkpoints is there")
+@pytest.mark.xfail(
+    strict=True, reason="stages._weights_folder joins run.root / 'checkpoints'; run.checkpoints is there"
+)
 def test_only_runs_joins_paths_of_a_run_directory() -> None:
     """The names of a run directory's files stand in one place, as `Run`'s properties."""
     names = {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "leaks.jsonl", "dropped.jsonl", "report.html"}

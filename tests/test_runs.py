@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import command
 from gemtune.config import Recipe, parse_recipe
 from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_text
@@ -91,11 +92,10 @@ def test_runs_dir_under_a_file(tmp_path: Path) -> None:
         Run.create(recipe_in(tmp_path, runs_dir=str(tmp_path / "file" / "runs")), TEXT)
 
 
-HOLD = "import sys; from pathlib import Path; from gemtune.runs import Run\nwith Run(Path(sys.argv[1])).lock():\n  print('held', flush=True)\n  sys.stdin.read()"
-
-
 def test_one_process_at_a_time_and_the_kernel_lets_go_of_the_dead(tmp_path: Path, run: Run) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(run.root)], stdin=-1, stdout=-1, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", command.HOLD, str(run.root)], stdin=-1, stdout=-1, text=True
+    ) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
         before = read_json(run.manifest_file)
         with pytest.raises(RunError, match="another gemtune process is working in it"), run.lock():
@@ -157,6 +157,11 @@ def test_a_line_of_metrics_is_one_line_of_json(run: Run) -> None:
 
 
 def test_paths_are_inside_the_run(run: Run) -> None:
-    found = [*(v for v in vars(run).values() if isinstance(v, Path)), run.part("val"), run.table("val"), run.checkpoint(7)]
+    found = [
+        *(v for v in vars(run).values() if isinstance(v, Path)),
+        run.part("val"),
+        run.table("val"),
+        run.checkpoint(7),
+    ]
     assert all(path.is_relative_to(run.root) for path in [*found, run.replies("base")])
     assert len(set(found)) == len(found)

@@ -24,7 +24,9 @@ def test_a_new_recipe_finds_its_data_and_prepares(name: str, tmp_path: Path) -> 
     written = list(write_example(name, str(tmp_path / "new")))
     assert written[0] == tmp_path / "new" / f"{name}.yaml"
     assert sorted(written) == sorted((tmp_path / "new").iterdir())
-    recipe = load_recipe(written[0], [f"runs_dir={tmp_path}/runs", "data.0.limit=200", "split.val=0.1", "split.test=0.1"])
+    recipe = load_recipe(
+        written[0], [f"runs_dir={tmp_path}/runs", "data.0.limit=200", "split.val=0.1", "split.test=0.1"]
+    )
     assert {Path(data.source) for data in recipe.data} == set(written[1:])
     manifest = prepare(recipe, Run.create(recipe, ""))
     assert sum(manifest["kept"].values()) > 100
@@ -51,7 +53,7 @@ def test_a_file_of_the_users_stays(there: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="no recipe is called 'emojis'; there are emoji, .*sql"):
+    with pytest.raises(RecipeError, match=r"no recipe is called 'emojis'; there are emoji, .*sql"):
         list(write_example("emojis", str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 

@@ -15,10 +15,19 @@ from gemtune import stages
 from gemtune.tasks import TASKS, Task
 
 SOURCE = Path(gemtune.__file__).parent
-TREES = {path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+TREES = {
+    path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))
+}
 VERBS = ("prepare", "check", "plan", "train", "evaluate", "report", "run")
 # Public, and still without a docstring; take a name away when it has one.
-UNSAID = {"charts.py count", "model.py chat_template", "model.py load_tokenizer", "model.py tokenizer_fingerprint", "machine.py device_name", "sqlsandbox.py check_text"}
+UNSAID = {
+    "charts.py count",
+    "model.py chat_template",
+    "model.py load_tokenizer",
+    "model.py tokenizer_fingerprint",
+    "machine.py device_name",
+    "sqlsandbox.py check_text",
+}
 
 
 def test_the_package_exports_nothing_by_accident() -> None:
@@ -87,17 +96,24 @@ def imports(*modules: str) -> Callable[[ast.AST], bool]:
 
 def passes(keyword: str) -> Callable[[ast.AST], bool]:
     return lambda node: (
-        isinstance(node, ast.Call) and any(word.arg == keyword and ast.unparse(word.value) != "False" for word in node.keywords)
+        isinstance(node, ast.Call)
+        and any(word.arg == keyword and ast.unparse(word.value) != "False" for word in node.keywords)
     )
 
 
 FORBIDDEN: dict[str, tuple[Callable[[ast.AST], bool], str]] = {
     "broad except": (is_broad, "a broad except hides the next bug; name what the call raises"),
     "trust_remote_code": (passes("trust_remote_code"), "it runs code that came with a model or a data set"),
-    "torch.load": (calls("torch.load", "torch.save"), "a pickle runs code when it is read; checkpoints are safetensors"),
+    "torch.load": (
+        calls("torch.load", "torch.save"),
+        "a pickle runs code when it is read; checkpoints are safetensors",
+    ),
     "pickle": (imports("pickle", "dill", "cloudpickle", "shelve", "marshal"), "a pickle runs code when it is read"),
     "yaml.load": (calls("yaml.unsafe_load", "yaml.full_load"), "YAML tags may name any Python object"),
-    "eval": (calls("eval", "exec", "compile", "__import__"), "text from a file is data; only a user's own task file is code"),
+    "eval": (
+        calls("eval", "exec", "compile", "__import__"),
+        "text from a file is data; only a user's own task file is code",
+    ),
     "shell": (passes("shell"), "a file name in a shell command is code"),
     "os.system": (calls("os.system", "os.popen"), "a file name in a shell command is code"),
     "print": (calls("print"), "stdout is the answer of a verb, for a script to read; say it through `say`"),

@@ -18,7 +18,9 @@ app = typer.Typer(
 )
 
 RECIPE = typer.Argument(help="A recipe file, or a run directory.", metavar="RECIPE", show_default=False)
-OVERRIDES = typer.Argument(help="Recipe keys for this time, for example train.epochs=3.", metavar="[KEY=VALUE]...", show_default=False)
+OVERRIDES = typer.Argument(
+    help="Recipe keys for this time, for example train.epochs=3.", metavar="[KEY=VALUE]...", show_default=False
+)
 RUN = typer.Argument(help="A run directory, or its recipe.", metavar="RUN", show_default=False)
 JSON = typer.Option("--json", help="Print the answer as JSON.")
 FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
@@ -207,7 +209,9 @@ def generate(
     run: Annotated[str, RUN],
     prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
     source: Annotated[str | None, typer.Option("--input", help="A file of the task's rows to answer instead.")] = None,
-    output: Annotated[str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
+    ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
 ) -> None:
     """Answers a prompt, or every row of a file in its order."""

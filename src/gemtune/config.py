@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -127,14 +128,16 @@ class Train(Section):
     micro_tokens: int | None = Field(
         None, ge=1, description="Tokens a micro-step holds, padding included; chosen from memory when not set."
     )
-    learning_rate: float | None = Field(
-        None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set."
+    learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="Ends near zero without a tail to tune."
     )
-    schedule: Literal["constant", "linear", "cosine"] = Field("cosine", description="Ends near zero without a tail to tune.")
     warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Adam's second moment needs a few steps to settle.")
     weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
     max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
-    max_length: int = Field(1024, ge=16, description="Tokens of prompt and answer together; longer rows follow `prepare`.")
+    max_length: int = Field(
+        1024, ge=16, description="Tokens of prompt and answer together; longer rows follow `prepare`."
+    )
     logging_steps: int = Field(1, ge=1, description="One line of metrics.jsonl for every this many steps.")
     eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
     save_steps: int | None = Field(None, ge=1, description="With every evaluation when not set.")
@@ -153,7 +156,9 @@ class Evaluate(Section):
     """How replies are generated and scored."""
 
     metric: str | None = Field(None, description="The score that decides; the task's own when not set.")
-    limit: int | None = Field(200, ge=1, description="Rows of the test split; 200 give an interval of about +-7 points.")
+    limit: int | None = Field(
+        200, ge=1, description="Rows of the test split; 200 give an interval of about +-7 points."
+    )
     max_new_tokens: int = Field(128, ge=1, description="A reply that is longer is cut and counted as such.")
     temperature: float = Field(0.0, ge=0, description="0 is greedy: the same reply every time.")
     top_p: float = Field(1.0, gt=0, le=1, description="Only with a temperature above 0.")
@@ -208,7 +213,9 @@ class _Loader(yaml.SafeLoader):
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
             if key.value in seen:
-                raise RecipeError(f"line {line}: key '{key.value}' stands twice (first on line {seen[key.value]}); keep one")
+                raise RecipeError(
+                    f"line {line}: key '{key.value}' stands twice (first on line {seen[key.value]}); keep one"
+                )
             seen[key.value] = line
         return super().construct_mapping(node, deep)
 
@@ -249,7 +256,9 @@ def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe
         raise RecipeError(f"{path}: a value YAML cannot make sense of ({error}); quote it") from error
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
-        raise RecipeError(f"{path}: found {found}, wanted keys and values (`task: emoji`, ...); see `gemtune new emoji`")
+        raise RecipeError(
+            f"{path}: found {found}, wanted keys and values (`task: emoji`, ...); see `gemtune new emoji`"
+        )
     return recipe_of(value, path, overrides, lines)
 
 
@@ -292,10 +301,12 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
     except yaml.YAMLError as error:
         raise RecipeError(f"override '{override}': the value is not YAML; quote it") from error
     here: Any = value
-    for key, after in zip(keys, keys[1:], strict=False):
+    for key, after in pairwise(keys):
         if isinstance(here, list):
             if not isinstance(key, int) or key >= len(here):
-                raise RecipeError(f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number")
+                raise RecipeError(
+                    f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number"
+                )
             here = here[key]
         else:
             if not isinstance(here.get(key), dict | list):
@@ -306,7 +317,9 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
         if isinstance(here, list) and isinstance(after, str):
             raise RecipeError(f"override '{override}': {key} is a list; say {key}.0.{after}=... for its first entry")
     if isinstance(here, list) and not (isinstance(keys[-1], int) and keys[-1] < len(here)):
-        raise RecipeError(f"override '{override}': {'.'.join(map(str, keys[:-1]))} is a list of {len(here)}; count from 0")
+        raise RecipeError(
+            f"override '{override}': {'.'.join(map(str, keys[:-1]))} is a list of {len(here)}; count from 0"
+        )
     here[keys[-1]] = new
     return tuple(keys)
 
@@ -331,7 +344,15 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     return f"{where}: {key + ': ' if key else ''}{wanted}{found}"
 
 
-_UNION_TAGS = {"int", "float", "constrained-int", "constrained-float", "list[str]", "literal['all-linear']", "literal['auto','none']"}
+_UNION_TAGS = {
+    "int",
+    "float",
+    "constrained-int",
+    "constrained-float",
+    "list[str]",
+    "literal['all-linear']",
+    "literal['auto','none']",
+}
 
 
 def recipe_keys() -> dict[str, tuple[str, Any, str]]:
@@ -341,7 +362,9 @@ def recipe_keys() -> dict[str, tuple[str, Any, str]]:
 
 def _keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any, str]]]:
     for name, info in section.model_fields.items():
-        kinds = [kind for kind in (info.annotation, *getattr(info.annotation, "__args__", ())) if isinstance(kind, type)]
+        kinds = [
+            kind for kind in (info.annotation, *getattr(info.annotation, "__args__", ())) if isinstance(kind, type)
+        ]
         nested = next((kind for kind in kinds if issubclass(kind, Section)), None)
         if nested is not None:
             yield from _keys_of(nested, f"{prefix}{name}.")
