@@ -109,27 +109,6 @@ def refused(place: Place, capfd: pytest.CaptureFixture[str], *args: str | Path, 
     return line
 
 
-# What the source does not do yet; a case that passes fails here, so that its line is taken away.
-PENDING = {
-    "weights cut short": "model.load_model lets safetensors' own error through",
-    "an answer too long, over_length: fail": "table._write_table leaves train.tmp",
-    "every answer too long": "check.check_forward takes the longest of no examples",
-    "no score of that name": "stages.train trains before anyone looks at evaluate.metric",
-    "a disk that is full, prepare": "spool's close writes again what could not be written",
-    "a checkpoint cut in half": "stages.evaluate answers with the base model before it looks at the tuned one",
-    "no such checkpoint": "stages.evaluate answers with the base model before it looks at the tuned one",
-    "an adapter cut in half": "stages.evaluate answers with the base model before it looks at the tuned one",
-    "rows of another table": "stages._conversations_of does not check the columns",
-}
-
-
-def each(*cases: str) -> list[Any]:
-    return [
-        pytest.param(what, marks=pytest.mark.xfail(strict=True, reason=PENDING[what])) if what in PENDING else what
-        for what in cases
-    ]
-
-
 Case = tuple[Callable[[Place], Any], str]  # what makes it wrong (and may return overrides), the line
 
 
@@ -189,7 +168,7 @@ DATA: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", each(*RECIPES, *DATA))
+@pytest.mark.parametrize("what", [*RECIPES, *DATA])
 def test_a_recipe_or_its_rows_are_refused(what: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, wanted = {**RECIPES, **DATA}[what]
     overrides = made if isinstance(made := break_it(place), list) else []
@@ -214,7 +193,7 @@ MODELS: dict[str, Case] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", each(*MODELS))
+@pytest.mark.parametrize("what", MODELS)
 def test_a_model_or_what_it_is_asked_for_is_refused(what: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, wanted = MODELS[what]
     overrides = made if isinstance(made := break_it(place), list) else []
@@ -261,7 +240,7 @@ def test_half_a_character_is_counted_for_every_task(what: str, place: Place, cap
 # ---- the disk
 
 
-@pytest.mark.parametrize("what", each("a disk that is full, prepare", "a disk that is full, new"))
+@pytest.mark.parametrize("what", ["a disk that is full, prepare", "a disk that is full, new"])
 def test_no_space_left(what: str, place: Place) -> None:
     """A limit on the size of a file stands in for a full disk: both are an OSError at a write."""
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"
@@ -315,7 +294,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", each(*RUNS))
+@pytest.mark.parametrize("what", RUNS)
 def test_a_run_directory_is_refused(what: str, place: Place, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, args, wanted = RUNS[what]
     run = a_run(place, trained)

@@ -18,10 +18,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import make_stock_tokenizer
 from gemtune.conversation import Conversation, Message, read_conversations
 from gemtune.embedded import embedded_model
-from gemtune.model import family_of, load_tokenizer
+from gemtune.model import DTYPES, family_of, load_tokenizer
 from gemtune.render import Renderer
 from gemtune.runs import Run
 from gemtune.table import ExampleTable
+from gemtune.tasks.emoji import SYSTEM
 
 pytestmark = pytest.mark.journey
 
@@ -111,14 +112,15 @@ def test_the_report_is_written(run: Run) -> None:
 
 def test_the_adapter_says_the_same_through_plain_peft(run: Run, real_model: Path) -> None:
     lines = [json.loads(line) for line in run.replies("tuned").read_text(encoding="utf-8").splitlines()][:12]
-    base = AutoModelForCausalLM.from_pretrained(real_model, dtype=torch.bfloat16)
+    precision = json.loads(run.manifest_file.read_text())["decisions"]["precision"]["value"]
+    base = AutoModelForCausalLM.from_pretrained(real_model, dtype=DTYPES[precision])
     model = PeftModel.from_pretrained(base, run.adapter).eval()
     tokenizer = AutoTokenizer.from_pretrained(run.adapter)
     stops = json.loads((run.adapter / "generation_config.json").read_text())["eos_token_id"]
     same = 0
     for line in lines:
         messages = [
-            {"role": "system", "content": "Translate the text to emoji."},
+            {"role": "system", "content": SYSTEM},
             {"role": "user", "content": line["prompt"]},
         ]
         ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=True, return_tensors="pt")

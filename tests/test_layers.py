@@ -160,9 +160,6 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
     assert users == {"huggingface_hub": {"model", "doctor", "rows"}}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="stages._weights_folder joins run.root / 'checkpoints'; run.checkpoints is there"
-)
 def test_only_runs_joins_paths_of_a_run_directory() -> None:
     """The names of a run directory's files stand in one place, as `Run`'s properties."""
     names = {"recipe.yaml", "metrics.jsonl", "checkpoints", "adapter", "leaks.jsonl", "dropped.jsonl", "report.html"}

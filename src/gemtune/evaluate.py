@@ -19,7 +19,8 @@ from gemtune.render import Renderer
 from gemtune.table import fitted
 from gemtune.tasks.task import Task
 
-VERSION = 1  # of the reply files and the summary
+VERSION = 2  # of how replies are made and kept; another number asks again
+FORMAT = 1  # of the files; docs/formats.md describes them
 REGRESSIONS = 10  # rows listed
 
 
@@ -94,7 +95,7 @@ def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
 
 
 def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") -> dict[str, Any]:
-    """Pairs the replies of base and of tuned (or `other`) row by row and writes summary.json beside them."""
+    """Pairs the replies of base and tuned (or `other`) by row and writes summary.json (or summary-`other`.json)."""
     base, tuned = (list(read_jsonl(folder / f"{name}.jsonl")) for name in ("base", other))
     if [row["where"] for row in base] != [row["where"] for row in tuned]:
         raise RunError(f"{folder}: base and tuned were not asked the same rows; evaluate both again")
@@ -120,7 +121,7 @@ def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") ->
             },
         }
     summary = {
-        "version": VERSION,
+        "version": FORMAT,
         "metric": metric,
         "rows": len(base),
         "metrics": metrics,
@@ -128,7 +129,7 @@ def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") ->
         "decoding": recipe.evaluate.model_dump(include={"temperature", "top_p", "max_new_tokens", "seed"}),
         "cut": {"base": sum(row["cut"] for row in base), "tuned": sum(row["cut"] for row in tuned)},
     }
-    write_json(folder / "summary.json", summary)
+    write_json(folder / ("summary.json" if other == "tuned" else f"summary-{other}.json"), summary)
     return summary
 
 

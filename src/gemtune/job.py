@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gemtune.config import Recipe, load_recipe
+from gemtune.config import Recipe, load_recipe, recipe_text
 from gemtune.runs import Run
 from gemtune.tasks import Task, task_of
 
@@ -33,7 +33,7 @@ class Job:
             run = Run.open(path)
             return cls(run.recipe_with(overrides), run, **hooks)
         recipe = load_recipe(path, overrides)
-        return cls(recipe, Run.create(recipe, path.read_text(encoding="utf-8")), **hooks)
+        return cls(recipe, Run.create(recipe, recipe_text(path)), **hooks)
 
     @cached_property
     def task(self) -> Task:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from gemtune.config import Lora, Recipe
@@ -161,13 +162,13 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
 
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
-    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa"}
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
     if quantize == "nf4":
         settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32)}
         settings |= {"device_map": {"": device}}
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, **settings)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
     if quantize == "nf4":
         for module in model.modules():

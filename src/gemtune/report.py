@@ -211,7 +211,7 @@ def _answers(run: Run, metric: str) -> list[Answer] | None:
     if not all(path.is_file() for path in files):
         return None
     base, tuned = (list(read_jsonl(path)) for path in files)
-    if [row["key"] for row in base] != [row["key"] for row in tuned]:
+    if [row["where"] for row in base] != [row["where"] for row in tuned]:
         raise RunError(
             f"{run.eval}: base.jsonl and tuned.jsonl hold different rows; `gemtune evaluate {run.root}` again"
         )

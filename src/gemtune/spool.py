@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tempfile
@@ -50,7 +51,8 @@ class Lines:
             return self._file.read(self._ends[number + 1] - self._ends[number]).decode("utf-8")
 
     def close(self) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # on a full disk closing writes again; the text is not wanted any more
+            self._file.close()
 
 
 class Picked:

@@ -18,8 +18,9 @@ from gemtune.job import Job
 from gemtune.machine import device_name, installed_versions, memory_gb
 from gemtune.prepare import prepare as prepare_data
 from gemtune.report import write_report
-from gemtune.rows import read_rows
+from gemtune.rows import check_columns, read_rows
 from gemtune.runs import Run
+from gemtune.tasks import task_of
 
 # What training depends on; everything else of a recipe can change without training again.
 TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train")
@@ -107,6 +108,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if _already_trained(job, data):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
+    _require_metric(job)
     model = job.base_model()
     check(job, model)
     if recipe.lora:
@@ -139,11 +141,12 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         folder = run.eval
     if not conversations:
         raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
-    for name in names:
+    keys = {name: _weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
+    for name, key in keys.items():
         answer(
             folder / f"{name}.jsonl",
             conversations,
-            key=_weights_key(job, name),
+            key=key,
             model=partial(_model_named, job, name),
             renderer=job.renderer,
             task=job.task,
@@ -259,7 +262,7 @@ def _weights_key(job: Job, name: str) -> str:
 def _weights_folder(job: Job, name: str) -> Path:
     if name == "tuned":
         return job.run.adapter if job.recipe.lora else job.run.full_model
-    return job.run.root / "checkpoints" / name
+    return job.run.checkpoints / name
 
 
 def _model_named(job: Job, name: str) -> Any:
@@ -286,14 +289,27 @@ def _model_named(job: Job, name: str) -> Any:
 def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
     """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
     source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
-    make = job.task.conversation if answered else job.task.question
+    task = task_of(job.recipe, source.layout)
+    make = task.conversation if answered else task.question
     found = []
     for where, row in read_rows(source):
+        if answered and not found:
+            check_columns(row, task.columns, where)
         try:
             found.append(make(row, where))
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
     return found
+
+
+def _require_metric(job: Job) -> None:
+    """RunError before training when evaluate.metric is not a score that a right answer gets."""
+    from gemtune.evaluate import deciding_metric
+
+    known: dict[str, None] = {}
+    for conversation in islice(read_conversations(job.run.part("train")), SCORED_IN_TRAINING):
+        known |= dict.fromkeys(job.task.score(conversation, conversation.answer))
+    deciding_metric(job.recipe, job.task, list(known))
 
 
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:

@@ -80,6 +80,12 @@ def write_tables(
     lengths: dict[str, Any] = {"key": key, "max_length": recipe.train.max_length}
     for part in PARTS:
         lengths[part] = _write_table(run, part, renderer, task, recipe, progress)
+    if not lengths["train"]["rows"]:
+        raise DataError(
+            f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
+            f"train.max_length = {recipe.train.max_length}, {lengths['train']['control_token']} spell a control token; "
+            "raise it, or mend the rows"
+        )
     write_json(run.data_manifest_file, {**manifest, "lengths": lengths})
     return lengths
 
@@ -91,27 +97,30 @@ def _write_table(
     over, shortened, control, block = 0, 0, 0, []
     lengths: list[int] = []
     temporary = run.table(part).with_suffix(".tmp")
-    with os_errors(temporary), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for line, conversation, example in _rendered(run.part(part), renderer):
-            if isinstance(example, RowError):
-                control += 1
-                continue
-            if len(example.input_ids) > recipe.train.max_length:
-                fitted = _shortened(conversation, renderer, task, recipe)
-                over += fitted is None
-                shortened += fitted is not None
-                if fitted is None:
+    try:
+        with os_errors(temporary), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            for line, conversation, example in _rendered(run.part(part), renderer):
+                if isinstance(example, RowError):
+                    control += 1
                     continue
-                example = fitted[1]
-            lengths.append(len(example.input_ids))
-            block.append(_as_row(example, conversation, line))
-            if len(block) == BLOCK:
+                if len(example.input_ids) > recipe.train.max_length:
+                    fitted = _shortened(conversation, renderer, task, recipe)
+                    over += fitted is None
+                    shortened += fitted is not None
+                    if fitted is None:
+                        continue
+                    example = fitted[1]
+                lengths.append(len(example.input_ids))
+                block.append(_as_row(example, conversation, line))
+                if len(block) == BLOCK:
+                    writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
+                    block.clear()
+                    progress(line)
+            if block:
                 writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-                block.clear()
-                progress(line)
-        if block:
-            writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-    shutil.move(temporary, run.table(part))
+        shutil.move(temporary, run.table(part))
+    finally:
+        temporary.unlink(missing_ok=True)
     return {**_statistics(lengths), "over_length": over, "shortened": shortened, "control_token": control}
 
 

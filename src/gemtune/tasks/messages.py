@@ -45,10 +45,13 @@ class Messages(Task):
         return self.conversation(row if answered else {**row, column: [*turns, answer]}, where)
 
     def _layout_of(self, row: Row, where: str) -> str:
-        try:
-            return layout_of(row) if self.layout == "auto" else self.layout
-        except DataError as error:
-            raise DataError(f"{where}: {error}") from error
+        """The source's layout; where the recipe does not say, its first row does."""
+        if self.layout == "auto":
+            try:
+                self.layout = layout_of(row)
+            except DataError as error:
+                raise DataError(f"{where}: {error}") from error
+        return self.layout
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer

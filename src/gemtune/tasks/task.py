@@ -22,7 +22,7 @@ class Task:
 
     metric: str = "exact"  # the score that decides; a key of what `score` returns, higher is better
     columns: tuple[str, ...] = ()  # the columns every row must have
-    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns, and what stands in for them in a row that only asks
+    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns -> what stands in for them
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
