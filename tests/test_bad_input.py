@@ -290,7 +290,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "output of a prompt": (lambda run: None, ("generate", "RUN", "hello", "--output", "o.jsonl"), r"--output is for the replies to --input FILE"),
     "rows that are not there": (lambda run: None, ("generate", "RUN", "--input", "PLACE/f.csv"), r"f\.csv: no such file or folder; did you mean 'e\.csv'"),
     "rows of another table": (lambda run: (run / "../../o.csv").write_text("a,b\n1,2\n"), ("evaluate", "RUN", "--data", "PLACE/o.csv"), r"o\.csv:2: column 'text' is missing; found a, b"),
-    "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe or data \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
+    "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
 }  # fmt: skip
 
 
@@ -308,7 +308,7 @@ def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.
     assert command.gemtune(capfd, "train", place / "t.yaml").code == 0
     place.csv(ROWS[:-5])
     line = refused(place, capfd, "train", place / "t.yaml", prepared=True)
-    assert "runs/t was begun with another recipe or data (its data); start it --fresh" in line
+    assert "runs/t: its data has changed since it was begun; start it --fresh" in line
 
 
 @pytest.mark.parametrize("verb", ["prepare", "train", "run"])

@@ -32,6 +32,7 @@ def prepare(job: Job) -> dict[str, Any]:
     from gemtune.model import tokenizer_fingerprint
     from gemtune.table import write_tables
 
+    _refuse_another_recipe(job)
     prepare_data(job.recipe, job.run, lambda done: job.tick("rows", done, 0))
     key = tokenizer_fingerprint(job.folder)
     write_tables(job.run, job.renderer, job.task, job.recipe, key, lambda done: job.tick("tokens", done, 0))
@@ -218,16 +219,27 @@ def start_again(run: Run) -> None:
     write_json(run.manifest_file, manifest)
 
 
-def _already_trained(job: Job, data: dict[str, Any]) -> bool:
-    """Whether the run has its weights; RunError when it was begun with something else. Notes what it is trained on."""
-    chosen = job.recipe.model_dump(mode="json", include=set(TRAINED_ON))
-    wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": chosen}
-    manifest = job.run.manifest
-    before = manifest.get("trained_on", wanted)
-    changed = _first_difference(before["recipe"], chosen) or (None if before == wanted else "its data")
+def _refuse_another_recipe(job: Job) -> None:
+    """RunError when the run was begun with other values of what training depends on; nothing is touched then."""
+    begun = job.run.manifest.get("trained_on")
+    changed = _first_difference(begun["recipe"], _trained_on(job)) if begun else None
     if changed:
         raise RunError(
-            f"{job.run.root} was begun with another recipe or data ({changed}); start it --fresh, or give another name="
+            f"{job.run.root} was begun with another recipe ({changed}); start it --fresh, or give another name="
+        )
+
+
+def _trained_on(job: Job) -> dict[str, Any]:
+    return job.recipe.model_dump(mode="json", include=set(TRAINED_ON))
+
+
+def _already_trained(job: Job, data: dict[str, Any]) -> bool:
+    """Whether the run has its weights; RunError when its data has changed since. Notes what it is trained on."""
+    wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
+    manifest = job.run.manifest
+    if manifest.get("trained_on", wanted) != wanted:
+        raise RunError(
+            f"{job.run.root}: its data has changed since it was begun; start it --fresh, or give another name="
         )
     job.run.note("trained_on", wanted)
     return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
@@ -291,7 +303,7 @@ def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conver
     source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
     task = task_of(job.recipe, source.layout)
     make = task.conversation if answered else task.question
-    found = []
+    found: list[Conversation] = []
     for where, row in read_rows(source):
         if answered and not found:
             check_columns(row, task.columns, where)
