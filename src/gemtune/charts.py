@@ -230,6 +230,7 @@ def number(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
+    """How many, with thousands set apart."""
     return "" if value is None else f"{value:,}"
 
 

@@ -36,7 +36,7 @@ class DataSource(Section):
     format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "hub"] = Field(
         "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
     )
-    layout: Literal["auto", "columns", "messages", "sharegpt", "alpaca", "prompt_completion"] = Field(
+    layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = Field(
         "auto", description="auto: the keys of the first row decide; only the `messages` task looks at it."
     )
     columns: dict[str, str] = Field(

@@ -21,6 +21,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def device_name(device: str) -> str:
+    """The GPU's name, or the processor's."""
     import torch
 
     if device == "cuda":

@@ -97,10 +97,12 @@ def family_of(folder: Path) -> Family:
 
 
 def chat_template(family: Family) -> str:
+    """The text of a family's chat template."""
     return (package_files("gemtune") / "templates" / family.template).read_text(encoding="utf-8")
 
 
 def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder; ModelError when it cannot be loaded."""
     from transformers import AutoTokenizer
 
     try:
@@ -120,6 +122,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def tokenizer_fingerprint(folder: Path) -> str:
+    """A SHA-256 of a model folder's tokenizer.json, or of the folder's name where it has none."""
     path = folder / "tokenizer.json"
     return sha256_of(path) if path.is_file() else sha256_of_text(str(folder))
 

@@ -135,6 +135,7 @@ def _loaded(schema: str, inserts: str) -> bytes:
 
 
 def check_text(sql: str, most: int) -> None:
+    """Raises SqlError for a text that no statement should be made of: too long, or not text."""
     if len(sql) > most:
         raise SqlError(f"it is longer than {most:,} characters")
     if "\0" in sql:
