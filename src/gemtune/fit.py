@@ -69,10 +69,9 @@ def verdict(evaluations: Sequence[dict[str, Any]], kept_step: int | None = None)
         return _diverged(first, last, kept)
     if val_rose and not probe_rose:
         return _overfit(best, last, kept)
-    if first.val - best.val <= margin(first.val) and first.probe - last.probe > MOVED * first.probe:
-        return _by_heart(first, best, last)
     if first.val - best.val <= max(MOVED * first.val, FLOOR):
-        return _hardly_moved(first, best, last)
+        by_heart = _fell(first.probe, last.probe) > _fell(first.val, best.val) + MOVED
+        return _by_heart(first, best, last) if by_heart else _hardly_moved(first, best, last)
     start = _start_of_tail(points)
     if _rose(last.val, start.val) and _rose(last.probe, start.probe):
         return _still_falling(start, last)
@@ -95,6 +94,11 @@ def _point(line: dict[str, Any]) -> Point:
 
 def _rose(before: float, after: float) -> bool:
     return after - before > margin(before)
+
+
+def _fell(before: float, after: float) -> float:
+    """The share of a loss that is gone."""
+    return (before - after) / before if before else 0.0
 
 
 def _start_of_tail(points: list[Point]) -> Point:
