@@ -307,7 +307,7 @@ def test_a_run_directory_is_refused(what: str, place: Place, trained: Path, capf
 def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     assert command.gemtune(capfd, "train", place / "t.yaml").code == 0
     place.csv(ROWS[:-5])
-    line = refused(place, capfd, "train", place / "t.yaml", prepared=True)
+    line = refused(place, capfd, "train", place / "t.yaml")
     assert "runs/t: its data has changed since it was begun; start it --fresh" in line
 
 

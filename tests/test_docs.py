@@ -18,10 +18,11 @@ import yaml
 
 from gemtune import stages
 from gemtune.cli import app
-from gemtune.config import Recipe, _Loader, parse_recipe
+from gemtune.config import Recipe
 from gemtune.evaluate import summarise
 from gemtune.files import read_json, read_jsonl, write_jsonl
 from gemtune.model import family_of, load_tokenizer
+from gemtune.recipe_file import _Loader, parse_recipe
 from gemtune.render import Renderer
 from gemtune.runs import PARTS, Run
 from gemtune.scaffold import write_example

@@ -16,7 +16,7 @@ import gemtune
 SOURCE = Path(gemtune.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
-    ("config", "conversation", "runs"),
+    ("config", "recipe_file", "conversation", "runs"),
     ("jsonstream", "formats", "llamafactory", "rows", "layouts", "metrics", "sqltext", "sqlsandbox", "charts", "fit"),
     ("tasks",),
     ("dedupe", "spool", "prepare", "report", "scaffold"),

@@ -551,7 +551,7 @@ def test_a_hub_split_without_rows() -> None:
 
 
 def test_the_real_library_reads_through_the_same_path(tmp_path: Path) -> None:
-    pytest.importorskip("datasets")
+    pytest.importorskip("datasets", reason="the hub extra is not installed")
     file(tmp_path / "train.parquet", as_parquet(ROWS))
     assert read(tmp_path, format="hub") == [(f"{tmp_path}[1]", ROWS[0]), (f"{tmp_path}[2]", ROWS[1])]
     said = refused(tmp_path, format="hub", hub_split="nope")

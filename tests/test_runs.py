@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 import command
-from gemtune.config import Recipe, parse_recipe
+from gemtune.config import Recipe
 from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_text
+from gemtune.recipe_file import parse_recipe
 from gemtune.runs import VERSION, Run
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gemtune.config import load_recipe
 from gemtune.errors import GemtuneError, RecipeError
 from gemtune.prepare import prepare
+from gemtune.recipe_file import load_recipe
 from gemtune.runs import Run
 from gemtune.scaffold import shipped, write_example
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gemtune.config import Recipe, load_recipe, recipe_text
+from gemtune.config import Recipe
+from gemtune.recipe_file import load_recipe, recipe_text
 from gemtune.runs import Run
 from gemtune.tasks import Task, task_of
 

@@ -283,6 +283,7 @@ def save_tuned(model: Any, tokenizer: Any, family: Family, folder: Path) -> None
     if isinstance(model, PeftModel):
         # save_embedding_layers="auto" would ask the Hub about the base model.
         model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink()  # a model card's empty template
     else:
         model.save_pretrained(folder)
     GenerationConfig(

@@ -46,6 +46,8 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
     fingerprint = _fingerprint(recipe, digests)
     if None not in digests and (manifest := _up_to_date(run, fingerprint)):
         return manifest
+    if run.manifest.get("trained_on", {}).get("data", fingerprint) != fingerprint:
+        raise DataError(f"{run.root}: its data has changed since it was begun; start it --fresh, or give another name=")
     with _staging(run) as staged, Spool(staged.root, recipe) as spool:
         rows_of = _read(recipe, spool, progress)
         sources = [

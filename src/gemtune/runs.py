@@ -10,9 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from gemtune.config import Recipe, recipe_of
+from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
+from gemtune.recipe_file import recipe_of
 
 VERSION = 1  # of the files in a run directory; docs/formats.md describes them
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import shutil
@@ -168,6 +169,7 @@ def report(job: Job) -> Path:
 def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
     """Everything, from rows to the report; what is done already is not done again."""
     train(job, progress)
+    gc.collect()  # the Trainer and its callbacks hold each other, and with them a model of gigabytes
     evaluate(job)
     return report(job)
 
@@ -234,12 +236,12 @@ def _trained_on(job: Job) -> dict[str, Any]:
 
 
 def _already_trained(job: Job, data: dict[str, Any]) -> bool:
-    """Whether the run has its weights; RunError when its data has changed since. Notes what it is trained on."""
+    """Whether the run has its weights; RunError when its tokens have changed since. Notes what it is trained on."""
     wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
     manifest = job.run.manifest
     if manifest.get("trained_on", wanted) != wanted:
         raise RunError(
-            f"{job.run.root}: its data has changed since it was begun; start it --fresh, or give another name="
+            f"{job.run.root}: its tokens have changed since it was begun; start it --fresh, or give another name="
         )
     job.run.note("trained_on", wanted)
     return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
@@ -250,6 +252,8 @@ def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
 
     >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})
     'train.epochs was 3, is 5'
+    >>> _first_difference({"data": [{"limit": None}]}, {"data": [{"limit": 9}]})
+    'data.0.limit was None, is 9'
     """
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
@@ -257,6 +261,8 @@ def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
             if found:
                 return found
         return None
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)
     return None if before == after else f"{at} was {before}, is {after}"
 
 

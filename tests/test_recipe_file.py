@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtune.config import DataSource, Recipe, is_hub, load_recipe, parse_recipe, recipe_keys, recipe_of
+from gemtune.config import DataSource, Recipe, is_hub, recipe_keys
 from gemtune.errors import RecipeError
+from gemtune.recipe_file import load_recipe, parse_recipe, recipe_of
 
 LEAST = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
