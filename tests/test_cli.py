@@ -58,7 +58,9 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     """The recipe is a pipe that nobody writes to, so the command is sure to be waiting."""
     os.mkfifo(tmp_path / "t.yaml")
     args = [sys.executable, "-c", command.MAIN, "prepare", str(tmp_path / "t.yaml")]
-    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # A shell starts its background jobs with Ctrl-C ignored, and so would be what this test starts there.
+    heard: Any = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **heard) as process:
         writer = os.open(tmp_path / "t.yaml", os.O_WRONLY)  # returns when the command has opened it to read
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
