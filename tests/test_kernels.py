@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from transformers import Gemma3ForCausalLM
 
 import tiny
-from gemtune.kernels.adapters import speed_up
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.swap import speed_up
 
 V, H = 301, 24
 

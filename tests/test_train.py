@@ -58,7 +58,7 @@ def test_loss_equals_plain_cross_entropy_over_full_logits(write_recipe: WriteRec
     table = ExampleTable(job.run.table("train"))
     model = attach_adapters(load_model(tiny_model), Lora(), family_of(tiny_model), [105, 106], 0)
     examples = [table[row] for row in range(24)]
-    ours, _ = labelled_loss(model, micro_batch(examples, 0))
+    ours, _ = labelled_loss(model, micro_batch(examples))
     reference = sum(full_logits_loss(model, e.input_ids, e.spans) for e in examples)
     assert ours.item() == pytest.approx(reference.item(), rel=1e-6)
 
@@ -115,7 +115,7 @@ def test_how_a_batch_is_cut_changes_nothing(write_recipe: WriteRecipe, micro_tok
         rows = list(range(16))
         labelled = int(table.labelled[rows].sum())
         for micro in cut(rows, table.lengths, budget):
-            loss, _ = labelled_loss(model, micro_batch([table[row] for row in micro], 0))
+            loss, _ = labelled_loss(model, micro_batch([table[row] for row in micro]))
             (loss / labelled).backward()
         return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 

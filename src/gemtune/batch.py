@@ -1,4 +1,4 @@
-"""Examples -> batches: the order of an epoch, the cut into micro-batches and the only padding there is."""
+"""Examples -> batches: the order of an epoch, the packing into micro-batches, and the only padding there is."""
 
 from __future__ import annotations
 
@@ -17,53 +17,66 @@ Order = list[np.ndarray]  # one array of row numbers an effective batch
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass needs. Padding is on the right, where causal attention never looks: no mask is needed."""
+    """What one forward pass needs: examples one after another in a single row, without any padding."""
 
-    input_ids: torch.Tensor  # (B, T) int64
-    positions: torch.Tensor  # (N,) int64: where, in the flattened (B*T) hidden states, a labelled token is predicted
+    input_ids: torch.Tensor  # (1, T) int64
+    position_ids: torch.Tensor  # (1, T) int64: each example counts from 0
+    lengths: tuple[int, ...]  # of the examples; attention stays inside them
+    positions: torch.Tensor  # (N,) int64: where in the row a labelled token is predicted
     targets: torch.Tensor  # (N,) int64: the labelled tokens
 
     def to(self, device: torch.device | str) -> MicroBatch:
-        return MicroBatch(self.input_ids.to(device), self.positions.to(device), self.targets.to(device))
+        return MicroBatch(
+            self.input_ids.to(device),
+            self.position_ids.to(device),
+            self.lengths,
+            self.positions.to(device),
+            self.targets.to(device),
+        )
 
 
-def micro_batch(examples: Sequence[Example], pad_id: int) -> MicroBatch:
-    """Pads examples to the longest and finds their labelled positions on the CPU, where that costs nothing.
+def micro_batch(examples: Sequence[Example]) -> MicroBatch:
+    """Packs examples and finds their labelled positions on the CPU, where that costs nothing.
 
-    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))], pad_id=0)
-    MicroBatch(input_ids=tensor([[2, 7, 8],
-            [2, 9, 0]]), positions=tensor([0, 1, 3]), targets=tensor([7, 8, 9]))
+    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))]) # doctest: +NORMALIZE_WHITESPACE
+    MicroBatch(input_ids=tensor([[2, 7, 8, 2, 9]]), position_ids=tensor([[0, 1, 2, 0, 1]]), lengths=(3, 2),
+            positions=tensor([0, 1, 3]), targets=tensor([7, 8, 9]))
     """
-    width = max(len(example.input_ids) for example in examples)
-    ids = np.full((len(examples), width), pad_id, dtype=np.int64)
-    positions: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    for row, example in enumerate(examples):
-        ids[row, : len(example.input_ids)] = example.input_ids
-        for start, end in example.spans:
-            positions.append(np.arange(start - 1, end - 1) + row * width)
-            targets.append(ids[row, start:end])
+    lengths = tuple(len(example.input_ids) for example in examples)
+    ids = np.concatenate([np.asarray(example.input_ids, np.int64) for example in examples])
+    starts = np.cumsum((0, *lengths[:-1]))
+    spans = [span + start for example, start in zip(examples, starts, strict=True) for span in np.array(example.spans)]
+    labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
     return MicroBatch(
-        torch.from_numpy(ids),
-        torch.from_numpy(np.concatenate(positions) if positions else np.zeros(0, np.int64)),
-        torch.from_numpy(np.concatenate(targets) if targets else np.zeros(0, np.int64)),
+        torch.from_numpy(ids)[None],
+        torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))[None],
+        lengths,
+        torch.from_numpy(labelled - 1),
+        torch.from_numpy(ids[labelled]),
     )
 
 
-def cut(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> Iterator[list[int]]:
-    """Cuts an effective batch into micro-batches of rows of like length that fit `micro_tokens`, padding included.
+def cut(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:
+    """Packs the rows of an effective batch into as few micro-batches of `micro_tokens` as best fit finds.
 
-    >>> list(cut([0, 1, 2, 3], np.array([10, 3, 9, 4]), 20))
+    The longest row goes first, each into the fullest micro-batch that still has room for it.
+
+    >>> cut([0, 1, 2, 3], np.array([10, 3, 9, 7]), 20)
     [[0, 2], [3, 1]]
     """
-    micro: list[int] = []
+    micros: list[list[int]] = []
+    room: list[int] = []
     for row in sorted(rows, key=lambda row: (-lengths[row], row)):
-        if micro and lengths[micro[0]] * (len(micro) + 1) > micro_tokens:
-            yield micro
-            micro = []
-        micro.append(row)
-    if micro:
-        yield micro
+        length = int(lengths[row])
+        fitting = [index for index, left in enumerate(room) if left >= length]
+        if fitting:
+            best = min(fitting, key=lambda index: room[index])
+            micros[best].append(row)
+            room[best] -= length
+        else:
+            micros.append([row])
+            room.append(micro_tokens - length)
+    return micros
 
 
 def order(weights: np.ndarray, *, batch_size: int, epochs: float, seed: int) -> Order:
@@ -89,21 +102,21 @@ def order(weights: np.ndarray, *, batch_size: int, epochs: float, seed: int) -> 
 class EffectiveBatches(torch.utils.data.Dataset):
     """Item i is what step i trains on: an effective batch, already cut into micro-batches."""
 
-    def __init__(self, table: ExampleTable, batches: Order, *, micro_tokens: int, pad_id: int):
-        self.table, self.batches, self.micro_tokens, self.pad_id = table, batches, micro_tokens, pad_id
+    def __init__(self, table: ExampleTable, batches: Order, *, micro_tokens: int):
+        self.table, self.batches, self.micro_tokens = table, batches, micro_tokens
 
     def __len__(self) -> int:
         return len(self.batches)
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
         micros = cut(self.batches[step].tolist(), self.table.lengths, self.micro_tokens)
-        return [micro_batch([self.table[row] for row in rows], self.pad_id) for rows in micros]
+        return [micro_batch([self.table[row] for row in rows]) for rows in micros]
 
 
-def fixed_batches(table: ExampleTable, rows: Sequence[int], *, micro_tokens: int, pad_id: int) -> Iterator[MicroBatch]:
+def fixed_batches(table: ExampleTable, rows: Sequence[int], *, micro_tokens: int) -> Iterator[MicroBatch]:
     """Batches of given rows for an evaluation loss."""
     for micro in cut(rows, table.lengths, micro_tokens):
-        yield micro_batch([table[row] for row in micro], pad_id)
+        yield micro_batch([table[row] for row in micro])
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[torch.Tensor, torch.Tensor]:

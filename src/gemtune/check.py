@@ -67,12 +67,12 @@ def check_batches(run: Run, renderer: Renderer, max_length: int, vocab_size: int
     ]
 
 
-def check_forward(run: Run, model: Any, loss_of: Any, pad_id: int) -> Finding:
+def check_forward(run: Run, model: Any, loss_of: Any) -> Finding:
     """The base model runs one forward over a few training rows and its loss is finite."""
     table = ExampleTable(run.table("train"))
     examples = [table[row] for row in range(min(4, len(table)))]
     with torch.no_grad():
-        batch = micro_batch(examples, pad_id).to(model.device)
+        batch = micro_batch(examples).to(model.device)
         loss = float(loss_of(model, batch)[0]) / len(batch.targets)
     seen = f"{loss:.2f} nats a token over {len(examples)} rows"
     return Finding("the base model's loss is finite", math.isfinite(loss), seen, "set train.precision: fp32")

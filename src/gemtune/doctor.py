@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemtune.embedded import LICENCE, cache_folder
+from gemtune.embedded import LICENCE
+from gemtune.files import cache_folder
 from gemtune.machine import device_name, installed_versions, memory_gb
 
 EXTRAS = {

@@ -7,7 +7,6 @@ GGUF has the vocabulary, merges and added tokens of the stock tokenizer.json (te
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.files import os_errors, sha256_of, write_json
+from gemtune.files import cache_folder, os_errors, sha256_of, write_json
 
 NAME = "gemma-3-270m"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -26,12 +25,6 @@ LAYOUT = 1  # of the converted folder; another number converts again
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # token types of a GGUF vocabulary
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>")
-
-
-def cache_folder() -> Path:
-    """Where converted models are kept: $GEMTUNE_CACHE, or gemtune/ in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GEMTUNE_CACHE") or Path(base) / "gemtune")
 
 
 def embedded_model(say: Callable[[str], None] = print) -> Path:

@@ -144,3 +144,9 @@ def sha256_of_text(*parts: str) -> str:
         data = part.encode("utf-8", "surrogatepass")
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where converted models and compiled kernels are kept: $GEMTUNE_CACHE, or gemtune/ in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("GEMTUNE_CACHE") or Path(base) / "gemtune")

@@ -163,9 +163,11 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     """The causal model of a folder, in eval mode; weights in bf16 or fp32, or NF4 linear layers."""
     from transformers import AutoModelForCausalLM
 
+    from gemtune.kernels.attention import NAME as ATTENTION
+
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
-    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": "sdpa", "use_safetensors": True}
+    settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": ATTENTION, "use_safetensors": True}
     if quantize == "nf4":
         settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32)}
         settings |= {"device_map": {"": device}}
@@ -234,7 +236,7 @@ def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int]
     """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed."""
     from peft import LoraConfig, get_peft_model
 
-    from gemtune.kernels.adapters import speed_up
+    from gemtune.kernels.swap import speed_up
 
     targets = list(family.linear) if lora.target_modules == "all-linear" else list(lora.target_modules)
     names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
@@ -263,7 +265,7 @@ def with_adapter(model: Any, folder: Path) -> Any:
     """The base model with a saved adapter, in eval mode."""
     from peft import PeftModel
 
-    from gemtune.kernels.adapters import speed_up
+    from gemtune.kernels.swap import speed_up
 
     try:
         return speed_up(PeftModel.from_pretrained(model, folder)).eval()

@@ -51,7 +51,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, labelled_loss, job.tokenizer.pad_token_id))
+    findings.append(check_forward(job.run, model, labelled_loss))
     job.run.note("check", [str(finding) for finding in findings])
     broken = [finding for finding in findings if not finding.holds]
     if broken:

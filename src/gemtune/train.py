@@ -46,7 +46,13 @@ class Prepared:
 def labelled_loss(model: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     decoder, head, rows = parts_of(model)
-    hidden = decoder(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (B, T, H)
+    hidden = decoder(
+        input_ids=batch.input_ids,
+        position_ids=batch.position_ids,
+        attention_mask=dict.fromkeys(decoder.config.layer_types),  # none: attention itself keeps documents apart
+        document_lengths=batch.lengths,
+        use_cache=False,
+    ).last_hidden_state  # (1, T, H)
     picked = hidden.view(-1, hidden.shape[-1]).index_select(0, batch.positions)  # (N, H)
     softcap = getattr(decoder.config, "final_logit_softcapping", None)
     return labelled_cross_entropy(picked.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
@@ -258,8 +264,7 @@ def train(
     an_epoch = len(batches) / settings.epochs
     if settings.max_steps:
         batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
-    pad = prepared.tokenizer.pad_token_id
-    dataset = EffectiveBatches(table, batches, micro_tokens=prepared.micro_tokens, pad_id=pad)
+    dataset = EffectiveBatches(table, batches, micro_tokens=prepared.micro_tokens)
     trainer = EffectiveBatchTrainer(
         run,
         recipe,
@@ -283,11 +288,10 @@ def train(
 
 def _evaluation(table: ExampleTable, val: ExampleTable, prepared: Prepared, seed: int) -> dict[str, list[MicroBatch]]:
     """The fixed batches of the two evaluation losses: val, and a probe of train."""
-    pad, micro = prepared.tokenizer.pad_token_id, prepared.micro_tokens
 
     def some(table: ExampleTable, count: int) -> list[MicroBatch]:
         rows = np.random.default_rng(seed).permutation(len(table))[:count]
-        return [b.to(prepared.device) for b in fixed_batches(table, rows.tolist(), micro_tokens=micro, pad_id=pad)]
+        return [b.to(prepared.device) for b in fixed_batches(table, rows.tolist(), micro_tokens=prepared.micro_tokens)]
 
     return {"eval": some(val, VAL_ROWS), "probe": some(table, PROBE_ROWS)}
 

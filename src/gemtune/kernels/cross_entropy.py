@@ -1,8 +1,9 @@
 """Cross-entropy at the labelled positions only, with its gradient computed in the forward pass.
 
 Gemma has 262,144 words: at 270M the head is 58 % of LoRA's arithmetic when every position is scored, and the logits
-of 512 tokens are half a gigabyte. Here the labelled rows alone meet the head, a chunk of tokens at a time, and the
-gradient leaves with the loss, so that logits are computed once and never kept.
+of 512 tokens are half a gigabyte. Here the labelled rows alone meet the head, a chunk of tokens at a time; a few rows
+at a time become fp32 probabilities, inside the processor's cache, and go back as the gradient into the place of their
+logits, which leaves with the loss: logits are computed once and never kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any
 
 import torch
 
-CHUNK = 256  # labelled tokens a chunk: 256 x 262,144 fp32 logits are 268 MB; below 128 the matrix product loses speed
+from gemtune.kernels import native
+
+CHUNK = 256  # labelled tokens a chunk: 256 x 262,144 bf16 logits are 134 MB; below 128 the matrix product loses speed
+IN_CACHE = 1 << 20  # logits that are fp32 at a time on a CPU: 4 MiB, two cores' second-level cache
 
 
 def labelled_cross_entropy(
@@ -23,7 +27,7 @@ def labelled_cross_entropy(
     softcap: float | None = None,
     chunk: int = CHUNK,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The summed cross-entropy in nats (fp32 scalar) and the number of right argmaxes (int64 scalar).
+    """The summed cross-entropy in nats (fp32 scalar) and how many targets no other word outscores (int64 scalar).
 
     hidden (N, H) are the labelled positions' last hidden states, weight (V, H) is the head, targets (N,) the next
     tokens. `rows` = (ids (k,), values (k, H)) stand in for those rows of the head and get the only gradient of it when
@@ -47,45 +51,43 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         chunk: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         want_hidden, want_weight, want_rows = (ctx.needs_input_grad[i] for i in (0, 1, 4))
+        wanted = want_hidden or want_weight or want_rows
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         right = torch.zeros((), dtype=torch.int64, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if want_hidden else None
         d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if want_weight else None
         d_values = torch.zeros_like(values, dtype=torch.float32) if want_rows and values is not None else None
         cast = values.to(hidden.dtype) if values is not None else None
+        few = max(1, IN_CACHE // weight.shape[0]) if hidden.device.type == "cpu" else chunk
         for start in range(0, hidden.shape[0], chunk):
             h = hidden[start : start + chunk]  # (n, H)
-            y = targets[start : start + chunk]  # (n,)
-            z = (h @ weight.t()).float()  # (n, V)
+            y = targets[start : start + chunk, None]  # (n, 1)
+            z = h @ weight.t()  # (n, V)
             if ids is not None and cast is not None:
-                z[:, ids] = (h @ cast.t()).float()
-            if softcap is not None:
-                z.div_(softcap).tanh_().mul_(softcap)
-            right += (z.argmax(-1) == y).sum()
-            gold = z.gather(1, y[:, None])  # (n, 1)
-            slope = 1 - (z / softcap).square_() if softcap is not None and (want_hidden or want_weight) else None
-            top = z.amax(-1, keepdim=True)
-            z.sub_(top).exp_()
-            total = z.sum(-1, keepdim=True)
-            loss += (total.log() + top - gold).sum()
-            if not (want_hidden or want_weight or want_rows):
+                z[:, ids] = h @ cast.t()
+            if softcap is None and native.usable(z):
+                each, best = torch.empty(len(z)), torch.empty(len(z), dtype=torch.int64)
+                native.call("cross_entropy", z.dtype, z, y.contiguous(), each, best, *z.shape, int(wanted))
+                loss += each.sum()
+                right += best.sum()
+            else:
+                for first in range(0, len(z), few):
+                    part, right_here = _scored(z[first : first + few], y[first : first + few], softcap, wanted)
+                    loss += part
+                    right += right_here
+            if not wanted:
                 continue
-            z.div_(total)  # softmax
-            z.scatter_add_(1, y[:, None], torch.full_like(gold, -1.0))  # d loss / d logits
-            if slope is not None:
-                z.mul_(slope)
-            g = z.to(hidden.dtype)
             if ids is not None and cast is not None:
-                g_rows = g[:, ids]  # (n, k)
-                g[:, ids] = 0  # the head's own rows are not in use
+                g_rows = z[:, ids]  # (n, k); z is the gradient of the logits now
+                z[:, ids] = 0  # the head's own rows are not in use
                 if d_values is not None:
                     d_values += (g_rows.t() @ h).float()
             if d_hidden is not None:
-                d_hidden[start : start + chunk] = g @ weight
+                d_hidden[start : start + chunk] = z @ weight
                 if ids is not None and cast is not None:
                     d_hidden[start : start + chunk] += g_rows @ cast
             if d_weight is not None:
-                d_weight += (g.t() @ h).float()
+                d_weight += (z.t() @ h).float()
         ctx.save_for_backward(d_hidden, d_weight, d_values)
         ctx.weight_dtype = weight.dtype
         ctx.values_dtype = values.dtype if values is not None else None
@@ -104,3 +106,24 @@ class _LabelledCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _scored(
+    logits: torch.Tensor, gold: torch.Tensor, softcap: float | None, wanted: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of logits (n, V) for gold (n, 1) and how many are right; logits become their gradient when `wanted`."""
+    scores = logits.float()
+    slope = None
+    if softcap is not None:
+        scores = (scores / softcap).tanh_()
+        slope = 1 - scores.square()
+        scores.mul_(softcap)
+    top, score = scores.amax(-1, keepdim=True), scores.gather(1, gold)
+    right = (score == top).sum()
+    if not wanted:
+        return (scores.logsumexp(-1, keepdim=True) - score).sum(), right
+    share = torch.softmax(scores, -1)
+    loss = (top - share.amax(-1, keepdim=True).log() - score).sum()  # log-sum-exp by way of the likeliest word
+    share.scatter_add_(1, gold, torch.full_like(score, -1.0))
+    logits.copy_(share if slope is None else share.mul_(slope))
+    return loss, right

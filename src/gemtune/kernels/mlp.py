@@ -1,0 +1,88 @@
+"""The gated feed-forward of a block as one autograd function: it keeps gate and up, and makes the rest again.
+
+Plain autograd keeps the activated gate and the product as well; both are elementwise and cheap to compute twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from gemtune.kernels import native
+from gemtune.kernels.adapters import LinearGroup, group_of
+
+_GELU = {"approximate": "tanh"}
+# The activations known here, by the name in a model's config: its name in native.cpp, forward, and backward of
+# (gradient, input).
+ACTIVATIONS: dict[str, tuple[str, Any, Any]] = {
+    "gelu_pytorch_tanh": (
+        "gelu",
+        lambda x: torch.nn.functional.gelu(x, **_GELU),
+        lambda d, x: torch.ops.aten.gelu_backward(d, x, **_GELU),
+    ),
+    "silu": ("silu", torch.nn.functional.silu, torch.ops.aten.silu_backward),
+}
+
+
+def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
+    """act(gate) * up for gate and up side by side: (N, 2F) -> (N, F)."""
+    name, act, _ = ACTIVATIONS[activation]
+    gate, up = both.chunk(2, 1)
+    if not native.usable(both):
+        return act(gate) * up
+    product = torch.empty(gate.shape, dtype=both.dtype)
+    native.call(name, both.dtype, both, product, *product.shape)
+    return product
+
+
+def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str) -> torch.Tensor:
+    """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F)."""
+    name, act, act_backward = ACTIVATIONS[activation]
+    d_both = torch.empty_like(both)
+    if native.usable(both, d_product):
+        native.call(f"{name}_back", both.dtype, both, d_product, d_both, *d_product.shape)
+        return d_both
+    gate, up = both.chunk(2, 1)
+    d_gate, d_up = d_both.chunk(2, 1)
+    d_up.copy_(act(gate).mul_(d_product))
+    d_gate.copy_(act_backward(d_product * up, gate))
+    return d_both
+
+
+class MlpForward:
+    """down(act(gate(x)) * up(x)) with LoRA on all three."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        gate_up, down = group_of(self, "gate_proj", "up_proj"), group_of(self, "down_proj")
+        if gate_up is None or down is None:
+            return super().forward(x)  # type: ignore[misc]
+        activation = getattr(self.config, "hidden_activation", None) or self.config.hidden_act
+        parameters = [*gate_up.parameters, *down.parameters]
+        out: torch.Tensor = GatedMlp.apply(x, str(activation), gate_up, down, *parameters)
+        return out
+
+
+class GatedMlp(torch.autograd.Function):
+    """x (..., H), the activation's name, both groups, and the parameters of gate, up and down."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, activation: str, gate_up: LinearGroup, down: LinearGroup, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        flat = x.reshape(-1, x.shape[-1])  # (N, H)
+        ctx.wide, ctx.tall = gate_up.cast(list(parameters[:4])), down.cast(list(parameters[4:]))
+        both, low = gate_up.forward(flat, *ctx.wide)  # (N, 2F)
+        out, low_down = down.forward(gated(both, activation), *ctx.tall)  # (N, H)
+        ctx.activation, ctx.gate_up, ctx.down, ctx.shape = activation, gate_up, down, x.shape
+        ctx.save_for_backward(flat, both, low, low_down)
+        return out.view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, both, low, low_down = ctx.saved_tensors
+        d_out = d_out.reshape(-1, d_out.shape[-1])
+        d_product, d_down = ctx.down.backward(d_out, gated(both, ctx.activation), low_down, *ctx.tall)
+        d_both = gated_backward(both, d_product, ctx.activation)
+        d_x, d_gate_up = ctx.gate_up.backward(d_both, x, low, *ctx.wide)
+        return d_x.view(ctx.shape), None, None, None, *d_gate_up, *d_down

@@ -1,0 +1,77 @@
+"""native.cpp, compiled for this machine when it is first wanted; without a compiler PyTorch does the same work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gemtune.files import cache_folder, sha256_of_text
+
+SOURCE = Path(__file__).with_name("native.cpp")
+# -ffast-math as a whole would make the processor flush subnormal numbers for every library in the process.
+FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
+SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+
+
+def usable(*tensors: torch.Tensor) -> bool:
+    """Whether the compiled functions are here and take these tensors: all on a CPU, all bf16 or all fp32."""
+    kinds = {(tensor.device.type, tensor.dtype) for tensor in tensors}
+    return kinds in ({("cpu", torch.bfloat16)}, {("cpu", torch.float32)}) and library()[0] is not None
+
+
+def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) -> None:
+    """Calls a function of native.cpp for a type: tensors go as pointers, numbers as int64 and float."""
+    converted = [
+        ctypes.c_void_p(value.data_ptr())
+        if isinstance(value, torch.Tensor)
+        else ctypes.c_int64(value)
+        if isinstance(value, int)
+        else ctypes.c_float(value)
+        for value in arguments
+    ]
+    getattr(library()[0], f"{name}_{SUFFIX[dtype]}")(*converted)
+
+
+@cache
+def library() -> tuple[Any | None, str]:
+    """The compiled library, or None, and why."""
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        return None, "no C++ compiler is here: the elementwise passes run in PyTorch, which takes a quarter longer"
+    openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
+    if openmp is None:
+        return None, "this PyTorch brings no OpenMP library to share: the elementwise passes run in PyTorch"
+    key = sha256_of_text(SOURCE.read_text(encoding="utf-8"), FLAGS, compiler, str(openmp), _processor())
+    path = cache_folder() / f"native-{key[:16]}.so"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            # Compiled with OpenMP but linked to PyTorch's own copy: two thread pools would fight for the cores.
+            steps = (
+                [compiler, *FLAGS.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{made}.o"],
+                [compiler, "-shared", f"{made}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(made)],
+            )
+            for step in steps:
+                done = subprocess.run(step, capture_output=True, text=True, check=False)  # noqa: S603
+                if done.returncode:
+                    why = (done.stderr.strip().splitlines() or ["no message"])[0]
+                    return None, f"{compiler} cannot compile {SOURCE.name} here ({why}): PyTorch does its work"
+            made.replace(path)
+    return ctypes.CDLL(str(path)), f"the elementwise passes are compiled for this processor ({path})"
+
+
+def _processor() -> str:
+    """What -march=native depends on."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else [platform.processor()]
+    return "".join(sorted({line for line in lines if line.startswith(("model name", "flags", "Features"))}))

@@ -1,0 +1,65 @@
+"""Puts the kernels into a transformers model: a table of modules and the forward each one gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
+from torch import nn
+from transformers.models.gemma3 import modeling_gemma3 as gemma3
+
+from gemtune.kernels.adapters import LoraForward, TokenRowsForward, group_of, grouped_linear
+from gemtune.kernels.attention import attention
+from gemtune.kernels.mlp import MlpForward
+from gemtune.kernels.norms import GemmaNormForward, RmsNormRope
+
+
+class GemmaAttentionForward:
+    """Gemma 3's attention over packed documents, with norm and rotary positions of queries and keys in one pass."""
+
+    def forward(
+        self: Any,
+        hidden_states: torch.Tensor,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor],
+        attention_mask: torch.Tensor | None = None,
+        past_key_values: Any = None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        if kwargs.get("document_lengths") is None:
+            return super().forward(  # type: ignore[misc]
+                hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
+            )
+        heads = (*hidden_states.shape[:-1], -1, self.head_dim)  # (B, T, N, D)
+        cos, sin = (half.chunk(2, -1)[0] for half in position_embeddings)  # both halves are the same
+        group = group_of(self, "q_proj", "k_proj", "v_proj")
+        if group is not None:
+            query, key, value = grouped_linear(hidden_states, group).split(group.outs, -1)
+        else:
+            query, key, value = (proj(hidden_states) for proj in (self.q_proj, self.k_proj, self.v_proj))
+        query = RmsNormRope.apply(query.view(heads), self.q_norm.weight, cos, sin, self.q_norm.eps).transpose(1, 2)
+        key = RmsNormRope.apply(key.view(heads), self.k_norm.weight, cos, sin, self.k_norm.eps).transpose(1, 2)
+        value = value.view(heads).transpose(1, 2)
+        window = self.sliding_window
+        out, _ = attention(self, query, key, value, None, scaling=self.scaling, sliding_window=window, **kwargs)
+        return self.o_proj(out.flatten(2)), None
+
+
+FORWARDS: dict[type, type] = {
+    LoraLayer: LoraForward,
+    TrainableTokensLayer: TokenRowsForward,
+    gemma3.Gemma3RMSNorm: GemmaNormForward,
+    gemma3.Gemma3MLP: MlpForward,
+    gemma3.Gemma3Attention: GemmaAttentionForward,
+}
+
+
+def speed_up(model: nn.Module) -> nn.Module:
+    """Gives every module in the table its faster forward; parameters, names and files stay as they are."""
+    for module in model.modules():
+        forward = next((forward for kind, forward in FORWARDS.items() if isinstance(module, kind)), None)
+        if forward is not None and not isinstance(module, forward):
+            cls = module.__class__
+            module.__class__ = type(cls.__name__, (forward, cls), {"__module__": cls.__module__})
+    return model
