@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
 
-.PHONY: help setup demo test journey check recipe-page clean
+.PHONY: help setup demo test journey check bench recipe-page clean
 
 help:
 	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
 	@echo "make test         every test that needs no real model"
 	@echo "make journey      the tests that train the real model (minutes)"
 	@echo "make check        ruff and mypy"
+	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
 	@echo "make clean        remove .venv and caches; runs/ stays"
 
@@ -44,9 +45,12 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: setup
+	$(BIN)/python benchmarks/bench.py $(ARGS)
+
 recipe-page: setup
 	$(BIN)/python docs/make_recipe_page.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) benchmarks/.venvs benchmarks/work build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +

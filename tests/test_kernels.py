@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from transformers import Gemma3ForCausalLM
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
 import tiny
+from gemtune.kernels import native
+from gemtune.kernels.attention import SHORT, documents_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
+from gemtune.kernels.norms import RmsNorm, RmsNormRope
 from gemtune.kernels.swap import speed_up
 
 V, H = 301, 24
+
+
+@pytest.fixture(params=["compiled", "in PyTorch"])
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The elementwise passes as this machine compiles them, and as they are without a compiler."""
+    if request.param == "in PyTorch":
+        monkeypatch.setattr(native, "library", lambda: (None, "not wanted here"))
+    elif native.library()[0] is None:
+        pytest.skip(native.library()[1])
 
 
 def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -25,7 +42,7 @@ def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, t
 @pytest.mark.parametrize("n", [1, 7, 64, 130])
 @pytest.mark.parametrize("chunk", [1, 16, 1000])
 @pytest.mark.parametrize("softcap", [None, 5.0])
-def test_loss_and_gradients_equal_plain_cross_entropy(n: int, chunk: int, softcap: float | None) -> None:
+def test_loss_and_gradients_equal_plain_cross_entropy(passes: None, n: int, chunk: int, softcap: float | None) -> None:
     hidden, weight, targets = _inputs(n)
     ours = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
     plain = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
@@ -41,7 +58,7 @@ def test_loss_and_gradients_equal_plain_cross_entropy(n: int, chunk: int, softca
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_token_rows_get_the_gradient_of_those_rows_and_the_head_none() -> None:
+def test_token_rows_get_the_gradient_of_those_rows_and_the_head_none(passes: None) -> None:
     hidden, weight, targets = _inputs(40)
     ids = torch.tensor([3, 250])
     targets[:10] = ids.repeat(5)
@@ -58,7 +75,7 @@ def test_token_rows_get_the_gradient_of_those_rows_and_the_head_none() -> None:
     torch.testing.assert_close(ours[1].grad, plain_values.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_bf16_is_as_near_to_fp32_as_plain_bf16_is() -> None:
+def test_bf16_is_as_near_to_fp32_as_plain_bf16_is(passes: None) -> None:
     hidden, weight, targets = _inputs(64)
     exact = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
     half = [t.bfloat16() for t in (hidden, weight)]
@@ -94,7 +111,7 @@ def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
     return made[0], speed_up(made[1])
 
 
-def test_adapter_layers_equal_pefts_own_forward_and_gradients() -> None:
+def test_adapter_layers_equal_pefts_own_forward_and_gradients(passes: None) -> None:
     peft, ours = _peft_pair([5, 106])
     ids = torch.randint(0, 200, (2, 40))
     ids[:, 3], ids[:, 20] = 5, 106
@@ -109,7 +126,7 @@ def test_adapter_layers_equal_pefts_own_forward_and_gradients() -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_adapter_layers_follow_disable_and_merge(tmp_path: Path) -> None:
+def test_adapter_layers_follow_disable_and_merge(passes: None, tmp_path: Path) -> None:
     peft, ours = _peft_pair([7])
     ids = torch.randint(0, 200, (1, 12))
     ids[0, 4] = 7
@@ -119,3 +136,114 @@ def test_adapter_layers_follow_disable_and_merge(tmp_path: Path) -> None:
         tuned = ours(input_ids=ids).logits
         merged = ours.merge_and_unload()
         torch.testing.assert_close(merged(input_ids=ids).logits, tuned, rtol=1e-4, atol=1e-4)
+
+
+# ---- attention
+
+
+def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int], window: int | None) -> Any:
+    """Each document alone, every score written out: (T, N, D)."""
+    outs = []
+    for one_q, one_k, one_v in zip(*(t.split(lengths) for t in (q, k, v)), strict=True):
+        places = torch.arange(len(one_q))
+        behind = places[:, None] - places[None]
+        seen = (behind >= 0) & (behind < (window or len(one_q)))
+        shared = q.shape[1] // k.shape[1]
+        keys, values = (t.repeat_interleave(shared, 1).transpose(0, 1) for t in (one_k, one_v))
+        scores = (one_q.transpose(0, 1) @ keys.transpose(1, 2) / 4).masked_fill(~seen, float("-inf"))
+        outs.append((scores.softmax(-1) @ values).transpose(0, 1))
+    return torch.cat(outs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 40) | st.integers(SHORT - 2, SHORT + 60), min_size=1, max_size=8),
+    window=st.none() | st.sampled_from([1, 16, 64, 500]),
+    heads=st.sampled_from([(4, 1), (4, 2), (2, 2)]),
+    in_order=st.booleans(),
+)
+def test_documents_see_themselves_only(
+    lengths: list[int], window: int | None, heads: tuple[int, int], in_order: bool
+) -> None:
+    """Values and gradients equal one plain attention a document, in any order of lengths, within any window."""
+    lengths = sorted(lengths, reverse=True) if in_order else lengths
+    torch.manual_seed(sum(lengths))
+    shapes = [(sum(lengths), heads[0], 16), (sum(lengths), heads[1], 16), (sum(lengths), heads[1], 16)]
+    ours = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    plain = [t.detach().clone().requires_grad_() for t in ours]
+    out = documents_attention(*ours, lengths, 0.25, window)
+    reference = plain_attention(*plain, lengths, window)
+    torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
+    slope = torch.randn_like(out)
+    out.backward(slope)
+    reference.backward(slope)
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+
+
+# ---- norms and the gated layer
+
+
+def gradients(out: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [out.detach(), *torch.autograd.grad(out, inputs, torch.randn(out.shape).to(out.dtype))]
+
+
+@pytest.mark.parametrize("weight_trains", [False, True])
+def test_norm_equals_transformers_own(passes: None, weight_trains: bool) -> None:
+    norm = Gemma3RMSNorm(48, eps=1e-6)
+    torch.nn.init.normal_(norm.weight)
+    norm.weight.requires_grad_(weight_trains)
+    x = torch.randn(2, 7, 48, requires_grad=True)
+    inputs = (x, norm.weight) if weight_trains else (x,)
+    stock = gradients(norm(x), *inputs)
+    torch.testing.assert_close(gradients(RmsNorm.apply(x, norm.weight, norm.eps), *inputs), stock, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight_trains", [False, True])
+def test_norm_and_rope_equal_transformers_own(passes: None, weight_trains: bool) -> None:
+    norm = Gemma3RMSNorm(16, eps=1e-6)
+    torch.nn.init.normal_(norm.weight)
+    norm.weight.requires_grad_(weight_trains)
+    fused = torch.randn(1, 9, 6 * 16, requires_grad=True)
+    angles = torch.rand(1, 9, 8) * 6
+    cos, sin = angles.cos(), angles.sin()
+    inputs = (fused, norm.weight) if weight_trains else (fused,)
+
+    def heads() -> torch.Tensor:  # columns of a wider product, as queries are
+        return fused.split([64, 32], -1)[0].view(1, 9, 4, 16)
+
+    turned = apply_rotary_pos_emb(
+        *[norm(heads()).transpose(1, 2)] * 2, torch.cat([cos, cos], -1), torch.cat([sin, sin], -1)
+    )[0]
+    stock = gradients(turned.transpose(1, 2), *inputs)
+    ours = gradients(RmsNormRope.apply(heads(), norm.weight, cos, sin, norm.eps), *inputs)
+    torch.testing.assert_close(ours, stock, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gated_product_equals_autograd(passes: None, activation: str, dtype: torch.dtype) -> None:
+    both = (8 * torch.randn(5, 64)).to(dtype).requires_grad_()
+    gate, up = both.double().chunk(2, 1)
+    act = {"silu": F.silu, "gelu_pytorch_tanh": lambda x: F.gelu(x, approximate="tanh")}[activation]
+    product = act(gate) * up
+    slope = torch.randn(5, 32).to(dtype)
+    (reference,) = torch.autograd.grad(product, both, slope.double())
+    near = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 2e-5}
+    torch.testing.assert_close(gated(both.detach(), activation), product.detach().to(dtype), **near)
+    torch.testing.assert_close(gated_backward(both.detach(), slope, activation), reference.to(dtype), **near)
+
+
+def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert native.library.__wrapped__() == (None, native.NO_COMPILER)
+
+
+def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CXX", "/bin/false")
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path))
+    compiled, why = native.library.__wrapped__()
+    assert compiled is None and why.startswith("/bin/false cannot compile native.cpp here")
+    assert list(tmp_path.iterdir()) == []

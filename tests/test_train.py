@@ -91,7 +91,7 @@ def test_training_equals_a_plain_pytorch_loop(write_recipe: WriteRecipe, tiny_mo
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(float(loss))
+        losses.append(loss.item())
     logged = [line["loss"] for line in job.run.metrics() if "loss" in line]
     assert logged == pytest.approx(losses, rel=1e-4)
     last = ckpt.checkpoints(job.run)[0][1]
@@ -240,6 +240,46 @@ def test_the_best_checkpoint_can_be_chosen_by_the_task_metric(write_recipe: Writ
     job = trained(write_recipe(train={"best_by": "metric", "eval_steps": 6}))
     scores = {line["step"]: line["eval_score"] for line in job.run.metrics() if "eval_score" in line and line["step"]}
     assert job.run.manifest["training"]["best_step"] == max(scores, key=lambda step: (scores[step], -step))
+
+
+class SmallMachine(Job):
+    """A machine whose memory takes `ROOM` tokens a micro-batch."""
+
+    ROOM = 90
+
+    def base_model(self) -> Any:
+        model = super().base_model()
+
+        def full(decoder: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            tokens = kwargs["input_ids"].shape[1] if kwargs.get("input_ids") is not None else 0
+            if decoder.training and tokens > self.ROOM:
+                raise torch.OutOfMemoryError(f"Tried to allocate {tokens} tokens.")
+
+        model.model.register_forward_pre_hook(full, with_kwargs=True)
+        return model
+
+
+def test_out_of_memory_cuts_smaller_and_changes_nothing_else(write_recipe: WriteRecipe) -> None:
+    plenty = trained(write_recipe("plenty"))
+    said: list[str] = []
+    job = SmallMachine.of(write_recipe("small"), say=said.append)
+    stages.train(job)
+    assert any("ran out of memory" in line and "Tried to allocate" in line for line in said)
+    assert job.run.manifest["decisions"]["micro_tokens"]["value"] <= SmallMachine.ROOM
+    pairs = zip(plenty.run.metrics(), job.run.metrics(), strict=True)
+    for before, after in pairs:
+        assert before["step"] == after["step"] and before.get("tokens") == after.get("tokens")
+        if "loss" in before:
+            assert after["loss"] == pytest.approx(before["loss"], rel=1e-5)
+    assert len(adapter(plenty)) == len(adapter(job))
+    for name, value in adapter(plenty).items():
+        torch.testing.assert_close(adapter(job)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_single_row_that_does_not_fit_says_so(write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SmallMachine, "ROOM", 10)
+    with pytest.raises(stages.RunError, match=r"out of memory with a single row of \d+ tokens.*train\.max_length"):
+        stages.train(SmallMachine.of(write_recipe(), say=lambda text: None))
 
 
 def test_without_val_rows_the_last_step_is_kept(write_recipe: WriteRecipe) -> None:

@@ -12,16 +12,21 @@ import torch
 from gemtune.render import Example
 from gemtune.table import ExampleTable
 
+ALIGNED = 16  # tokens a row is filled up to: lengths that come back save oneDNN a new kernel a step and torn tiles
+
 Order = list[np.ndarray]  # one array of row numbers an effective batch
 
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """What one forward pass needs: examples one after another in a single row, without any padding."""
+    """What one forward pass needs: examples one after another in a single row, and at its end a few pads of their own.
+
+    The pads are a document that no example sees and that has no label.
+    """
 
     input_ids: torch.Tensor  # (1, T) int64
     position_ids: torch.Tensor  # (1, T) int64: each example counts from 0
-    lengths: tuple[int, ...]  # of the examples; attention stays inside them
+    lengths: tuple[int, ...]  # of the examples and the pads; attention stays inside each
     positions: torch.Tensor  # (N,) int64: where in the row a labelled token is predicted
     targets: torch.Tensor  # (N,) int64: the labelled tokens
 
@@ -35,18 +40,21 @@ class MicroBatch:
         )
 
 
-def micro_batch(examples: Sequence[Example]) -> MicroBatch:
-    """Packs examples and finds their labelled positions on the CPU, where that costs nothing.
+def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBatch:
+    """Packs examples and finds their labelled positions on the CPU, where that costs nothing; pads are token 0.
 
-    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))]) # doctest: +NORMALIZE_WHITESPACE
-    MicroBatch(input_ids=tensor([[2, 7, 8, 2, 9]]), position_ids=tensor([[0, 1, 2, 0, 1]]), lengths=(3, 2),
-            positions=tensor([0, 1, 3]), targets=tensor([7, 8, 9]))
+    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))], aligned=3).lengths
+    (3, 2, 1)
+    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))]).positions
+    tensor([0, 1, 3])
     """
     lengths = tuple(len(example.input_ids) for example in examples)
-    ids = np.concatenate([np.asarray(example.input_ids, np.int64) for example in examples])
+    pads = -sum(lengths) % aligned
+    ids = np.concatenate([*(np.asarray(e.input_ids, np.int64) for e in examples), np.zeros(pads, np.int64)])
     starts = np.cumsum((0, *lengths[:-1]))
     spans = [span + start for example, start in zip(examples, starts, strict=True) for span in np.array(example.spans)]
     labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
+    lengths = (*lengths, pads) if pads else lengths
     return MicroBatch(
         torch.from_numpy(ids)[None],
         torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))[None],

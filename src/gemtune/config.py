@@ -121,7 +121,7 @@ class Train(Section):
     max_steps: int | None = Field(None, ge=1, description="Stops after this many steps; epochs decide when not set.")
     batch_size: int = Field(16, ge=1, description="Examples a step. How they are cut into micro-steps changes nothing.")
     micro_tokens: int | None = Field(
-        None, ge=1, description="Tokens a micro-step holds, padding included; chosen from memory when not set."
+        None, ge=1, description="Tokens a micro-step holds; chosen from memory when not set. A longer row goes alone."
     )
     learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
     schedule: Literal["constant", "linear", "cosine"] = Field(

@@ -100,13 +100,12 @@ def estimate(
     trained = lora or shape.block_weights + shape.embedding
     # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
     optimizer = trained * 16 if recipe.lora else trained * 3 * size
-    width = max(micro_tokens, recipe.train.max_length)
-    logits = min(CHUNK, round(width * labelled) + 1) * shape.vocab * (4 + 2 * size)
+    logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * (8 + size)
     memory = {
         "framework": FRAMEWORK_GB,
         "weights": weights / 1e9,
         "optimizer": optimizer / 1e9,
-        "activations": width * activation_bytes(shape, size) / 1e9,
+        "activations": micro_tokens * activation_bytes(shape, size) / 1e9,
         "logits": logits / 1e9,
     }
     flops = 4 * shape.block_weights + 6 * lora + 4 * shape.embedding * labelled
@@ -145,28 +144,26 @@ def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, An
 
 
 def activation_bytes(shape: Shape, size: int) -> float:
-    """Bytes autograd keeps for one token: fp32 inputs of the norms, inputs of the adapters, attention, gated layer."""
+    """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up."""
     q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
-    norms = 4 * (4 * shape.hidden + q + kv)
-    adapters = size * (2 * shape.hidden + q)
-    attention = size * 2 * (q + kv)
-    gated = size * 4 * shape.feed_forward
-    return ACTIVATION_SLACK * shape.layers * (norms + adapters + attention + gated)
+    inputs = 6 * shape.hidden + q  # four norms, queries to values, gate and up; the output projection
+    attention = (q + 2 * kv) + (q + kv) + (q + 2 * kv)  # as projected, with positions, and padded to each other
+    return ACTIVATION_SLACK * shape.layers * size * (inputs + attention + 2 * shape.feed_forward)
 
 
 def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: str) -> tuple[int, str]:
-    """Tokens a micro-step holds, padding included, and why: half the free memory, within what makes products fast."""
+    """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
+
+    A longer row is a micro-step of its own.
+    """
     if recipe.train.micro_tokens:
         return recipe.train.micro_tokens, "the recipe says so"
-    most = 16_384 if device == "cuda" else 1_024  # above, larger matrix products are no faster on that device
+    most = 16_384 if device == "cuda" else 512  # above, larger matrix products are no faster on that device
     each = activation_bytes(shape, 2 if precision == "bf16" else 4)
     free = free_bytes(device)
     fits = int(free / 2 / each)
-    value = max(recipe.train.max_length, min(most, fits))
-    return (
-        value,
-        f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; at least one row of max_length",
-    )
+    why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
+    return max(1, min(most, fits)), why
 
 
 def free_bytes(device: str) -> int:

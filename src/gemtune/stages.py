@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import shutil
@@ -75,6 +74,7 @@ def plan(job: Job) -> dict[str, Any]:
     labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
     shape = planning.Shape.of(AutoConfig.from_pretrained(job.folder))
     micro, _ = planning.choose_micro_tokens(recipe, shape, job.device, job.precision)
+    micro = max(micro, int(table.lengths.max()))
     here = planning.estimate(
         shape,
         recipe,
@@ -100,6 +100,7 @@ def plan(job: Job) -> dict[str, Any]:
 
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
+    from gemtune.kernels.native import library
     from gemtune.model import attach_adapters, choose_token_rows, resolved_lr
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.train import Prepared
@@ -121,9 +122,12 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         model.requires_grad_(True)
     run.decide("learning_rate", resolved_lr(recipe))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
+    compiled, why = library()
+    run.decide("compiled_passes", (compiled is not None, why))
     _note_surroundings(job, model)
-    prepared = Prepared(model, job.tokenizer, job.family, job.device, job.precision, micro)
+    prepared = Prepared(model, job.folder, job.family, job.device, job.precision, micro)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
+    job.forget_tokenizer()
     if "tensorboard" in recipe.track:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
     return run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
@@ -168,8 +172,10 @@ def report(job: Job) -> Path:
 
 def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
     """Everything, from rows to the report; what is done already is not done again."""
+    from gemtune.kernels.native import release_memory
+
     train(job, progress)
-    gc.collect()  # the Trainer and its callbacks hold each other, and with them a model of gigabytes
+    release_memory()
     evaluate(job)
     return report(job)
 

@@ -22,7 +22,7 @@ from gemtune.batch import EffectiveBatches, MicroBatch, fixed_batches, order
 from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
-from gemtune.model import Family, parts_of, resolved_lr, save_tuned
+from gemtune.model import Family, load_tokenizer, parts_of, resolved_lr, save_tuned
 from gemtune.runs import Run
 from gemtune.table import ExampleTable
 
@@ -36,7 +36,7 @@ class Prepared:
     """A model ready to train, with what was decided for it."""
 
     model: Any
-    tokenizer: Any
+    folder: Path  # of the base model: its tokenizer is kept with what was trained
     family: Family
     device: str
     precision: str
@@ -71,6 +71,11 @@ def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any) -> float
     return total / labelled
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 class EffectiveBatchTrainer(Trainer):
     """A Trainer whose step takes a whole effective batch and whose checkpoints are whole or not there."""
 
@@ -84,10 +89,11 @@ class EffectiveBatchTrainer(Trainer):
         steps_an_epoch: float,
         score: Callable[[Any], dict[str, float]] | None,
         progress: Callable[[dict[str, Any]], None],
+        say: Callable[[str], None],
         args: TrainingArguments,
     ):
         self.run, self.recipe, self.prepared = run, recipe, prepared
-        self.steps_an_epoch, self.score, self.progress = steps_an_epoch, score, progress
+        self.steps_an_epoch, self.score, self.progress, self.say = steps_an_epoch, score, progress, say
         self.window = _empty_window()  # since the last log
         self.control: Any
         super().__init__(
@@ -112,19 +118,53 @@ class EffectiveBatchTrainer(Trainer):
         return [next(epoch_iterator) for _ in range(num_batches)], None
 
     def training_step(self, model: Any, inputs: list[MicroBatch], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens."""
+        """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens.
+
+        Where memory runs out, the step is taken again from its start with half the tokens a micro-batch.
+        """
+        while True:
+            try:
+                return self._walk(model, inputs)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                cause = str(error).splitlines()[0]
+            inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
+
+    def _walk(self, model: Any, inputs: list[MicroBatch]) -> torch.Tensor:
         model.train()
         labelled = sum(len(micro.targets) for micro in inputs)
         total = torch.zeros((), device=self.args.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.args.device)
         for micro in inputs:
             micro = micro.to(self.args.device)
             with self.accelerator.autocast():
-                loss, right = labelled_loss(model, micro)
+                loss, right_here = labelled_loss(model, micro)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
-            self.window["right"] += right
+            right += right_here
+        self.window["right"] += right
         self.window["labelled_tokens"] += labelled
         return total / labelled
+
+    def _cut_smaller(self, inputs: list[MicroBatch], cause: str) -> list[MicroBatch]:
+        """The same effective batch in micro-batches of half the tokens; RunError when each holds one row already."""
+        step, batches = self.state.global_step, self.train_dataset
+        tokens = max(sum(micro.lengths) for micro in inputs)
+        if len(inputs) == len(batches.batches[step]):
+            raise RunError(
+                f"step {step + 1}: out of memory with a single row of {tokens} tokens ({cause}); lower "
+                "train.max_length, or set quantize: nf4"
+            )
+        self.model.zero_grad()
+        if self.prepared.device == "cuda":
+            torch.cuda.empty_cache()
+        batches.micro_tokens = tokens // 2
+        why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
+        self.run.decide("micro_tokens", (batches.micro_tokens, why))
+        self.say(f"{why}: the step is taken again with micro-batches of {batches.micro_tokens} tokens.")
+        again: list[MicroBatch] = batches[step]
+        return again
 
     def floating_point_ops(self, inputs: Any) -> int:
         return 0  # the report counts tokens; the Trainer's formula knows neither gathered heads nor frozen weights
@@ -274,6 +314,7 @@ def train(
         an_epoch,
         score,
         progress,
+        say,
         _arguments(run, recipe, prepared, len(batches), bool(len(val)), score is not None),
     )
     resume = ckpt.newest_whole(run, say)
@@ -336,7 +377,8 @@ def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dic
     folder = ckpt.require_whole(run.checkpoint(best))
     ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
     target = run.adapter if trainer.recipe.lora else run.full_model
-    ckpt.save_folder(target, lambda path: save_tuned(prepared.model, prepared.tokenizer, prepared.family, path))
+    tokenizer = load_tokenizer(prepared.folder)
+    ckpt.save_folder(target, lambda path: save_tuned(prepared.model, tokenizer, prepared.family, path))
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
     early = state.global_step < state.max_steps

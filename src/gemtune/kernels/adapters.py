@@ -15,6 +15,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import nn
 
+from gemtune.kernels import native
+
 ADAPTER = "default"
 ALIGNED = 32  # columns the ranks are padded to with zeros: what a bf16 tile of AMX or a tensor core takes at once
 
@@ -42,7 +44,8 @@ class LinearGroup:
         start = 0
         for weight in weights:
             place = self.matrix[start : start + weight.shape[0], : self.inputs]
-            weight.data = place.copy_(weight.data)
+            before, weight.data = weight.data, place.copy_(weight.data)
+            native.forget(before)  # it lies in the mapped file of all weights, which stays
             start += weight.shape[0]
 
     def still_holds(self) -> bool:

@@ -7,6 +7,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 namespace {
 
 struct bf16 { uint16_t bits; };
@@ -210,6 +213,13 @@ void cross_entropy(T* logits, const int64_t* gold, float* loss, int64_t* right, 
 }
 
 }  // namespace
+
+// Lets the system take back the pages that lie wholly inside a piece of memory; reading them again brings them back.
+extern "C" void forget(char* from, int64_t bytes) {
+    const uintptr_t page = sysconf(_SC_PAGESIZE), start = reinterpret_cast<uintptr_t>(from);
+    const uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
+    if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_PAGEOUT);
+}
 
 #define EXPORT(T, S)                                                                                                   \
     extern "C" void norm_##S(const T* x, const float* w, T* out, float* scale, int64_t rows, int64_t size, float e) {  \

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,7 @@ from gemtune.files import cache_folder, sha256_of_text
 SOURCE = Path(__file__).with_name("native.cpp")
 # -ffast-math as a whole would make the processor flush subnormal numbers for every library in the process.
 FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math -fno-signed-zeros -fassociative-math"
+NO_COMPILER = "no C++ compiler is here: PyTorch does the work of native.cpp, in more passes over memory"
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
 
@@ -41,12 +44,26 @@ def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) 
     getattr(library()[0], f"{name}_{SUFFIX[dtype]}")(*converted)
 
 
+def forget(tensor: torch.Tensor) -> None:
+    """Lets the system take back the memory of a tensor that is not needed soon; its values stay."""
+    compiled, _ = library()
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and compiled is not None:
+        compiled.forget(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_int64(tensor.nbytes))
+
+
+def release_memory() -> None:
+    """Frees what only cycles hold (a Trainer and its callbacks do) and gives freed memory back to the system."""
+    gc.collect()
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
 @cache
 def library() -> tuple[Any | None, str]:
     """The compiled library, or None, and why."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
-        return None, "no C++ compiler is here: the elementwise passes run in PyTorch, which takes a quarter longer"
+        return None, NO_COMPILER
     openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
     if openmp is None:
         return None, "this PyTorch brings no OpenMP library to share: the elementwise passes run in PyTorch"

@@ -1,0 +1,113 @@
+"""gemtune: what `gemtune train` does with a run whose tokens are prepared; all of it, or without one optimisation."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from arms.common import Arm
+from gemtune import batch
+from gemtune import train as training
+from gemtune.batch import order
+from gemtune.config import DataSource, Lora, Recipe, Train
+from gemtune.kernels import adapters, attention, native
+from gemtune.model import attach_adapters, choose_device, choose_precision, family_of, load_model, parts_of
+from gemtune.plan import Shape, choose_micro_tokens
+from gemtune.render import IGNORE
+from gemtune.runs import Run
+from gemtune.table import SCHEMA
+from gemtune.train import Prepared
+
+LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
+
+
+def main() -> None:
+    arm, without = Arm(), sys.argv[3] if len(sys.argv) > 3 else ""
+    WITHOUT.get(without, lambda: None)()
+    folder, recipe = Path(arm.meta["model"]), recipe_of(arm)
+    (device, _), family = choose_device("auto"), family_of(folder)
+    precision, _ = choose_precision("fp32" if without == "bf16" else "auto", device)
+    base = load_model(folder, device=device, precision=precision)
+    model = attach_adapters(base, LORA, family, [], recipe.train.seed)
+    arm.start_from_first_adapter(model)
+    micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
+    micro = 1 if without == "packing" else micro
+    run = Run.create(recipe, "")
+    write_table(run.table("train"), as_visited(arm.rows(), recipe))
+    write_table(run.table("val"), [])
+    arm.ready()
+    prepared = Prepared(model, folder, family, device, precision, micro)
+    training.train(run, recipe, prepared, progress=lambda line: clock(arm, line))  # writes output/adapter
+    arm.finish()
+
+
+def recipe_of(arm: Arm) -> Recipe:
+    """The workload's settings as a recipe whose run directory is the output folder."""
+    settings = {key: arm.meta[key] for key in ("batch_size", "learning_rate", "max_grad_norm", "seed")}
+    return Recipe(
+        name=arm.output.name,
+        runs_dir=str(arm.output.parent),
+        task="messages",
+        data=[DataSource(source="tokenised")],
+        lora=LORA,
+        train=Train(**settings, epochs=1.0, schedule="constant", warmup_ratio=0.0, save_steps=arm.steps),
+    )
+
+
+def as_visited(rows: list[dict[str, list[int]]], recipe: Recipe) -> list[dict[str, list[int]]]:
+    """The rows placed so that the order gemtune draws from its seed visits them in the order given."""
+    settings = recipe.train
+    visits = order(np.ones(len(rows)), batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    return [rows[index] for index in np.argsort(np.concatenate(visits))]
+
+
+def write_table(path: Path, rows: list[dict[str, list[int]]]) -> None:
+    """Rows as the token table that gemtune reads."""
+    path.parent.mkdir(exist_ok=True)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        table = [{"input_ids": row["input_ids"], "weight": 1.0, "line": 0, **spans(row["labels"])} for row in rows]
+        writer.write(pa.RecordBatch.from_pylist(table, SCHEMA))
+
+
+def spans(labels: list[int]) -> dict[str, Any]:
+    """Where the labelled runs begin and end, and how many tokens they hold."""
+    trained = [label != IGNORE for label in labels]
+    edges = [
+        i for i, (before, here) in enumerate(zip([False, *trained], [*trained, False], strict=True)) if before != here
+    ]
+    return {"spans": edges, "labelled": sum(trained)}
+
+
+def clock(arm: Arm, line: dict[str, Any]) -> None:
+    arm.step()
+    arm.loss(line["loss"])
+
+
+def every_logit(model: Any, micro: batch.MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """labelled_loss with the head at every position."""
+    decoder, head, _ = parts_of(model)
+    masks = dict.fromkeys(decoder.config.layer_types)
+    ids, places = micro.input_ids, micro.position_ids
+    out = decoder(
+        input_ids=ids, position_ids=places, attention_mask=masks, document_lengths=micro.lengths, use_cache=False
+    )
+    logits = (out.last_hidden_state[0] @ head.t()).float()  # (T, V)
+    labels = torch.full((len(logits),), IGNORE).index_copy(0, micro.positions, micro.targets)
+    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    return loss, (logits[micro.positions].argmax(-1) == micro.targets).sum()
+
+
+# How each optimisation is taken away; bf16 and packing are settings.
+WITHOUT = {
+    "gathered head": lambda: setattr(training, "labelled_loss", every_logit),
+    "compiled passes": lambda: setattr(native, "library", lambda: (None, "")),
+    "grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
+    "short attention": lambda: setattr(attention, "SHORT", 0),
+    "alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""`make bench`: gemtune beside its peers, on the same rows, order, trained tokens and first adapter.
+
+Every arm is a process of its own in its own environment, and the arms take turns, so that a machine that slows down
+slows all of them. Results are saved after every process; the same command goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from environments import ENVIRONMENTS, HERE, call, python_of, versions
+from gemtune.files import read_json, write_json
+from gemtune.machine import device_name, memory_gb
+from results import slug, write_page
+from workloads import WORKLOADS
+
+WORK = HERE / "work"
+SAMPLES_A_SECOND = 10  # of the memory
+CORES = psutil.cpu_count(logical=False) or os.cpu_count() or 1  # physical: a second thread on one slows matrix products
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`arms/NAME.py`: the environment it runs in, and what it is; or an arm of that file `without` something."""
+
+    environment: str
+    what: str
+    file: str = ""
+    without: str = ""
+    trains: bool = True
+
+
+ARMS = {
+    "guide": Arm("peers", "Google's guide for Gemma 3 270M: fp32, two trained embeddings, eager, 4 rows at a time"),
+    "trl_default": Arm("peers", "TRL's defaults: fp32 weights, bf16 autocast, checkpointing"),
+    "trl_tuned": Arm("peers", "TRL set up well: bf16 weights, no checkpointing, sdpa"),
+    "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16, no checkpointing, sdpa"),
+    "gemtune": Arm("gemtune", "gemtune's defaults"),
+    "products": Arm("gemtune", "the limit: a step's frozen matrix products and nothing else, bf16", trains=False),
+}
+# What gemtune is without one of its optimisations; measured on one workload.
+ABLATIONS = {
+    f"without {what}": Arm("gemtune", why, file="gemtune", without=what)
+    for what, why in {
+        "gathered head": "logits at every position, PyTorch's cross-entropy",
+        "bf16": "everything in fp32",
+        "compiled passes": "elementwise work by PyTorch, as where there is no C++ compiler",
+        "grouped products": "LoRA as small products and additions of their own, plain autograd in the feed-forward",
+        "short attention": "every document through PyTorch's scaled_dot_product_attention",
+        "alignment": "rows not filled up to a multiple of 16 tokens",
+        "packing": "every row a micro-batch of its own",
+    }.items()
+}
+ABLATED = "emoji"
+ARMS |= ABLATIONS
+
+
+def main() -> None:
+    args = _arguments()
+    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}  # for every arm
+    work = WORK / (f"{args.steps}-steps" if args.steps else "whole")
+    place = work if args.steps else HERE  # a trial never replaces the results
+    machine = {"name": device_name("cpu"), "cores": CORES, "memory_gb": round(memory_gb(), 1)}
+    file = place / "results" / f"{slug(machine)}.json"
+    results = {"workloads": {}, "runs": []} if args.fresh or not file.exists() else read_json(file)
+    _forget_another_gemtune(results)
+    results |= {
+        "machine": machine,
+        "arms": {name: arm.what for name, arm in ARMS.items()},
+        "versions": {name: versions(name) for name in ENVIRONMENTS},
+    }
+    for name in args.workloads:
+        folder = work / name
+        # In a process of its own: the model it loads has left memory before anything is measured.
+        call(sys.executable, "workloads.py", name, str(folder), *([str(args.steps)] if args.steps else []))
+        _forget_another_workload(results, name, folder)
+        done = {(run["workload"], run["arm"], run["repeat"]) for run in results["runs"]}
+        for repeat in range(1, args.repeats + 1):
+            for arm in args.arms:
+                if (name, arm, repeat) not in done and (arm not in ABLATIONS or name == ABLATED):
+                    print(f"{name}: {arm}, repeat {repeat} of {args.repeats} ...", end=" ", flush=True)
+                    run = {"workload": name, "arm": arm, "repeat": repeat, **measured(arm, folder)}
+                    print(f"{run['seconds']:.0f} s, {run['tokens_per_s']:.0f} tokens/s, {run['peak_gb']:.1f} GB")
+                    results["runs"].append(run)
+                    write_json(file, results)
+                    write_page(results, place)
+    print(f"{place / 'RESULTS.md'} and {file}")
+
+
+def _forget_another_gemtune(results: dict[str, Any]) -> None:
+    """Drops what was measured of gemtune itself at another commit, or with changes that no commit holds."""
+    commit = call("git", "describe", "--always", "--dirty").strip()
+    if results.get("commit") != commit or commit.endswith("-dirty"):
+        peers = {name for name, arm in ARMS.items() if arm.environment != "gemtune"}
+        results["runs"] = [run for run in results["runs"] if run["arm"] in peers]
+    results["commit"] = commit
+
+
+def _forget_another_workload(results: dict[str, Any], name: str, folder: Path) -> None:
+    """Drops what was measured on another version of a workload."""
+    meta = read_json(folder / "meta.json")
+    if results["workloads"].get(name, {}).get("key") != meta["key"]:
+        results["runs"] = [run for run in results["runs"] if run["workload"] != name]
+        results["workloads"][name] = {**meta, "base_loss": heldout_loss(folder, folder / "init_adapter")}
+
+
+def measured(arm: str, workload: Path) -> dict[str, Any]:
+    """Runs an arm once, and what it took."""
+    meta, what = read_json(workload / "meta.json"), ARMS[arm]
+    output = workload / arm
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    log = workload / f"{arm}.log"
+    load, start = os.getloadavg()[0], time.time()
+    with log.open("w", encoding="utf-8") as out:
+        process = subprocess.Popen(  # noqa: S603 (written here)
+            [
+                python_of(what.environment),
+                *("-m", f"arms.{what.file or arm}", str(workload), str(output)),
+                *([what.without] if what.without else []),
+            ],
+            cwd=HERE,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        peak = _peak_memory(process)
+    if process.returncode:
+        raise SystemExit(f"{arm} ended with {process.returncode}; see {log}")
+    times, adapter = read_json(output / "times.json"), output / "adapter"
+    steps = times["steps"]
+    timed = steps[-1] - steps[0]
+    figures = {
+        "load": round(load, 2),
+        "seconds": steps[-1] - start,
+        "imports_s": times["imported"] - start,
+        "ready_s": times["ready"] - times["imported"],
+        "first_step_s": steps[0] - times["ready"],
+        "tokens_per_s": sum(meta["tokens"][1:]) / timed,
+        "labelled_per_s": sum(meta["labelled"][1:]) / timed,
+        "peak_gb": peak / 1e9,
+        "losses": times["losses"],
+    }
+    if what.trains:
+        figures |= {
+            "adapter_mb": (adapter / "adapter_model.safetensors").stat().st_size / 1e6,
+            "heldout_loss": heldout_loss(workload, adapter),
+        }
+    shutil.rmtree(output)  # the guide's adapter alone is over a gigabyte
+    return figures
+
+
+def _peak_memory(process: subprocess.Popen[bytes]) -> int:
+    """The most resident memory of a process and its children together, in bytes, watched until it ends."""
+    peak, root = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child that has just ended
+            peak = max(peak, sum(one.memory_info().rss for one in (root, *root.children(recursive=True))))
+        time.sleep(1 / SAMPLES_A_SECOND)
+    return peak
+
+
+def heldout_loss(workload: Path, adapter: Path) -> float:
+    """Nats a labelled token of the held-out rows, by plain transformers."""
+    model = read_json(workload / "meta.json")["model"]
+    return float(json.loads(call(python_of("peers"), "heldout.py", model, str(workload), str(adapter)))["loss"])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="gemtune beside its peers, measured on this machine.")
+    parser.add_argument("--arms", type=_some_of(ARMS), default=list(ARMS), help=", ".join(ARMS))
+    parser.add_argument("--workloads", type=_some_of(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
+    parser.add_argument("--repeats", type=int, default=3, help="of every arm (3)")
+    parser.add_argument("--steps", type=_steps, help="a short trial of this many steps, kept in work/")
+    parser.add_argument("--fresh", action="store_true", help="measure everything again")
+    return parser.parse_args()
+
+
+def _steps(text: str) -> int:
+    if int(text) < 2:
+        raise argparse.ArgumentTypeError("at least 2: the first step is not timed")
+    return int(text)
+
+
+def _some_of(table: dict[str, Any]) -> Any:
+    def parse(text: str) -> list[str]:
+        names = text.split(",")
+        for name in names:
+            if name not in table:
+                raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(table)}")
+        return names
+
+    return parse
+
+
+if __name__ == "__main__":
+    main()
