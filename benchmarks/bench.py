@@ -119,10 +119,10 @@ def _forget_another_workload(results: dict[str, Any], name: str, folder: Path) -
 def measured(arm: str, workload: Path) -> dict[str, Any]:
     """Runs an arm once, and what it took."""
     meta, what = read_json(workload / "meta.json"), ARMS[arm]
-    output = workload / arm
+    output = workload / arm.replace(" ", "-")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
-    log = workload / f"{arm}.log"
+    log = output.with_suffix(".log")
     load, start = os.getloadavg()[0], time.time()
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(  # noqa: S603 (written here)

@@ -14,6 +14,8 @@ from gemtune.files import write_text
 REFERENCE = "trl_tuned"  # the arm whose held-out loss decides who counts
 TOLERANCE = 0.005  # a faster arm whose held-out loss is worse by more has not done the same work
 OURS = "gemtune"
+LIMIT = "products"  # the arm that does a step's matrix products and nothing else
+ABLATION = "without "  # what the names of gemtune's ablations begin with
 
 HEAD = """\
 <!-- Written by `make bench`. -->
@@ -76,8 +78,9 @@ def _by_arm(results: dict[str, Any], workload: str) -> dict[str, Runs]:
 
 def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
     tokens, labelled = sum(meta["tokens"]), sum(meta["labelled"])
-    figures = [[arm, *_figures(runs, arms)] for arm, runs in arms.items()]
-    starts = [[arm, *_start(runs)] for arm, runs in arms.items()]
+    trained = {arm: runs for arm, runs in arms.items() if arm != LIMIT and not arm.startswith(ABLATION)}
+    figures = [[arm, *_figures(runs, arms)] for arm, runs in trained.items()]
+    starts = [[arm, *_start(runs)] for arm, runs in trained.items()]
     return "\n\n".join(
         [
             f"## {name}: {meta['what']}",
@@ -87,7 +90,9 @@ def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
             _table(
                 "arm | seconds | tokens/s | labelled/s | peak GB | held-out loss | adapter MB | load before", figures
             ),
-            *_ratios(arms),
+            *_limit(arms),
+            *_ratios(trained),
+            *_ablations(arms),
             "To the end of the first step, in seconds:",
             _table("arm | imports | model and data | first step | together", starts),
         ]
@@ -125,6 +130,36 @@ def _ratios(arms: dict[str, Runs]) -> list[str]:
         "How many times better gemtune is than each:",
         _table("arm | less time | more tokens/s | less memory | smaller adapter", rows),
     ]
+
+
+def _limit(arms: dict[str, Runs]) -> list[str]:
+    """What share of the speed of the bare matrix products gemtune has."""
+    if OURS not in arms or LIMIT not in arms:
+        return []
+    share = _median(arms[OURS], "tokens_per_s") / _median(arms[LIMIT], "tokens_per_s")
+    return [
+        f"The frozen matrix products of these steps alone run at {_spread(arms[LIMIT], 'tokens_per_s')} tokens/s here: "
+        f"gemtune trains at {share:.0%} of that limit."
+    ]
+
+
+def _ablations(arms: dict[str, Runs]) -> list[str]:
+    """What each optimisation is worth: gemtune as it is, and without one at a time."""
+    some = {arm: runs for arm, runs in arms.items() if arm == OURS or arm.startswith(ABLATION)}
+    if OURS not in some or len(some) == 1:
+        return []
+    fastest = _median(some[OURS], "tokens_per_s")
+    rows = [
+        [
+            arm,
+            _spread(runs, "tokens_per_s"),
+            f"{_median(runs, 'tokens_per_s') / fastest:.2f}x",
+            _spread(runs, "peak_gb"),
+            f"{_median(runs, 'heldout_loss'):.4f}",
+        ]
+        for arm, runs in some.items()
+    ]
+    return ["gemtune without one optimisation at a time:", _table("arm | tokens/s | | peak GB | held-out loss", rows)]
 
 
 def _start(runs: Runs) -> list[str]:

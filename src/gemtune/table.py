@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gemtune.config import Recipe
 from gemtune.conversation import Conversation, read_conversations
@@ -42,7 +43,7 @@ class ExampleTable:
         self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
         self.labelled: np.ndarray = table["labelled"].to_numpy()  # (rows,)
         self.lines: np.ndarray = table["line"].to_numpy()  # (rows,)
-        self.lengths: np.ndarray = pa.compute.list_value_length(self._ids).to_numpy()  # (rows,)
+        self.lengths: np.ndarray = pc.list_value_length(self._ids).to_numpy()  # (rows,)
 
     def __len__(self) -> int:
         return len(self.weights)
