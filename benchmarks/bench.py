@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from environments import ENVIRONMENTS, HERE, call, python_of, versions
-from gemtune.files import read_json, write_json
+from gemtune.files import read_json, sha256_of, write_json
 from gemtune.machine import device_name, memory_gb
 from results import slug, write_page
 from workloads import WORKLOADS
@@ -91,7 +91,7 @@ def main() -> None:
             for arm in args.arms:
                 if (name, arm, repeat) not in done and (arm not in ABLATIONS or name == ABLATED):
                     print(f"{name}: {arm}, repeat {repeat} of {args.repeats} ...", end=" ", flush=True)
-                    run = {"workload": name, "arm": arm, "repeat": repeat, **measured(arm, folder)}
+                    run = {"workload": name, "arm": arm, "repeat": repeat, **measured(arm, folder, results["runs"])}
                     print(f"{run['seconds']:.0f} s, {run['tokens_per_s']:.0f} tokens/s, {run['peak_gb']:.1f} GB")
                     results["runs"].append(run)
                     write_json(file, results)
@@ -116,8 +116,8 @@ def _forget_another_workload(results: dict[str, Any], name: str, folder: Path) -
         results["workloads"][name] = {**meta, "base_loss": heldout_loss(folder, folder / "init_adapter")}
 
 
-def measured(arm: str, workload: Path) -> dict[str, Any]:
-    """Runs an arm once, and what it took."""
+def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str, Any]:
+    """Runs an arm once, and what it took; an adapter that a run before ended with has that run's held-out loss."""
     meta, what = read_json(workload / "meta.json"), ARMS[arm]
     output = workload / arm.replace(" ", "-")
     shutil.rmtree(output, ignore_errors=True)
@@ -153,9 +153,13 @@ def measured(arm: str, workload: Path) -> dict[str, Any]:
         "losses": times["losses"],
     }
     if what.trains:
+        weights = adapter / "adapter_model.safetensors"
+        digest = sha256_of(weights)
+        known = [run["heldout_loss"] for run in before if run.get("adapter") == digest]
         figures |= {
-            "adapter_mb": (adapter / "adapter_model.safetensors").stat().st_size / 1e6,
-            "heldout_loss": heldout_loss(workload, adapter),
+            "adapter": digest,
+            "adapter_mb": weights.stat().st_size / 1e6,
+            "heldout_loss": known[0] if known else heldout_loss(workload, adapter),
         }
     shutil.rmtree(output)  # the guide's adapter alone is over a gigabyte
     return figures

@@ -14,7 +14,16 @@ from gemtune import train as training
 from gemtune.batch import order
 from gemtune.config import DataSource, Lora, Recipe, Train
 from gemtune.kernels import adapters, attention, native
-from gemtune.model import attach_adapters, choose_device, choose_precision, family_of, load_model, parts_of
+from gemtune.model import (
+    attach_adapters,
+    choose_device,
+    choose_precision,
+    family_of,
+    load_model,
+    load_tokenizer,
+    parts_of,
+    special_ids,
+)
 from gemtune.plan import Shape, choose_micro_tokens
 from gemtune.render import IGNORE
 from gemtune.runs import Run
@@ -29,6 +38,8 @@ def main() -> None:
     WITHOUT.get(without, lambda: None)()
     folder, recipe = Path(arm.meta["model"]), recipe_of(arm)
     (device, _), family = choose_device("auto"), family_of(folder)
+    ids = special_ids(load_tokenizer(folder), family)
+    native.release_memory()  # as gemtune does when rows are tokenised
     precision, _ = choose_precision("fp32" if without == "bf16" else "auto", device)
     base = load_model(folder, device=device, precision=precision)
     model = attach_adapters(base, LORA, family, [], recipe.train.seed)
@@ -39,7 +50,7 @@ def main() -> None:
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
     arm.ready()
-    prepared = Prepared(model, folder, family, device, precision, micro)
+    prepared = Prepared(model, folder, family, ids, device, precision, micro)
     training.train(run, recipe, prepared, progress=lambda line: clock(arm, line))  # writes output/adapter
     arm.finish()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -45,6 +46,14 @@ SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-2
 
 UNTRAINED_COSINE = (
     0.9  # to the mean <unused> row: 270M-pt has 0.97 and 0.98 for its turn tokens, 0.47 at most elsewhere
+)
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
 )
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
@@ -273,29 +282,32 @@ def with_adapter(model: Any, folder: Path) -> Any:
         raise ModelError(f"{folder}: not an adapter of this model ({str(error).splitlines()[0]})") from error
 
 
-def save_tuned(model: Any, tokenizer: Any, family: Family, folder: Path) -> None:
-    """Writes an adapter (or a whole model) with tokenizer, chat template and stop tokens, as safetensors.
+def special_ids(tokenizer: Any, family: Family) -> dict[str, Any]:
+    """What a generation config says of a tokenizer: `bos_token_id`, `pad_token_id` and the list `eos_token_id`."""
+    stops = [tokenizer.convert_tokens_to_ids(token) for token in family.stop_tokens]
+    return {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": stops}
+
+
+def save_tuned(model: Any, base: Path, family: Family, ids: dict[str, Any], folder: Path) -> None:
+    """Writes an adapter (or a whole model), with the base folder's tokenizer, chat template and stop tokens.
 
     An adapter loads with plain `PeftModel.from_pretrained`, a whole model with `AutoModelForCausalLM.from_pretrained`.
+    The tokenizer's files are copied: loading it would take 0.34 GB when memory is at its fullest.
     """
     from peft import PeftModel
     from transformers import GenerationConfig
 
-    stops = [tokenizer.convert_tokens_to_ids(token) for token in family.stop_tokens]
     if isinstance(model, PeftModel):
         # save_embedding_layers="auto" would ask the Hub about the base model.
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink()  # a model card's empty template
     else:
         model.save_pretrained(folder)
-    GenerationConfig(
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
-    ).save_pretrained(folder)
-    stock, tokenizer.chat_template = tokenizer.chat_template, chat_template(family)
-    try:
-        tokenizer.save_pretrained(folder)
-    finally:
-        tokenizer.chat_template = stock
+    GenerationConfig(**ids).save_pretrained(folder)
+    for path in (base / name for name in TOKENIZER_FILES):
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    (folder / "chat_template.jinja").write_text(chat_template(family), encoding="utf-8")
 
 
 def parts_of(model: Any) -> tuple[Any, Any, tuple[torch.Tensor, torch.Tensor] | None]:

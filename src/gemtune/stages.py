@@ -82,7 +82,7 @@ def plan(job: Job) -> dict[str, Any]:
         micro_tokens=micro,
         tokens=tokens,
         labelled=labelled,
-        tflops=planning.measured_tflops(job.precision, job.device),
+        tflops=planning.sustained_tflops(job.precision, job.device),
     )
     return {
         "model": recipe.model,
@@ -101,7 +101,7 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import library
-    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr
+    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr, special_ids
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.train import Prepared
     from gemtune.train import train as run_training
@@ -125,7 +125,9 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     compiled, why = library()
     run.decide("compiled_passes", (compiled is not None, why))
     _note_surroundings(job, model)
-    prepared = Prepared(model, job.folder, job.family, job.device, job.precision, micro)
+    prepared = Prepared(
+        model, job.folder, job.family, special_ids(job.tokenizer, job.family), job.device, job.precision, micro
+    )
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:

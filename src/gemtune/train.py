@@ -22,7 +22,7 @@ from gemtune.batch import EffectiveBatches, MicroBatch, fixed_batches, order
 from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
-from gemtune.model import Family, load_tokenizer, parts_of, resolved_lr, save_tuned
+from gemtune.model import Family, parts_of, resolved_lr, save_tuned
 from gemtune.runs import Run
 from gemtune.table import ExampleTable
 
@@ -36,8 +36,9 @@ class Prepared:
     """A model ready to train, with what was decided for it."""
 
     model: Any
-    folder: Path  # of the base model: its tokenizer is kept with what was trained
+    base: Path  # the base model's folder
     family: Family
+    special_ids: dict[str, Any]  # of its tokenizer
     device: str
     precision: str
     micro_tokens: int
@@ -377,8 +378,8 @@ def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dic
     folder = ckpt.require_whole(run.checkpoint(best))
     ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
     target = run.adapter if trainer.recipe.lora else run.full_model
-    tokenizer = load_tokenizer(prepared.folder)
-    ckpt.save_folder(target, lambda path: save_tuned(prepared.model, tokenizer, prepared.family, path))
+    kept = (prepared.model, prepared.base, prepared.family, prepared.special_ids)
+    ckpt.save_folder(target, lambda path: save_tuned(*kept, path))
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
     early = state.global_step < state.max_steps

@@ -1,0 +1,186 @@
+"""Writes EXACTNESS.md: what gemtune computes beside plain transformers, PEFT and PyTorch, on the real Gemma 3 270M.
+
+The reference is the stock model with PEFT's own LoRA in fp32, one row at a time, every logit, PyTorch's cross-entropy.
+All of it takes the same sixteen rows and the same random adapter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from gemtune import stages
+from gemtune.batch import ALIGNED, cut, micro_batch
+from gemtune.config import Lora
+from gemtune.files import write_text
+from gemtune.job import Job
+from gemtune.kernels import native
+from gemtune.model import attach_adapters, family_of, load_model
+from gemtune.render import Example
+from gemtune.table import ExampleTable
+from gemtune.train import labelled_loss
+
+HERE = Path(__file__).resolve().parent
+ROWS = 16
+HEAD = """\
+<!-- Written by `python benchmarks/exactness.py`. -->
+
+# Exactness
+
+Real Gemma 3 270M, {rows} rows of the emoji recipe ({tokens} tokens, {labelled} of them labelled), LoRA r 16 with random
+A and B. Loss: relative difference of the mean loss. Gradient: length of the difference of all gradients over the length
+of the reference's.
+
+Against stock transformers, PEFT and PyTorch in fp32, one row at a time, every logit:
+
+{against_stock}
+
+gemtune against itself, fp32:
+
+{against_itself}
+
+The two rows of `<start_of_turn>` and `<end_of_turn>`, trained as rows, against the same rows of the gradient of the
+whole tied embedding (stock model, fp32): {token_rows}.
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The mean loss of the rows in nats, and the gradients by the adapter's own names."""
+
+    loss: float
+    gradients: dict[str, torch.Tensor]
+
+    def beside(self, reference: Step) -> tuple[str, str]:
+        """The relative differences of loss and gradient."""
+        if self.gradients.keys() != reference.gradients.keys():
+            raise ValueError("the two models train different weights")
+        apart = sum((g.float() - reference.gradients[n]).square().sum().item() for n, g in self.gradients.items())
+        whole = sum(g.square().sum().item() for g in reference.gradients.values())
+        return f"{abs(self.loss / reference.loss - 1):.1e}", f"{(apart / whole) ** 0.5:.1e}"
+
+
+def main() -> None:
+    job = Job.of(HERE.parent / "recipes" / "emoji.yaml", [f"runs_dir={HERE / 'work' / 'runs'}"], say=lambda text: None)
+    stages.prepare(job)
+    table = ExampleTable(job.run.table("train"))
+    examples = [table[row] for row in range(ROWS)]
+    folder = job.folder
+    reference = stock(folder, examples, torch.float32)
+    against_stock = [("stock in bf16", stock(folder, examples, torch.bfloat16))]
+    for precision in ("fp32", "bf16"):
+        against_stock.append((f"gemtune in {precision}", ours(folder, examples, precision)))
+        with without_compiled_passes():
+            without = ours(folder, examples, precision)
+        against_stock.append((f"gemtune in {precision}, passes not compiled", without))
+    one = ours(folder, examples, "fp32")
+    against_itself = [
+        ("one row at a time", ours(folder, examples, "fp32", micro_tokens=1)),
+        ("four micro-batches", ours(folder, examples, "fp32", micro_tokens=sum(table.lengths[:ROWS]) // 4 + 8)),
+        (f"not filled up to {ALIGNED} tokens", ours(folder, examples, "fp32", aligned=1)),
+    ]
+    ids = job.tokenizer.convert_tokens_to_ids(list(job.family.turn_tokens))
+    page = HEAD.format(
+        rows=ROWS,
+        tokens=sum(len(example.input_ids) for example in examples),
+        labelled=sum(end - start for example in examples for start, end in example.spans),
+        against_stock=as_table(against_stock, reference),
+        against_itself=as_table(against_itself, one),
+        token_rows=" and ".join(token_rows(folder, examples, ids)),
+    )
+    write_text(HERE / "EXACTNESS.md", page)
+    print(page)
+
+
+def as_table(steps: list[tuple[str, Step]], reference: Step) -> str:
+    lines = ["| | loss | gradient |", "| --- | ---: | ---: |"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(step.beside(reference))} |" for name, step in steps)])
+
+
+def stock(folder: Path, examples: list[Example], dtype: torch.dtype) -> Step:
+    """One step of the stock model with PEFT's own forward."""
+    base = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+    linear = list(family_of(folder).linear)
+    model = get_peft_model(base, LoraConfig(r=16, lora_alpha=32, target_modules=linear, task_type="CAUSAL_LM"))
+    return step_of(model, lambda: row_by_row(model, examples))
+
+
+def ours(
+    folder: Path, examples: list[Example], precision: str, micro_tokens: int = 10_000, aligned: int = ALIGNED
+) -> Step:
+    """One step as gemtune takes it, in micro-batches of some tokens."""
+    base = load_model(folder, precision=precision)
+    model = attach_adapters(base, Lora(token_rows="none"), family_of(folder), [], 0)  # noqa: S106
+
+    def losses() -> Iterator[torch.Tensor]:
+        lengths = np.array([len(example.input_ids) for example in examples])
+        for rows in cut(range(len(examples)), lengths, micro_tokens):
+            yield labelled_loss(model, micro_batch([examples[row] for row in rows], aligned))[0]
+
+    return step_of(model, losses)
+
+
+def row_by_row(model: Any, examples: list[Example]) -> Iterator[torch.Tensor]:
+    """The summed loss of every row, from every logit."""
+    for example in examples:
+        ids = torch.tensor(example.input_ids)
+        labels = torch.full_like(ids, -100)
+        for start, end in example.spans:
+            labels[start:end] = ids[start:end]
+        logits = model(input_ids=ids[None]).logits[0].float()
+        yield torch.nn.functional.cross_entropy(logits[:-1], labels[1:], ignore_index=-100, reduction="sum")
+
+
+def step_of(model: Any, losses: Callable[[], Iterator[torch.Tensor]]) -> Step:
+    """Sets every adapter weight by its own name, walks the losses, and returns what they and their gradients are."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    for number, name in enumerate(sorted(trained)):
+        generator = torch.Generator().manual_seed(number)
+        values = 0.02 * torch.randn(trained[name].shape, generator=generator)
+        trained[name].data.copy_(values)
+    total = 0.0
+    for loss in losses():
+        loss.backward()
+        total += loss.item()
+    return Step(total, {name: p.grad.float() for name, p in trained.items()})
+
+
+def token_rows(folder: Path, examples: list[Example], ids: list[int]) -> tuple[str, str]:
+    """The differences of loss and gradient between trained rows and a wholly trained embedding, where they overlap."""
+    whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
+    whole.requires_grad_(False)
+    embedding = whole.get_input_embeddings().weight.requires_grad_()
+    total = 0.0
+    for loss in row_by_row(whole, examples):
+        loss.backward()
+        total += loss.item()
+    rows = attach_adapters(load_model(folder), Lora(), family_of(folder), ids, 0)
+    loss, _ = labelled_loss(rows, micro_batch(examples))
+    loss.backward()
+    (delta,) = (p for name, p in rows.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad)
+    found, wanted = Step(loss.item(), {"rows": delta.grad}), Step(total, {"rows": embedding.grad[ids]})
+    loss_apart, gradient_apart = found.beside(wanted)
+    return f"loss {loss_apart}", f"gradient {gradient_apart}"
+
+
+@contextmanager
+def without_compiled_passes() -> Iterator[None]:
+    """The elementwise work done by PyTorch, as on a machine without a compiler."""
+    compiled = native.library
+    native.library = lambda: (None, "")  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        native.library = compiled
+
+
+if __name__ == "__main__":
+    main()

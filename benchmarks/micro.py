@@ -1,0 +1,160 @@
+"""Writes MICRO.md: the small measurements behind what the engine does, at the shapes of Gemma 3 270M, in bf16."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch.nn.functional import scaled_dot_product_attention
+
+from gemtune.files import write_text
+from gemtune.kernels.adapters import LinearGroup, grouped_linear
+from gemtune.kernels.attention import ShortAttention
+from gemtune.kernels.mlp import gated, gated_backward
+from gemtune.machine import device_name
+
+HERE = Path(__file__).resolve().parent
+REPEATS = 30
+HEADS, KV_HEADS, SIZE = 4, 1, 256
+HEAD = """\
+<!-- Written by `python benchmarks/micro.py`. -->
+
+# Small measurements
+
+{machine}, {threads} threads, torch {torch}; bf16, medians of {repeats}, milliseconds.
+
+Attention, forward and backward, {heads} heads of {size} that share {kv} key head:
+
+{attention}
+
+A linear layer with LoRA r 16, 640 to 2,048, 432 tokens, forward and backward:
+
+{lora}
+
+Act(gate) * up, 432 x 2,048, forward and backward:
+
+{gated}
+
+A frozen product of 432 tokens, as PyTorch does it and with the weight packed for oneDNN beforehand:
+
+{packed}
+"""
+
+
+def main() -> None:
+    torch.manual_seed(0)
+    page = HEAD.format(
+        machine=device_name("cpu"),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        repeats=REPEATS,
+        heads=HEADS,
+        size=SIZE,
+        kv=KV_HEADS,
+        attention=attention(),
+        lora=lora(),
+        gated=gated_products(),
+        packed=packed(),
+    )
+    write_text(HERE / "MICRO.md", page)
+    print(page)
+
+
+def milliseconds(work: Callable[[], object]) -> str:
+    times = []
+    for _ in range(REPEATS + 3):
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return f"{1e3 * median(times[3:]):.2f}"
+
+
+def table(head: str, rows: list[list[str]]) -> str:
+    lines = [head, " | ".join(["---", *["---:"] * head.count("|")]), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def attention() -> str:
+    rows = []
+    for documents, length in ((16, 27), (4, 64), (1, 128), (1, 192), (1, 256), (1, 512)):
+        shapes = [(documents * length, heads, SIZE) for heads in (HEADS, KV_HEADS, KV_HEADS)]
+        packed = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+        lengths = (length,) * documents
+
+        def ours(packed: list[torch.Tensor] = packed, lengths: tuple[int, ...] = lengths) -> None:
+            out = ShortAttention.apply(*packed, lengths, SIZE**-0.5, None)
+            out.backward(out.detach())
+
+        def flash(shared: bool, packed: list[torch.Tensor] = packed, length: int = length) -> None:
+            q, k, v = (t.view(-1, length, t.shape[1], SIZE).transpose(1, 2) for t in packed)
+            if not shared:
+                k, v = (t.repeat_interleave(HEADS // KV_HEADS, 1) for t in (k, v))
+            out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=shared)
+            out.backward(out.detach())
+
+        times = [milliseconds(ours), milliseconds(lambda f=flash: f(True)), milliseconds(lambda f=flash: f(False))]
+        rows.append([f"{documents} x {length}", *times])
+    return table("documents x tokens | batched products | PyTorch, heads shared | PyTorch, heads repeated", rows)
+
+
+def lora() -> str:
+    model = get_peft_model(
+        torch.nn.Sequential(torch.nn.Linear(640, 2048, bias=False, dtype=torch.bfloat16)),
+        LoraConfig(r=16, target_modules=["0"]),
+    )
+    layer = model.base_model.model[0]
+    x = torch.randn(432, 640).bfloat16().requires_grad_()
+    frozen = torch.randn(2048, 640).bfloat16()
+
+    def both(forward: Callable[[], torch.Tensor]) -> str:
+        def work() -> None:
+            out = forward()
+            out.backward(out.detach())
+
+        return milliseconds(work)
+
+    peft = both(lambda: layer(x))
+    group = LinearGroup([layer])
+    rows = [
+        ["the frozen weight alone", both(lambda: x @ frozen.t())],
+        ["PEFT", peft],
+        ["in one product with the frozen weight", both(lambda: grouped_linear(x, group))],
+    ]
+    return table("| ms", rows)
+
+
+def gated_products() -> str:
+    both = torch.randn(432, 4096).bfloat16()
+    slope = torch.randn(432, 2048).bfloat16()
+    leaf = both.clone().requires_grad_()
+
+    def plain() -> None:
+        gate, up = leaf.chunk(2, 1)
+        (torch.nn.functional.gelu(gate, approximate="tanh") * up).backward(slope)
+
+    def ours() -> None:
+        gated(both, "gelu_pytorch_tanh")
+        gated_backward(both, slope, "gelu_pytorch_tanh")
+
+    return table("| ms", [["PyTorch", milliseconds(plain)], ["native.cpp", milliseconds(ours)]])
+
+
+def packed() -> str:
+    rows = []
+    for size, out in ((640, 2048), (2048, 640), (640, 1536), (1024, 640)):
+        x, weight = torch.randn(432, size).bfloat16(), torch.randn(out, size).bfloat16()
+        ready = torch.ops.mkldnn._reorder_linear_weight(weight, 432)
+        once = milliseconds(lambda x=x, weight=weight: x @ weight.t())
+        before = milliseconds(
+            lambda x=x, ready=ready: torch.ops.mkldnn._linear_pointwise(x, ready, None, "none", [], "")
+        )
+        rows.append([f"{size} to {out}", once, before])
+    return table("| PyTorch | packed beforehand", rows)
+
+
+if __name__ == "__main__":
+    main()
