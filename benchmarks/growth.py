@@ -1,0 +1,139 @@
+"""Writes GROWTH.md: what a step and `prepare` cost as rows grow longer and data sets larger, on Gemma 3 270M.
+
+Every line is a process of its own: `python benchmarks/growth.py tokens 2048` and `... rows 100000` print one.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from gemtune.files import write_text
+
+HERE = Path(__file__).resolve().parent
+LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
+SIZES = (1_000, 100_000, 1_000_000)
+A_STEP = 2_048  # tokens, or one row where that is longer
+STEPS = 4  # the first is not counted
+LABELLED = 0.2
+HEAD = """\
+<!-- Written by `python benchmarks/growth.py`. -->
+
+# As work grows
+
+{machine}. Peak: of the whole process.
+
+A LoRA step of about {tokens:,} tokens in rows of one length, {labelled:.0%} of them labelled, micro-batches as chosen:
+
+| tokens a row | tokens/s | peak GB |
+| ---: | ---: | ---: |
+{lengths}
+
+`prepare` of short rows (duplicates, near duplicates, split, leak audit), without the tokens:
+
+| rows | rows/s | peak GB |
+| ---: | ---: | ---: |
+{sizes}
+"""
+
+
+def main() -> None:
+    from gemtune.machine import device_name
+
+    lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
+    sizes = [(size, *measured("rows", size)) for size in SIZES]
+    page = HEAD.format(
+        machine=device_name("cpu"),
+        tokens=A_STEP,
+        labelled=LABELLED,
+        lengths="\n".join(f"| {length:,} | {speed:.0f} | {peak:.2f} |" for length, speed, peak in lengths),
+        sizes="\n".join(f"| {size:,} | {speed:,.0f} | {peak:.2f} |" for size, speed, peak in sizes),
+    )
+    write_text(HERE / "GROWTH.md", page)
+    print(page)
+
+
+def measured(what: str, number: int) -> tuple[float, float]:
+    """Tokens or rows a second, and the peak memory in GB, by a process of its own."""
+    command = [sys.executable, __file__, what, str(number)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    found = json.loads(out.splitlines()[-1])
+    print(what, number, found, flush=True)
+    return found["speed"], found["peak_gb"]
+
+
+def step_speed(length: int) -> float:
+    """Tokens a second of a training step over rows of one length."""
+    import torch
+
+    from gemtune.batch import cut, micro_batch
+    from gemtune.config import DataSource, Lora, Recipe
+    from gemtune.embedded import embedded_model
+    from gemtune.model import attach_adapters, choose_precision, family_of, load_model
+    from gemtune.plan import Shape, choose_micro_tokens
+    from gemtune.render import Example
+    from gemtune.train import labelled_loss
+
+    folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
+    model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0).train()
+    recipe = Recipe(name="growth", task="messages", data=[DataSource(source="none")])
+    micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), "cpu", precision)
+    import numpy as np
+
+    rng, seconds = np.random.default_rng(0), []
+    rows = max(1, A_STEP // length)
+    span = ((length - round(LABELLED * length), length),)
+    for _ in range(STEPS):
+        examples = [Example([2, *rng.integers(300, 200_000, length - 1).tolist()], span) for _ in range(rows)]
+        began = time.perf_counter()
+        for picked in cut(range(rows), np.full(rows, length), micro):
+            loss, _ = labelled_loss(model, micro_batch([examples[row] for row in picked]))
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.requires_grad], 1.0)
+        model.zero_grad()
+        seconds.append(time.perf_counter() - began)
+    return rows * length / median(seconds[1:])
+
+
+def prepare_speed(size: int) -> float:
+    """Rows a second of `prepare` over a CSV of short rows."""
+    from gemtune.job import Job
+    from gemtune.prepare import prepare
+
+    with tempfile.TemporaryDirectory() as folder:
+        with (Path(folder) / "rows.csv").open("w", encoding="utf-8") as out:
+            out.write("text,emoji\n")
+            out.writelines(f"{' '.join(words(number))},☀️\n" for number in range(size))
+        recipe = Path(folder) / "r.yaml"
+        recipe.write_text(f"name: r\ntask: emoji\nruns_dir: {folder}\ndata: {{source: rows.csv}}\n", encoding="utf-8")
+        job = Job.of(recipe)
+        began = time.perf_counter()
+        prepare(job.recipe, job.run)
+        return size / (time.perf_counter() - began)
+
+
+def words(number: int) -> list[str]:
+    """Five words and numbers of their own for every row.
+
+    >>> words(7)
+    ['work', '7', 'rain', 'rain', '55433']
+    """
+    some = ("rain", "sun", "beach", "coffee", "train", "late", "tired", "work", "moon", "pizza", "dog")
+    picked = (some[number // 11**power % 11] for power in range(3))
+    first, second, third = picked
+    return [first, str(number), second, third, str(number * 7919 % 1_000_003)]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        speed = {"tokens": step_speed, "rows": prepare_speed}[sys.argv[1]](int(sys.argv[2]))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        print(json.dumps({"speed": speed, "peak_gb": peak}))
