@@ -101,7 +101,9 @@ def main() -> None:
 
 def _forget_another_gemtune(results: dict[str, Any]) -> None:
     """Drops what was measured of gemtune itself at another commit, or with changes that no commit holds."""
-    commit = call("git", "describe", "--always", "--dirty").strip()
+    source = str(HERE.parent / "src")
+    changed = call("git", "status", "--porcelain", "--", source)
+    commit = call("git", "log", "-1", "--format=%h", "--", source).strip() + ("-dirty" if changed else "")
     if results.get("commit") != commit or commit.endswith("-dirty"):
         peers = {name for name, arm in ARMS.items() if arm.environment != "gemtune"}
         results["runs"] = [run for run in results["runs"] if run["arm"] in peers]

@@ -22,6 +22,7 @@ from gemtune.batch import EffectiveBatches, MicroBatch, fixed_batches, order
 from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.native import release_memory
 from gemtune.model import Family, parts_of, resolved_lr, save_tuned
 from gemtune.runs import Run
 from gemtune.table import ExampleTable
@@ -324,6 +325,7 @@ def train(
     if resume:
         say(f"Resuming from step {step} of {len(batches)}.")
     trainer.args.eval_on_start = bool(len(val)) and not resume
+    release_memory()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return _finish(run, trainer, prepared)
 
