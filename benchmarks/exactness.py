@@ -26,7 +26,7 @@ from gemtune.kernels import native
 from gemtune.model import attach_adapters, family_of, load_model
 from gemtune.render import Example
 from gemtune.table import ExampleTable
-from gemtune.train import labelled_loss
+from gemtune.trainer import labelled_loss
 
 HERE = Path(__file__).resolve().parent
 ROWS = 16
@@ -178,12 +178,12 @@ def token_rows(folder: Path, examples: list[Example], ids: list[int]) -> tuple[s
 @contextmanager
 def without_compiled_passes() -> Iterator[None]:
     """The elementwise work done by PyTorch, as on a machine without a compiler."""
-    compiled = native.library
-    native.library = lambda: (None, "")  # type: ignore[assignment]
+    compiled = native.compiled
+    native.compiled = lambda: (None, "")  # type: ignore[assignment]
     try:
         yield
     finally:
-        native.library = compiled
+        native.compiled = compiled
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from gemtune.files import write_text
 
 HERE = Path(__file__).resolve().parent
@@ -78,14 +80,12 @@ def step_speed(length: int) -> float:
     from gemtune.model import attach_adapters, choose_precision, family_of, load_model
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.render import Example
-    from gemtune.train import labelled_loss
+    from gemtune.trainer import labelled_loss
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
     model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0).train()
     recipe = Recipe(name="growth", task="messages", data=[DataSource(source="none")])
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), "cpu", precision)
-    import numpy as np
-
     rng, seconds = np.random.default_rng(0), []
     rows = max(1, A_STEP // length)
     span = ((length - round(LABELLED * length), length),)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gemtune.batch import cut, left_padded, micro_batch, order
 from gemtune.model import load_model
 from gemtune.render import Example
-from gemtune.train import labelled_loss
+from gemtune.trainer import labelled_loss
 
 rows = st.lists(st.integers(1, 200), min_size=1, max_size=60)
 

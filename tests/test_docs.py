@@ -22,7 +22,7 @@ from gemtune.config import Recipe
 from gemtune.evaluate import summarise
 from gemtune.files import read_json, read_jsonl, write_jsonl
 from gemtune.model import family_of, load_tokenizer
-from gemtune.recipe_file import _Loader, parse_recipe
+from gemtune.recipe_file import parse_recipe, read_yaml
 from gemtune.render import Renderer
 from gemtune.runs import PARTS, Run
 from gemtune.scaffold import write_example
@@ -122,7 +122,7 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("body", by_page("yaml"))
 def test_every_recipe_loads_and_every_piece_of_one_has_known_keys(body: str) -> None:
-    value = yaml.load(body, _Loader)
+    value = read_yaml(body)
     if not {"name", "task", "data"} <= value.keys():
         value = merged({"name": "x", "task": "emoji", "data": {"source": "emoji.csv"}}, value)
     parse_recipe(yaml.safe_dump(value, allow_unicode=True), ROOT / "docs" / "x.yaml")

@@ -29,9 +29,9 @@ V, H = 301, 24
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The elementwise passes as this machine compiles them, and as they are without a compiler."""
     if request.param == "in PyTorch":
-        monkeypatch.setattr(native, "library", lambda: (None, "not wanted here"))
-    elif native.library()[0] is None:
-        pytest.skip(native.library()[1])
+        monkeypatch.setattr(native, "compiled", lambda: (None, "not wanted here"))
+    elif native.compiled()[0] is None:
+        pytest.skip(native.compiled()[1])
 
 
 def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -238,12 +238,12 @@ def test_gated_product_equals_autograd(passes: None, activation: str, dtype: tor
 def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert native.library.__wrapped__() == (None, native.NO_COMPILER)
+    assert native.compiled.__wrapped__() == (None, native.NO_COMPILER)
 
 
 def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", "/bin/false")
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path))
-    compiled, why = native.library.__wrapped__()
-    assert compiled is None and why.startswith("/bin/false cannot compile native.cpp here")
+    functions, why = native.compiled.__wrapped__()
+    assert functions is None and why.startswith("/bin/false cannot compile native.cpp here")
     assert list(tmp_path.iterdir()) == []

@@ -23,7 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     # torch below
     ("embedded", "kernels", "model", "render"),
     ("table", "batch", "plan", "show", "check", "checkpoint"),
-    ("generate", "train"),
+    ("generate", "trainer", "train"),
     ("evaluate",),
     ("machine", "job", "stages", "doctor"),
     ("terminal", "cli"),

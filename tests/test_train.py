@@ -28,7 +28,7 @@ from gemtune.model import attach_adapters, family_of, load_model, load_tokenizer
 from gemtune.render import Renderer
 from gemtune.stages import Job
 from gemtune.table import ExampleTable
-from gemtune.train import labelled_loss
+from gemtune.trainer import labelled_loss
 
 WriteRecipe = Callable[..., Path]
 

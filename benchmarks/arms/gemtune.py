@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from arms.common import Arm
-from gemtune import batch
+from gemtune import batch, trainer
 from gemtune import train as training
 from gemtune.batch import order
 from gemtune.config import DataSource, Lora, Recipe, Train
@@ -28,7 +28,7 @@ from gemtune.plan import Shape, choose_micro_tokens
 from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.table import SCHEMA
-from gemtune.train import Prepared
+from gemtune.trainer import Prepared
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
@@ -113,8 +113,8 @@ def every_logit(model: Any, micro: batch.MicroBatch) -> tuple[torch.Tensor, torc
 
 # How each optimisation is taken away; bf16 and packing are settings.
 WITHOUT = {
-    "gathered head": lambda: setattr(training, "labelled_loss", every_logit),
-    "compiled passes": lambda: setattr(native, "library", lambda: (None, "")),
+    "gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
+    "compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
     "grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
     "short attention": lambda: setattr(attention, "SHORT", 0),
     "alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),

@@ -11,7 +11,7 @@ from gemtune.errors import DataError
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
-# An error this close to the end of what was read may be a value cut in two: the longest escape is \uXXXX\uXXXX.
+# An error this close to the end of what was read may be a value cut in two: two escaped surrogates have 12 characters.
 _CUT = 16
 _HEAD = 1 << 18  # characters in which a first JSON Lines row must end to be recognised
 _KINDS = {'"': "a string", "[": "an array", "{": "an object", "n": "null", "t": "true", "f": "false"} | dict.fromkeys(

@@ -36,6 +36,19 @@ _Loader.add_implicit_resolver(
 )
 
 
+def read_yaml(text: str) -> Any:
+    """The plain data of a recipe's YAML: no tags that make objects, no key twice.
+
+    >>> read_yaml("train: {learning_rate: 1e-4}")
+    {'train': {'learning_rate': 0.0001}}
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a YAML file with `key=value` overrides; RecipeError says file, line and what was wanted."""
     path = Path(path)
@@ -55,7 +68,7 @@ def recipe_text(path: Path) -> str:
 def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Like load_recipe, for text already read; relative data sources start at the folder of `path`."""
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506 (a SafeLoader)
+        value = read_yaml(text)
         lines = dict(_lines(yaml.compose(text, yaml.SafeLoader)))
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
@@ -108,7 +121,7 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
         raise RecipeError(f"override '{override}': wanted key=value, for example train.epochs=3")
     keys: list[Any] = [int(key) if key.isdigit() else key for key in name.strip().split(".")]
     try:
-        new = yaml.load(raw, _Loader)  # noqa: S506 (a SafeLoader)
+        new = read_yaml(raw)
     except yaml.YAMLError as error:
         raise RecipeError(f"override '{override}': the value is not YAML; quote it") from error
     here: Any = value

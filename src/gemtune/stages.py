@@ -44,7 +44,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     from transformers import AutoConfig
 
     from gemtune.check import check_batches, check_forward
-    from gemtune.train import labelled_loss
+    from gemtune.trainer import labelled_loss
 
     prepare(job)
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
@@ -100,11 +100,11 @@ def plan(job: Job) -> dict[str, Any]:
 
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
-    from gemtune.kernels.native import library
+    from gemtune.kernels.native import compiled
     from gemtune.model import attach_adapters, choose_token_rows, resolved_lr, special_ids
     from gemtune.plan import Shape, choose_micro_tokens
-    from gemtune.train import Prepared
     from gemtune.train import train as run_training
+    from gemtune.trainer import Prepared
 
     recipe, run = job.recipe, job.run
     data = prepare(job)
@@ -122,8 +122,8 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         model.requires_grad_(True)
     run.decide("learning_rate", resolved_lr(recipe))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
-    compiled, why = library()
-    run.decide("compiled_passes", (compiled is not None, why))
+    functions, why = compiled()
+    run.decide("compiled_passes", (functions is not None, why))
     _note_surroundings(job, model)
     prepared = Prepared(
         model, job.folder, job.family, special_ids(job.tokenizer, job.family), job.device, job.precision, micro

@@ -45,7 +45,7 @@ class LinearGroup:
         for weight in weights:
             place = self.matrix[start : start + weight.shape[0], : self.inputs]
             before, weight.data = weight.data, place.copy_(weight.data)
-            native.forget(before)  # it lies in the mapped file of all weights, which stays
+            native.page_out(before)  # it lies in the mapped file of all weights, which stays
             start += weight.shape[0]
 
     def still_holds(self) -> bool:

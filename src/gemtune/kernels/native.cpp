@@ -215,11 +215,19 @@ void cross_entropy(T* logits, const int64_t* gold, float* loss, int64_t* right, 
 }  // namespace
 
 // Lets the system take back the pages that lie wholly inside a piece of memory; reading them again brings them back.
-extern "C" void forget(char* from, int64_t bytes) {
+extern "C" void page_out(char* from, int64_t bytes) {
     const uintptr_t page = sysconf(_SC_PAGESIZE), start = reinterpret_cast<uintptr_t>(from);
     const uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
     if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_PAGEOUT);
 }
+
+#define EXPORT_GATED(T, S, name, Act)                                                                                  \
+    extern "C" void name##_##S(const T* both, T* product, int64_t rows, int64_t size) {                                \
+        gated<T, Act>(both, product, rows, size);                                                                      \
+    }                                                                                                                  \
+    extern "C" void name##_back_##S(const T* both, const T* d, T* d_both, int64_t rows, int64_t size) {                \
+        gated_back<T, Act>(both, d, d_both, rows, size);                                                               \
+    }
 
 #define EXPORT(T, S)                                                                                                   \
     extern "C" void norm_##S(const T* x, const float* w, T* out, float* scale, int64_t rows, int64_t size, float e) {  \
@@ -238,18 +246,8 @@ extern "C" void forget(char* from, int64_t bytes) {
                                        int64_t stride, int64_t d_stride) {                                             \
         norm_rope_back<T>(d, x, w, c, s, scale, d_x, tokens, heads, size, stride, d_stride);                           \
     }                                                                                                                  \
-    extern "C" void gelu_##S(const T* both, T* product, int64_t rows, int64_t size) {                                  \
-        gated<T, Gelu>(both, product, rows, size);                                                                     \
-    }                                                                                                                  \
-    extern "C" void gelu_back_##S(const T* both, const T* d, T* d_both, int64_t rows, int64_t size) {                  \
-        gated_back<T, Gelu>(both, d, d_both, rows, size);                                                              \
-    }                                                                                                                  \
-    extern "C" void silu_##S(const T* both, T* product, int64_t rows, int64_t size) {                                  \
-        gated<T, Silu>(both, product, rows, size);                                                                     \
-    }                                                                                                                  \
-    extern "C" void silu_back_##S(const T* both, const T* d, T* d_both, int64_t rows, int64_t size) {                  \
-        gated_back<T, Silu>(both, d, d_both, rows, size);                                                              \
-    }                                                                                                                  \
+    EXPORT_GATED(T, S, gelu, Gelu)                                                                                     \
+    EXPORT_GATED(T, S, silu, Silu)                                                                                     \
     extern "C" void cross_entropy_##S(T* z, const int64_t* gold, float* loss, int64_t* right, int64_t rows,            \
                                       int64_t size, int64_t gradient) {                                                \
         cross_entropy<T>(z, gold, loss, right, rows, size, gradient);                                                  \

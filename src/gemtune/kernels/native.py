@@ -29,7 +29,7 @@ SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 def usable(*tensors: torch.Tensor) -> bool:
     """Whether the compiled functions are here and take these tensors: all on a CPU, all bf16 or all fp32."""
     kinds = {(tensor.device.type, tensor.dtype) for tensor in tensors}
-    return kinds in ({("cpu", torch.bfloat16)}, {("cpu", torch.float32)}) and library()[0] is not None
+    return kinds in ({("cpu", torch.bfloat16)}, {("cpu", torch.float32)}) and compiled()[0] is not None
 
 
 def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) -> None:
@@ -42,14 +42,14 @@ def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) 
         else ctypes.c_float(value)
         for value in arguments
     ]
-    getattr(library()[0], f"{name}_{SUFFIX[dtype]}")(*converted)
+    getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")(*converted)
 
 
-def forget(tensor: torch.Tensor) -> None:
+def page_out(tensor: torch.Tensor) -> None:
     """Lets the system take back the memory of a tensor that is not needed soon; its values stay."""
-    compiled, _ = library()
-    if tensor.device.type == "cpu" and tensor.is_contiguous() and compiled is not None:
-        compiled.forget(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_int64(tensor.nbytes))
+    functions, _ = compiled()
+    if tensor.device.type == "cpu" and tensor.is_contiguous() and functions is not None:
+        functions.page_out(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_int64(tensor.nbytes))
 
 
 def release_memory() -> None:
@@ -60,8 +60,8 @@ def release_memory() -> None:
 
 
 @cache
-def library() -> tuple[Any | None, str]:
-    """The compiled library, or None, and why."""
+def compiled() -> tuple[Any | None, str]:
+    """The functions of native.cpp, or None, and why."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None, NO_COMPILER

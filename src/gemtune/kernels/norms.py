@@ -44,19 +44,21 @@ class RmsNorm(torch.autograd.Function):
 
 
 class RmsNormRope(torch.autograd.Function):
-    """RMSNorm over the heads of x (1, T, N, D), then rotary positions cos and sin (1, T, D/2)."""
+    """RMSNorm over the heads of x (B, T, N, D), then rotary positions cos and sin (B or 1, T, D/2).
+
+    Queries and keys may be columns of one product: the tokens of x lie at one distance from each other.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor, eps: float
     ) -> torch.Tensor:
         factor = 1 + weight.float()
-        _, tokens, heads, size = x.shape
         if native.usable(x, cos, sin):
-            cos, sin = cos.contiguous(), sin.contiguous()
+            cos, sin = (angle.expand(len(x), -1, -1).contiguous() for angle in (cos, sin))
             out, scale = torch.empty(x.shape, dtype=x.dtype), _a_row(x)
-            stride = x.stride(1)  # queries and keys are columns of one product
-            native.call("norm_rope", x.dtype, x, factor, cos, sin, out, scale, tokens, heads, size, stride, eps)
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1))
+            native.call("norm_rope", x.dtype, x, factor, cos, sin, out, scale, *sizes, eps)
         else:
             unit, scale = normalised(x, eps)
             out = rotated(unit.mul_(factor), cos, sin, x.dtype)
@@ -67,9 +69,8 @@ class RmsNormRope(torch.autograd.Function):
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, factor, scale, cos, sin = ctx.saved_tensors
         if native.usable(x, d_out, cos, sin) and not ctx.needs_input_grad[1]:
-            _, tokens, heads, size = x.shape
             d_out, d_x = d_out.contiguous(), torch.empty(x.shape, dtype=x.dtype)
-            sizes = (tokens, heads, size, x.stride(1), d_x.stride(1))
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), d_x.stride(1))
             native.call("norm_rope_back", x.dtype, d_out, x, factor, cos, sin, scale, d_x, *sizes)
             return d_x, None, None, None, None
         d_unit = rotated(d_out.float(), cos, -sin, torch.float32)  # a rotation's transpose turns the other way

@@ -17,7 +17,7 @@ from gemtune.kernels.norms import GemmaNormForward, RmsNormRope
 
 
 class GemmaAttentionForward:
-    """Gemma 3's attention over packed documents, with norm and rotary positions of queries and keys in one pass."""
+    """Gemma 3's attention: queries, keys and values from one product, norm and rotary positions in one pass."""
 
     def forward(
         self: Any,
@@ -27,10 +27,6 @@ class GemmaAttentionForward:
         past_key_values: Any = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        if kwargs.get("document_lengths") is None:
-            return super().forward(  # type: ignore[misc]
-                hidden_states, position_embeddings, attention_mask, past_key_values, **kwargs
-            )
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)  # (B, T, N, D)
         cos, sin = (half.chunk(2, -1)[0] for half in position_embeddings)  # both halves are the same
         group = group_of(self, "q_proj", "k_proj", "v_proj")
@@ -41,8 +37,10 @@ class GemmaAttentionForward:
         query = RmsNormRope.apply(query.view(heads), self.q_norm.weight, cos, sin, self.q_norm.eps).transpose(1, 2)
         key = RmsNormRope.apply(key.view(heads), self.k_norm.weight, cos, sin, self.k_norm.eps).transpose(1, 2)
         value = value.view(heads).transpose(1, 2)
-        window = self.sliding_window
-        out, _ = attention(self, query, key, value, None, scaling=self.scaling, sliding_window=window, **kwargs)
+        if past_key_values is not None:
+            key, value = past_key_values.update(key, value, self.layer_idx)
+        kwargs |= {"scaling": self.scaling, "sliding_window": self.sliding_window}
+        out, _ = attention(self, query, key, value, attention_mask, **kwargs)
         return self.o_proj(out.flatten(2)), None
 
 
