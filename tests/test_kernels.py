@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
@@ -16,7 +16,8 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rota
 
 import tiny
 from gemtune.kernels import native
-from gemtune.kernels.attention import SHORT, documents_attention
+from gemtune.kernels.adapters import outer
+from gemtune.kernels.attention import COMPILED, SHORT, documents_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
@@ -27,7 +28,7 @@ V, H = 301, 24
 
 @pytest.fixture(params=["compiled", "in PyTorch"])
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The elementwise passes as this machine compiles them, and as they are without a compiler."""
+    """The kernels as this machine compiles them, and as they are without a compiler."""
     if request.param == "in PyTorch":
         monkeypatch.setattr(native, "compiled", lambda: (None, "not wanted here"))
     elif native.compiled()[0] is None:
@@ -155,30 +156,54 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: 
     return torch.cat(outs)
 
 
-@settings(max_examples=40, deadline=None)
+# The fixture stays as it is for all examples.
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 40) | st.integers(SHORT - 2, SHORT + 60), min_size=1, max_size=8),
+    long=st.none() | st.integers(COMPILED - 1, COMPILED + 2),
     window=st.none() | st.sampled_from([1, 16, 64, 500]),
-    heads=st.sampled_from([(4, 1), (4, 2), (2, 2)]),
+    heads=st.sampled_from([(4, 1), (4, 2), (2, 2), (3, 1), (16, 1)]),
+    size=st.sampled_from([16, 24, 48]),
     in_order=st.booleans(),
 )
 def test_documents_see_themselves_only(
-    lengths: list[int], window: int | None, heads: tuple[int, int], in_order: bool
+    passes: None,
+    lengths: list[int],
+    long: int | None,
+    window: int | None,
+    heads: tuple[int, int],
+    size: int,
+    in_order: bool,
 ) -> None:
     """Values and gradients equal one plain attention a document, in any order of lengths, within any window."""
-    lengths = sorted(lengths, reverse=True) if in_order else lengths
+    lengths = sorted(lengths, reverse=True) if in_order else [*lengths, *([long] if long else [])]
     torch.manual_seed(sum(lengths))
-    shapes = [(sum(lengths), heads[0], 16), (sum(lengths), heads[1], 16), (sum(lengths), heads[1], 16)]
+    tokens = sum(lengths)
+    shapes = [(tokens, heads[0], size), (tokens, heads[1], size), (tokens, heads[1], size)]
     ours = [torch.randn(shape, requires_grad=True) for shape in shapes]
     plain = [t.detach().clone().requires_grad_() for t in ours]
-    out = documents_attention(*ours, lengths, 0.25, window)
+    value = torch.cat([torch.ones(tokens, 1, size), ours[2]], 1)[:, 1:]  # columns of something wider, as in a model
+    out = documents_attention(*ours[:2], value, lengths, 0.25, window)
     reference = plain_attention(*plain, lengths, window)
     torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
     slope = torch.randn_like(out)
     out.backward(slope)
     reference.backward(slope)
     for a, b in zip(ours, plain, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("tokens, size, rank", [(1, 16, 4), (19, 100, 8), (40, 130, 16)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_adapter_gradients_equal_the_plain_product(
+    passes: None, tokens: int, size: int, rank: int, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(size)
+    small, big = torch.randn(tokens, 3 * rank).to(dtype)[:, rank : 2 * rank], torch.randn(tokens, size).to(dtype)
+    product = 0.5 * small.double().t() @ big.double()
+    near = {"rtol": 1e-2, "atol": 5e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(outer(small, big, 0.5), product.float(), **near)
+    torch.testing.assert_close(outer(small, big, 0.5, transposed=True), product.t().float(), **near)
 
 
 # ---- norms and the gated layer
@@ -232,7 +257,9 @@ def test_gated_product_equals_autograd(passes: None, activation: str, dtype: tor
     (reference,) = torch.autograd.grad(product, both, slope.double())
     near = {"rtol": 2e-2, "atol": 2e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 2e-5}
     torch.testing.assert_close(gated(both.detach(), activation), product.detach().to(dtype), **near)
-    torch.testing.assert_close(gated_backward(both.detach(), slope, activation), reference.to(dtype), **near)
+    d_both, again = gated_backward(both.detach(), slope, activation)
+    torch.testing.assert_close(again, product.detach().to(dtype), **near)
+    torch.testing.assert_close(d_both, reference.to(dtype), **near)
 
 
 def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:

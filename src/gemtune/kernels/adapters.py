@@ -80,21 +80,23 @@ class LinearGroup:
         out, low = both.split([sum(self.outs), self.rank], 1)
         return torch.addmm(out, low, b.t()), low
 
-    def backward(
-        self, d_out: torch.Tensor, x: torch.Tensor, low: torch.Tensor, a: torch.Tensor, b: torch.Tensor
-    ) -> tuple[torch.Tensor, Parameters]:
-        """The gradients of x and of the parameters, these in fp32."""
+    def backward(self, d_out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gradients of x (N, in) and of A x (N, R)."""
         if self.wide:
             d_x, d_low = (d_out @ self.matrix).split([self.inputs, self.rank], 1)
-            d_x = torch.addmm(d_x, d_low, a)
-        else:
-            d_low = d_out @ b
-            d_x = torch.cat([d_out, d_low], 1) @ self.matrix
-        d_a, d_b = d_low.t() @ x, d_out.t() @ low
+            return torch.addmm(d_x, d_low, a), d_low
+        d_low = d_out @ b
+        return torch.cat([d_out, d_low], 1) @ self.matrix, d_low
+
+    def gradients(self, d_out: torch.Tensor, d_low: torch.Tensor, x: torch.Tensor, low: torch.Tensor) -> Parameters:
+        """The gradients of the parameters, in fp32."""
         grads = []
         for (rows, columns), layer in zip(self._blocks(), self.layers, strict=True):
-            grads += [d_a[columns].float(), d_b[rows, columns].float().mul_(layer.scaling[ADAPTER])]
-        return d_x, grads
+            grads += [
+                outer(d_low[:, columns], x, 1.0),
+                outer(low[:, columns], d_out[:, rows], layer.scaling[ADAPTER], transposed=True),
+            ]
+        return grads
 
     def _blocks(self) -> list[tuple[slice, slice]]:
         """Each layer's outputs, and its ranks."""
@@ -103,6 +105,18 @@ class LinearGroup:
             blocks.append((slice(out, out + outputs), slice(rank, rank + ranks)))
             out, rank = out + outputs, rank + ranks
         return blocks
+
+
+def outer(small: torch.Tensor, big: torch.Tensor, scale: float, transposed: bool = False) -> torch.Tensor:
+    """scale * small^T big in fp32, or its transpose: small (N, r), big (N, n) -> (r, n), or (n, r)."""
+    shape = (big.shape[1], small.shape[1]) if transposed else (small.shape[1], big.shape[1])
+    if native.usable(small, big):
+        out = torch.empty(shape)
+        sizes = (*big.shape, small.shape[1], big.stride(0), small.stride(0), int(transposed))
+        native.call("outer", big.dtype, big, small, out, *sizes, scale)
+        return out
+    product = big.t() @ small if transposed else small.t() @ big
+    return product.float().mul_(scale)
 
 
 def group_of(owner: nn.Module, *names: str) -> LinearGroup | None:
@@ -144,8 +158,9 @@ class GroupedLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, low = ctx.saved_tensors
-        d_x, grads = ctx.group.backward(d_out.reshape(-1, d_out.shape[-1]), x, low, ctx.a, ctx.b)
-        return d_x.view(*d_out.shape[:-1], -1), None, *grads
+        flat = d_out.reshape(-1, d_out.shape[-1])
+        d_x, d_low = ctx.group.backward(flat, ctx.a, ctx.b)
+        return d_x.view(*d_out.shape[:-1], -1), None, *ctx.group.gradients(flat, d_low, x, low)
 
 
 def grouped_linear(x: torch.Tensor, group: LinearGroup) -> torch.Tensor:

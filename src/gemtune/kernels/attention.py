@@ -7,6 +7,7 @@ window is shorter than they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,8 +18,12 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from gemtune.kernels import native
+
 NAME = "gemtune"  # the attention implementation a model is loaded with
-SHORT = 192  # tokens up to which batched products are faster, measured on two AVX512-BF16 cores at a head size of 256
+COMPILED = 1024  # tokens up to which native.cpp is faster, measured on two AVX512-BF16 cores at a head size of 256
+VECTOR = 16  # values of a head that native.cpp takes at once
+SHORT = 192  # tokens up to which, without native.cpp, batched products are faster, measured likewise
 LIKE = 1.25  # documents are padded to each other up to this ratio of lengths
 
 
@@ -64,32 +69,69 @@ def documents_attention(
 
     A token sees the last `window` tokens of its document, itself included; all of them without a window.
     """
-    groups = list(grouped(lengths))
+    compiled = native.usable(query, key, value) and query.shape[-1] % VECTOR == 0
+    short, most, like = (CompiledAttention, COMPILED, math.inf) if compiled else (ShortAttention, SHORT, LIKE)
+    groups = list(grouped(lengths, most, like))
     sizes = [sum(group) for group in groups]
     outs = [
-        ShortAttention.apply(q, k, v, group, scale, window)
-        if max(group) <= SHORT
-        else _long_attention(q, k, v, scale, window)
+        short.apply(q, k, v, group, scale, window) if max(group) <= most else _long_attention(q, k, v, scale, window)
         for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True)
     ]
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def grouped(lengths: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Neighbours of like length, to run side by side; a long document is a group of its own.
+def grouped(lengths: Sequence[int], most: int, like: float) -> Iterator[tuple[int, ...]]:
+    """Neighbours to run side by side: up to `most` tokens each, and `like` times the shortest; a longer one is alone.
 
-    >>> list(grouped([500, 40, 36, 20]))
+    >>> list(grouped([500, 40, 36, 20], most=192, like=1.25))
     [(500,), (40, 36), (20,)]
     """
     group: list[int] = []
     for length in lengths:
         together = [*group, length]
-        if group and (max(together) > SHORT or max(together) > LIKE * min(together)):
+        if group and (max(together) > most or max(together) > like * min(together)):
             yield tuple(group)
             group = []
         group.append(length)
     if group:
         yield tuple(group)
+
+
+class CompiledAttention(torch.autograd.Function):
+    """documents_attention by native.cpp: in fp32, document by document, and the scores are made again on the way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        lengths: tuple[int, ...],
+        scale: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        query, key, value = query.contiguous(), _heads_together(key), _heads_together(value)
+        ctx.save_for_backward(query, key, value)
+        ctx.documents = torch.tensor(lengths)
+        heads, size = query.shape[1:]
+        strides = (key.stride(0), value.stride(0))
+        ctx.sizes = (len(lengths), heads, key.shape[1], size, *strides, window or 0, scale)
+        out = torch.empty_like(query)
+        native.call("attention", query.dtype, query, key, value, out, ctx.documents, *ctx.sizes)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        grads = [torch.empty(t.shape, dtype=t.dtype) for t in (query, key, value)]
+        tensors = (d_out.contiguous(), query, key, value, *grads, ctx.documents)
+        native.call("attention_back", query.dtype, *tensors, *ctx.sizes)
+        return *grads, None, None, None
+
+
+def _heads_together(x: torch.Tensor) -> torch.Tensor:
+    """x (T, K, D) whose heads lie one after another; tokens may lie apart, as columns of a wider product."""
+    return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
 class ShortAttention(torch.autograd.Function):

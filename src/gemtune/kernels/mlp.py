@@ -36,18 +36,22 @@ def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
     return product
 
 
-def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str) -> torch.Tensor:
-    """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F)."""
+def gated_backward(
+    both: torch.Tensor, d_product: torch.Tensor, activation: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F), and this product again."""
     name, act, act_backward = ACTIVATIONS[activation]
-    d_both = torch.empty_like(both)
+    d_both, product = torch.empty_like(both), torch.empty_like(d_product)
     if native.usable(both, d_product):
-        native.call(f"{name}_back", both.dtype, both, d_product, d_both, *d_product.shape)
-        return d_both
+        native.call(f"{name}_back", both.dtype, both, d_product, d_both, product, *product.shape)
+        return d_both, product
     gate, up = both.chunk(2, 1)
     d_gate, d_up = d_both.chunk(2, 1)
-    d_up.copy_(act(gate).mul_(d_product))
+    value = act(gate)
+    torch.mul(value, up, out=product)
+    d_up.copy_(value.mul_(d_product))
     d_gate.copy_(act_backward(d_product * up, gate))
-    return d_both
+    return d_both, product
 
 
 class MlpForward:
@@ -82,7 +86,11 @@ class GatedMlp(torch.autograd.Function):
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, both, low, low_down = ctx.saved_tensors
         d_out = d_out.reshape(-1, d_out.shape[-1])
-        d_product, d_down = ctx.down.backward(d_out, gated(both, ctx.activation), low_down, *ctx.tall)
-        d_both = gated_backward(both, d_product, ctx.activation)
-        d_x, d_gate_up = ctx.gate_up.backward(d_both, x, low, *ctx.wide)
-        return d_x.view(ctx.shape), None, None, None, *d_gate_up, *d_down
+        d_product, d_low_down = ctx.down.backward(d_out, *ctx.tall)
+        d_both, product = gated_backward(both, d_product, ctx.activation)
+        d_x, d_low = ctx.gate_up.backward(d_both, *ctx.wide)
+        grads = (
+            *ctx.gate_up.gradients(d_both, d_low, x, low),
+            *ctx.down.gradients(d_out, d_low_down, product, low_down),
+        )
+        return d_x.view(ctx.shape), None, None, None, *grads

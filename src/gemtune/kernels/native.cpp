@@ -3,10 +3,13 @@
 // Rows are independent and shared among OpenMP threads. Values are read as bf16 or fp32, computed in fp32 and rounded
 // once, to nearest even, as PyTorch rounds. native.py compiles this file and says what each argument is.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 
+#include <omp.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -168,20 +171,275 @@ template <class T, class Act> void gated(const T* both, T* product, int64_t rows
     }
 }
 
+// The gradient of both, and the product once more, which nothing kept.
 template <class T, class Act>
-void gated_back(const T* both, const T* d_product, T* d_both, int64_t rows, int64_t size) {
+void gated_back(const T* both, const T* d_product, T* d_both, T* product, int64_t rows, int64_t size) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const T *gate = both + r * 2 * size, *up = gate + size, *d = d_product + r * size;
-        T *d_gate = d_both + r * 2 * size, *d_up = d_gate + size;
+        T *d_gate = d_both + r * 2 * size, *d_up = d_gate + size, *to = product + r * size;
 #pragma omp simd
         for (int64_t i = 0; i < size; i++) {
             float value, slope;
             Act::at(get(gate, i), &value, &slope);
+            put(to, i, value * get(up, i));
             put(d_gate, i, get(d, i) * get(up, i) * slope);
             put(d_up, i, get(d, i) * value);
         }
     }
+}
+
+constexpr int64_t LANES = 16, ROWS = 8;  // columns a vector holds; rows that a product works on at a time
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+
+inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+// c (ROWS x columns) = a (ROWS x steps) b (steps x columns); columns are a multiple of LANES, b and c have room for them.
+inline void product(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, float* c,
+                    int64_t c_row, int64_t steps, int64_t columns) {
+    int64_t j = 0;
+    for (; j + 2 * LANES <= columns; j += 2 * LANES) {
+        Vector sum[ROWS][2] = {};
+        for (int64_t k = 0; k < steps; k++) {
+            const Vector first = *reinterpret_cast<const Vector*>(b + k * b_step + j);
+            const Vector second = *reinterpret_cast<const Vector*>(b + k * b_step + j + LANES);
+#pragma GCC unroll 8
+            for (int64_t r = 0; r < ROWS; r++) {
+                const float x = a[r * a_row + k * a_step];
+                sum[r][0] += x * first;
+                sum[r][1] += x * second;
+            }
+        }
+#pragma GCC unroll 8
+        for (int64_t r = 0; r < ROWS; r++) {
+            *reinterpret_cast<Vector*>(c + r * c_row + j) = sum[r][0];
+            *reinterpret_cast<Vector*>(c + r * c_row + j + LANES) = sum[r][1];
+        }
+    }
+    for (; j < columns; j += LANES) {
+        Vector sum[ROWS] = {};
+        for (int64_t k = 0; k < steps; k++) {
+            const Vector only = *reinterpret_cast<const Vector*>(b + k * b_step + j);
+#pragma GCC unroll 8
+            for (int64_t r = 0; r < ROWS; r++) sum[r] += a[r * a_row + k * a_step] * only;
+        }
+#pragma GCC unroll 8
+        for (int64_t r = 0; r < ROWS; r++) *reinterpret_cast<Vector*>(c + r * c_row + j) = sum[r];
+    }
+}
+
+// Memory that stays with its thread: asked for at every call, it would be mapped and zeroed again each time.
+inline float* scratch(int64_t values) {
+    static thread_local std::vector<float> mine;
+    if (static_cast<int64_t>(mine.size()) < values + LANES) mine.resize(values + LANES);
+    return reinterpret_cast<float*>(up_to(reinterpret_cast<int64_t>(mine.data()), 4 * LANES));  // on a cache line
+}
+
+// out = scale * small^T big, rank x size, or its transpose: the gradient of a LoRA matrix over all tokens.
+// big: a token every `stride` values; small: a token every `small_stride`.
+template <class T>
+void outer(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank, int64_t stride,
+           int64_t small_stride, int64_t transposed, float scale) {
+    const int64_t block = 4 * LANES, ranks = up_to(rank, ROWS);
+    std::vector<float> factors(tokens * ranks, 0.0f);
+    for (int64_t t = 0; t < tokens; t++)
+        for (int64_t r = 0; r < rank; r++) factors[t * ranks + r] = scale * get(small, t * small_stride + r);
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t first = 0; first < size; first += block) {
+        const int64_t n = std::min(block, size - first);
+        float *columns = scratch(tokens * block + ROWS * block), *sums = columns + tokens * block;
+        for (int64_t t = 0; t < tokens; t++)
+#pragma omp simd
+            for (int64_t i = 0; i < block; i++)
+                columns[t * block + i] = i < n ? get(big, t * stride + first + i) : 0.0f;
+        for (int64_t r = 0; r < rank; r += ROWS) {
+            product(factors.data() + r, 1, ranks, columns, block, sums, block, tokens, block);
+            for (int64_t u = 0; u < ROWS && r + u < rank; u++)
+                for (int64_t i = 0; i < n; i++)
+                    out[transposed ? (first + i) * rank + r + u : (r + u) * size + first + i] = sums[u * block + i];
+        }
+    }
+}
+
+// Attention inside consecutive documents, in fp32: what a document needs of its keys and values is made fp32 once, and
+// blocks of queries meet them by the small products below. Nothing of a score is kept: the way back makes them again.
+
+struct Heads {  // queries: tokens x heads x size; keys and values: tokens x kv_heads x size, a token every `stride`
+    int64_t heads, kv_heads, size, key_stride, value_stride, window;
+    float scale;
+    int64_t shared() const { return heads / kv_heads; }
+};
+
+struct Document {  // one key head of one document, and the query heads that share it
+    int64_t start, length, kv;
+    const Heads& h;
+
+    int64_t wide() const { return up_to(length, LANES); }
+    int64_t rows() const { return length * h.shared(); }                  // queries: a token's heads one after another
+    int64_t room() const { return up_to(rows(), ROWS); }                  // for them in whole blocks
+    int64_t place_of(int64_t row) const {                                 // of a query in tokens x heads x size
+        return ((start + row / h.shared()) * h.heads + kv * h.shared() + row % h.shared()) * h.size;
+    }
+    int64_t first_seen(int64_t token) const { return h.window && token >= h.window ? token - h.window + 1 : 0; }
+    // The keys that the block of queries from `row` on may see, rounded out to LANES.
+    int64_t seen_from(int64_t row) const { return first_seen(row / h.shared()) / LANES * LANES; }
+    int64_t seen_to(int64_t row) const {
+        return up_to(std::min((row + ROWS - 1) / h.shared(), length - 1) + 1, LANES);
+    }
+};
+
+// Keys or values of a document as fp32, a token a column: size x wide, zeros after the last token.
+template <class T> void columns_of(const T* x, int64_t stride, const Document& d, float* to) {
+    const T* from = x + d.start * stride + d.kv * d.h.size;
+    const int64_t wide = d.wide();
+    for (int64_t i = 0; i < d.h.size; i++)
+        for (int64_t j = 0; j < wide; j++) to[i * wide + j] = j < d.length ? get(from, j * stride + i) : 0.0f;
+}
+template <class T> void rows_of(const T* x, int64_t stride, const Document& d, float* to) {
+    for (int64_t j = 0; j < d.length; j++)
+#pragma omp simd
+        for (int64_t i = 0; i < d.h.size; i++)
+            to[j * d.h.size + i] = get(x + (d.start + j) * stride + d.kv * d.h.size, i);
+}
+
+// ROWS queries (or their gradients) from `row` on as fp32; rows beyond the document are zeros.
+template <class T> void queries_of(const T* x, const Document& d, int64_t row, float* to) {
+    for (int64_t r = 0; r < ROWS; r++) {
+        if (row + r >= d.rows()) {
+            std::fill(to + r * d.h.size, to + (r + 1) * d.h.size, 0.0f);
+            continue;
+        }
+        const T* from = x + d.place_of(row + r);
+#pragma omp simd
+        for (int64_t i = 0; i < d.h.size; i++) to[r * d.h.size + i] = get(from, i);
+    }
+}
+template <class T> void write_queries(const float* from, const Document& d, int64_t row, T* x) {
+    for (int64_t r = 0; r < ROWS && row + r < d.rows(); r++) {
+        T* to = x + d.place_of(row + r);
+#pragma omp simd
+        for (int64_t i = 0; i < d.h.size; i++) put(to, i, from[r * d.h.size + i]);
+    }
+}
+
+// The attention weights of a block of queries: ROWS x wide, zeros where a query must not look.
+inline void weights_of(const float* queries, const float* key_columns, const Document& d, int64_t row,
+                       float* weights) {
+    const int64_t from = d.seen_from(row), to = d.seen_to(row), wide = d.wide();
+    product(queries, d.h.size, 1, key_columns + from, wide, weights + from, wide, d.h.size, to - from);
+    for (int64_t r = 0; r < ROWS; r++) {
+        float* score = weights + r * wide;
+        const int64_t token = (row + r) / d.h.shared(), end = token < d.length ? token + 1 : from;
+        const int64_t begin = std::min(end, std::max(from, d.first_seen(token)));
+        float top = -INFINITY, sum = 0.0f;
+#pragma omp simd reduction(max : top)
+        for (int64_t j = begin; j < end; j++) top = score[j] > top ? score[j] : top;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t j = begin; j < end; j++) sum += score[j] = exp_((score[j] - top) * d.h.scale);
+        const float share = 1.0f / sum;
+#pragma omp simd
+        for (int64_t j = begin; j < end; j++) score[j] *= share;
+        std::fill(score + from, score + begin, 0.0f);
+        std::fill(score + end, score + to, 0.0f);
+    }
+}
+
+template <class T> void attend(const T* q, const T* k, const T* v, T* out, const Document& d, bool shared_out) {
+    const int64_t size = d.h.size, wide = d.wide();
+    float *key_columns = scratch(2 * wide * size), *value_rows = key_columns + wide * size;
+    columns_of(k, d.h.key_stride, d, key_columns);
+    rows_of(v, d.h.value_stride, d, value_rows);
+#pragma omp parallel for schedule(dynamic, 1) if (shared_out)
+    for (int64_t block = d.room() / ROWS - 1; block >= 0; block--) {
+        const int64_t row = block * ROWS, from = d.seen_from(row), steps = std::min(d.seen_to(row), d.length) - from;
+        std::vector<float> mine(2 * ROWS * size + ROWS * wide);
+        float *queries = mine.data(), *outs = queries + ROWS * size, *weights = outs + ROWS * size;
+        queries_of(q, d, row, queries);
+        weights_of(queries, key_columns, d, row, weights);
+        product(weights + from, wide, 1, value_rows + from * size, size, outs, size, steps, size);
+        write_queries(outs, d, row, out);
+    }
+}
+
+template <class T>
+void attend_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v, const Document& d,
+                 bool shared_out) {
+    const int64_t size = d.h.size, wide = d.wide(), rows = d.room(), shared = d.h.shared();
+    float* key_columns = scratch(3 * wide * size + 2 * rows * (size + wide));
+    float *value_columns = key_columns + wide * size, *key_rows = value_columns + wide * size;
+    float *queries = key_rows + wide * size, *d_outs = queries + rows * size;
+    float *weights = d_outs + rows * size, *d_scores = weights + rows * wide;
+    columns_of(k, d.h.key_stride, d, key_columns);
+    columns_of(v, d.h.value_stride, d, value_columns);
+    rows_of(k, d.h.key_stride, d, key_rows);
+#pragma omp parallel for schedule(dynamic, 1) if (shared_out)
+    for (int64_t block = rows / ROWS - 1; block >= 0; block--) {
+        const int64_t row = block * ROWS, from = d.seen_from(row), to = d.seen_to(row);
+        float *query = queries + row * size, *slope = d_outs + row * size;
+        float *weight = weights + row * wide, *d_score = d_scores + row * wide;
+        queries_of(q, d, row, query);
+        queries_of(d_out, d, row, slope);
+        weights_of(query, key_columns, d, row, weight);
+        product(slope, size, 1, value_columns + from, wide, d_score + from, wide, size, to - from);
+        for (int64_t r = 0; r < ROWS; r++) {
+            float along = 0.0f, *score = d_score + r * wide;
+            const float* share = weight + r * wide;
+#pragma omp simd reduction(+ : along)
+            for (int64_t j = from; j < to; j++) along += score[j] * share[j];
+#pragma omp simd
+            for (int64_t j = from; j < to; j++) score[j] = share[j] * (score[j] - along) * d.h.scale;
+        }
+        std::vector<float> d_query(ROWS * size);
+        product(d_score + from, wide, 1, key_rows + from * size, size, d_query.data(), size,
+                std::min(to, d.length) - from, size);
+        write_queries(d_query.data(), d, row, d_q);
+    }
+    T* const targets[2] = {d_k, d_v};
+    const float* const factors[2] = {d_scores, weights};
+    const float* const others[2] = {queries, d_outs};
+#pragma omp parallel for schedule(dynamic, 1) if (shared_out)
+    for (int64_t first = 0; first < d.length; first += ROWS) {  // keys, and all queries that see one of them
+        const int64_t last = d.h.window ? std::min(d.length, first + ROWS - 1 + d.h.window) : d.length;
+        const int64_t begin = first * shared;
+        std::vector<float> sums(ROWS * size);
+        for (int64_t which = 0; which < 2; which++) {
+            product(factors[which] + begin * wide + first, 1, wide, others[which] + begin * size, size, sums.data(),
+                    size, last * shared - begin, size);
+            for (int64_t r = 0; r < ROWS && first + r < d.length; r++) {
+                T* to = targets[which] + ((d.start + first + r) * d.h.kv_heads + d.kv) * size;
+#pragma omp simd
+                for (int64_t i = 0; i < size; i++) put(to, i, sums[r * size + i]);
+            }
+        }
+    }
+}
+
+// Calls work(document, whether its blocks are shared out among threads) for every key head of every document: a
+// document is one thread's where there are enough of them.
+template <class Work> void each_document(const int64_t* lengths, int64_t count, const Heads& h, const Work& work) {
+    std::vector<Document> documents;
+    int64_t start = 0, longest = 0;
+    for (int64_t i = 0; i < count; start += lengths[i++]) {
+        for (int64_t kv = 0; kv < h.kv_heads; kv++) documents.push_back({start, lengths[i], kv, h});
+        longest = std::max(longest, lengths[i]);
+    }
+    const int64_t found = documents.size();
+    const bool shared_out = longest * omp_get_max_threads() > start * h.kv_heads;
+#pragma omp parallel for schedule(dynamic, 1) if (!shared_out)
+    for (int64_t i = 0; i < found; i++) work(documents[i], shared_out);
+}
+
+template <class T>
+void attention(const T* q, const T* k, const T* v, T* out, const int64_t* lengths, int64_t count, const Heads& h) {
+    each_document(lengths, count, h, [&](const Document& d, bool shared_out) { attend(q, k, v, out, d, shared_out); });
+}
+
+template <class T>
+void attention_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v, const int64_t* lengths,
+                    int64_t count, const Heads& h) {
+    each_document(lengths, count, h, [&](const Document& d, bool shared_out) {
+        attend_back(d_out, q, k, v, d_q, d_k, d_v, d, shared_out);
+    });
 }
 
 // logits: rows x size, which become d loss / d logits when `gradient`; loss: nats a row; right: nothing is higher.
@@ -225,8 +483,8 @@ extern "C" void page_out(char* from, int64_t bytes) {
     extern "C" void name##_##S(const T* both, T* product, int64_t rows, int64_t size) {                                \
         gated<T, Act>(both, product, rows, size);                                                                      \
     }                                                                                                                  \
-    extern "C" void name##_back_##S(const T* both, const T* d, T* d_both, int64_t rows, int64_t size) {                \
-        gated_back<T, Act>(both, d, d_both, rows, size);                                                               \
+    extern "C" void name##_back_##S(const T* both, const T* d, T* d_both, T* product, int64_t rows, int64_t size) {    \
+        gated_back<T, Act>(both, d, d_both, product, rows, size);                                                      \
     }
 
 #define EXPORT(T, S)                                                                                                   \
@@ -251,6 +509,23 @@ extern "C" void page_out(char* from, int64_t bytes) {
     extern "C" void cross_entropy_##S(T* z, const int64_t* gold, float* loss, int64_t* right, int64_t rows,            \
                                       int64_t size, int64_t gradient) {                                                \
         cross_entropy<T>(z, gold, loss, right, rows, size, gradient);                                                  \
+    }                                                                                                                  \
+    extern "C" void outer_##S(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank,    \
+                              int64_t stride, int64_t small_stride, int64_t transposed, float scale) {                 \
+        outer<T>(big, small, out, tokens, size, rank, stride, small_stride, transposed, scale);                        \
+    }                                                                                                                  \
+    extern "C" void attention_##S(const T* q, const T* k, const T* v, T* out, const int64_t* lengths, int64_t count,   \
+                                  int64_t heads, int64_t kv_heads, int64_t size, int64_t key_stride,                   \
+                                  int64_t value_stride, int64_t window, float scale) {                                 \
+        const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
+        attention<T>(q, k, v, out, lengths, count, h);                                                                 \
+    }                                                                                                                  \
+    extern "C" void attention_back_##S(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v,     \
+                                       const int64_t* lengths, int64_t count, int64_t heads, int64_t kv_heads,         \
+                                       int64_t size, int64_t key_stride, int64_t value_stride, int64_t window,         \
+                                       float scale) {                                                                  \
+        const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
+        attention_back<T>(d_out, q, k, v, d_q, d_k, d_v, lengths, count, h);                                           \
     }
 
 EXPORT(bf16, bf16)

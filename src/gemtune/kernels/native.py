@@ -21,7 +21,7 @@ from gemtune.files import cache_folder, sha256_of_text
 SOURCE = Path(__file__).with_name("native.cpp")
 # No -ffast-math: it would flush subnormal numbers for every library in the process, and its reassociation costs exp_
 # the digits that its two-part ln 2 is there for. Sums are vectorised where native.cpp says so.
-FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
+FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math -mprefer-vector-width=512"
 NO_COMPILER = "no C++ compiler is here: PyTorch does the work of native.cpp, in more passes over memory"
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 
