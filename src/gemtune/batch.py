@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gemtune.render import Example
+from gemtune.render import IGNORE, Example
 from gemtune.table import ExampleTable
 
-ALIGNED = 16  # tokens a row is filled up to: lengths that come back save oneDNN a new kernel a step and torn tiles
+ALIGNED = 16  # tokens, and labelled ones, are filled up to it: numbers that come back save oneDNN new kernels a step
 
 Order = list[np.ndarray]  # one array of row numbers an effective batch
 
@@ -27,8 +27,9 @@ class MicroBatch:
     input_ids: torch.Tensor  # (1, T) int64
     position_ids: torch.Tensor  # (1, T) int64: each example counts from 0
     lengths: tuple[int, ...]  # of the examples and the pads; attention stays inside each
-    positions: torch.Tensor  # (N,) int64: where in the row a labelled token is predicted
-    targets: torch.Tensor  # (N,) int64: the labelled tokens
+    positions: torch.Tensor  # (P,) int64: the places that predict a labelled token, then repeats of the last one
+    targets: torch.Tensor  # (P,) int64: the labelled tokens, then IGNORE
+    labelled: int  # how many they are
 
     def to(self, device: torch.device | str) -> MicroBatch:
         return MicroBatch(
@@ -37,6 +38,7 @@ class MicroBatch:
             self.lengths,
             self.positions.to(device),
             self.targets.to(device),
+            self.labelled,
         )
 
 
@@ -45,8 +47,8 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
 
     >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))], aligned=3).lengths
     (3, 2, 1)
-    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))]).positions
-    tensor([0, 1, 3])
+    >>> micro_batch([Example([2, 7, 8], ((1, 3),)), Example([2, 9], ((1, 2),))], aligned=4).targets
+    tensor([   7,    8,    9, -100])
     """
     lengths = tuple(len(example.input_ids) for example in examples)
     pads = -sum(lengths) % aligned
@@ -55,12 +57,14 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
     spans = [span + start for example, start in zip(examples, starts, strict=True) for span in np.array(example.spans)]
     labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
     lengths = (*lengths, pads) if pads else lengths
+    idle = -len(labelled) % aligned
     return MicroBatch(
         torch.from_numpy(ids)[None],
         torch.from_numpy(np.concatenate([np.arange(length) for length in lengths]))[None],
         lengths,
-        torch.from_numpy(labelled - 1),
-        torch.from_numpy(ids[labelled]),
+        torch.from_numpy(np.append(labelled - 1, np.full(idle, len(ids) - 1))),
+        torch.from_numpy(np.append(ids[labelled], np.full(idle, IGNORE))),
+        len(labelled),
     )
 
 

@@ -73,7 +73,7 @@ def check_forward(run: Run, model: Any, loss_of: Any) -> Finding:
     examples = [table[row] for row in range(min(4, len(table)))]
     with torch.no_grad():
         batch = micro_batch(examples).to(model.device)
-        loss = float(loss_of(model, batch)[0]) / len(batch.targets)
+        loss = float(loss_of(model, batch)[0]) / batch.labelled
     seen = f"{loss:.2f} nats a token over {len(examples)} rows"
     return Finding("the base model's loss is finite", math.isfinite(loss), seen, "set train.precision: fp32")
 

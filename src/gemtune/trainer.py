@@ -22,6 +22,7 @@ from gemtune.batch import EffectiveBatches, MicroBatch
 from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.swap import hidden_at
 from gemtune.model import Family, parts_of
 from gemtune.runs import Run
 
@@ -42,16 +43,17 @@ class Prepared:
 def labelled_loss(model: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     decoder, head, rows = parts_of(model)
-    hidden = decoder(
+    hidden = hidden_at(
+        decoder,
+        batch.positions,
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
         attention_mask=dict.fromkeys(decoder.config.layer_types),  # none: attention itself keeps documents apart
         document_lengths=batch.lengths,
         use_cache=False,
-    ).last_hidden_state  # (1, T, H)
-    picked = hidden.view(-1, hidden.shape[-1]).index_select(0, batch.positions)  # (N, H)
+    )  # (P, H)
     softcap = getattr(decoder.config, "final_logit_softcapping", None)
-    return labelled_cross_entropy(picked.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
+    return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
 
 def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any) -> float:
@@ -62,7 +64,7 @@ def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any) -> float
     with torch.no_grad(), autocast():
         for batch in batches:
             total += labelled_loss(model, batch)[0].item()
-            labelled += len(batch.targets)
+            labelled += batch.labelled
     model.train(was_training)
     return total / labelled
 
@@ -128,8 +130,9 @@ class EffectiveBatchTrainer(Trainer):
             inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
 
     def _walk(self, model: Any, inputs: list[MicroBatch]) -> torch.Tensor:
-        model.train()
-        labelled = sum(len(micro.targets) for micro in inputs)
+        if not model.training:
+            model.train()
+        labelled = sum(micro.labelled for micro in inputs)
         total = torch.zeros((), device=self.args.device)
         right = torch.zeros((), dtype=torch.int64, device=self.args.device)
         for micro in inputs:

@@ -40,6 +40,10 @@ class LinearGroup:
         rank = -(-sum(self.ranks) // ALIGNED) * ALIGNED
         shape = (outputs, self.inputs + rank) if self.wide else (outputs + rank, self.inputs)
         self.matrix = torch.zeros(shape, dtype=weights[0].dtype, device=weights[0].device)
+        if self.wide:
+            self.a, self.b = self.matrix.new_zeros(rank, self.inputs), self.matrix[:, self.inputs :]
+        else:
+            self.a, self.b = self.matrix[outputs:], self.matrix.new_zeros(outputs, rank)
         self.rank = rank
         start = 0
         for weight in weights:
@@ -57,36 +61,29 @@ class LinearGroup:
     def parameters(self) -> Parameters:
         return [matrix.weight for layer in self.layers for matrix in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER])]
 
-    def cast(self, parameters: Parameters) -> tuple[torch.Tensor, torch.Tensor]:
-        """A (R, in) and B (outputs, R) of all layers, B block by block and scaled; in the matrix or beside it."""
-        outputs = sum(self.outs)
-        if self.wide:
-            a, b = self.matrix.new_zeros(self.rank, self.inputs), self.matrix[:, self.inputs :]
-        else:
-            a, b = self.matrix[outputs:], self.matrix.new_zeros(outputs, self.rank)
+    def cast(self, parameters: Parameters) -> None:
+        """Rounds the masters into `a` (R, in) and, scaled and block by block, `b` (outputs, R); the matrix has one."""
         for (rows, columns), layer, small, tall in zip(
             self._blocks(), self.layers, parameters[::2], parameters[1::2], strict=True
         ):
-            a[columns].copy_(small)
-            b[rows, columns] = tall * layer.scaling[ADAPTER]
-        return a, b
+            round_into(self.a[columns], small, 1.0)
+            round_into(self.b[rows, columns], tall, layer.scaling[ADAPTER])
 
-    def forward(self, x: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """x (N, in) -> all outputs (N, outputs), and A x (N, R)."""
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """x (N, in) -> all outputs (N, outputs), and what `gradients` wants: x, and A x (N, R)."""
         if self.wide:
-            low = x @ a.t()
-            return torch.cat([x, low], 1) @ self.matrix.t(), low
-        both = x @ self.matrix.t()
-        out, low = both.split([sum(self.outs), self.rank], 1)
-        return torch.addmm(out, low, b.t()), low
+            both = append_low(x, self.a.t())
+            return both @ self.matrix.t(), both[:, : self.inputs], both[:, self.inputs :]
+        out, low = (x @ self.matrix.t()).split([sum(self.outs), self.rank], 1)
+        return add_low(out, low, self.b.t()), x, low.clone()
 
-    def backward(self, d_out: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def backward(self, d_out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of x (N, in) and of A x (N, R)."""
         if self.wide:
             d_x, d_low = (d_out @ self.matrix).split([self.inputs, self.rank], 1)
-            return torch.addmm(d_x, d_low, a), d_low
-        d_low = d_out @ b
-        return torch.cat([d_out, d_low], 1) @ self.matrix, d_low
+            return add_low(d_x, d_low, self.a), d_low
+        both = append_low(d_out, self.b)
+        return both @ self.matrix, both[:, d_out.shape[1] :]
 
     def gradients(self, d_out: torch.Tensor, d_low: torch.Tensor, x: torch.Tensor, low: torch.Tensor) -> Parameters:
         """The gradients of the parameters, in fp32."""
@@ -105,6 +102,33 @@ class LinearGroup:
             blocks.append((slice(out, out + outputs), slice(rank, rank + ranks)))
             out, rank = out + outputs, rank + ranks
         return blocks
+
+
+def round_into(place: torch.Tensor, master: torch.Tensor, scale: float) -> None:
+    """Writes scale * master (n, m), which is fp32, into `place`, whose rows may lie apart."""
+    if native.usable(place) and place.stride(1) == 1 and master.is_contiguous():
+        native.call("cast", place.dtype, master, place, *place.shape, place.stride(0), scale)
+    else:
+        place.copy_(master * scale)
+
+
+def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
+    """[x | x a] for x (N, in) and a (in, R): (N, in + R)."""
+    if not native.usable(x, a):
+        return torch.cat([x, x @ a], 1)
+    x = x.contiguous()
+    out = torch.empty(x.shape[0], sum(a.shape), dtype=x.dtype)
+    native.call("append_low", x.dtype, x, a, out, *x.shape, a.shape[1], *a.stride())
+    return out
+
+
+def add_low(x: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """x + low b for x (N, out), low (N, R) and b (R, out)."""
+    if not native.usable(x, low, b):
+        return torch.addmm(x, low, b)
+    out = torch.empty(x.shape, dtype=x.dtype)
+    native.call("add_low", x.dtype, x, low, b, out, *x.shape, len(b), x.stride(0), low.stride(0), *b.stride())
+    return out
 
 
 def outer(small: torch.Tensor, big: torch.Tensor, scale: float, transposed: bool = False) -> torch.Tensor:
@@ -149,9 +173,9 @@ class GroupedLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, group: LinearGroup, *parameters: torch.Tensor) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (N, in)
-        a, b = group.cast(list(parameters))
-        out, low = group.forward(flat, a, b)
-        ctx.group, ctx.a, ctx.b = group, a, b
+        group.cast(list(parameters))
+        out, flat, low = group.forward(flat)
+        ctx.group = group
         ctx.save_for_backward(flat, low)
         return out.view(*x.shape[:-1], -1)
 
@@ -159,7 +183,7 @@ class GroupedLinear(torch.autograd.Function):
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, low = ctx.saved_tensors
         flat = d_out.reshape(-1, d_out.shape[-1])
-        d_x, d_low = ctx.group.backward(flat, ctx.a, ctx.b)
+        d_x, d_low = ctx.group.backward(flat)
         return d_x.view(*d_out.shape[:-1], -1), None, *ctx.group.gradients(flat, d_low, x, low)
 
 

@@ -98,7 +98,7 @@ def grouped(lengths: Sequence[int], most: int, like: float) -> Iterator[tuple[in
 
 
 class CompiledAttention(torch.autograd.Function):
-    """documents_attention by native.cpp: in fp32, document by document, and the scores are made again on the way back."""
+    """documents_attention by native.cpp: document by document in fp32; the way back makes the scores again."""
 
     @staticmethod
     def forward(

@@ -36,9 +36,7 @@ def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
     return product
 
 
-def gated_backward(
-    both: torch.Tensor, d_product: torch.Tensor, activation: str
-) -> tuple[torch.Tensor, torch.Tensor]:
+def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F), and this product again."""
     name, act, act_backward = ACTIVATIONS[activation]
     d_both, product = torch.empty_like(both), torch.empty_like(d_product)
@@ -75,9 +73,10 @@ class GatedMlp(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, activation: str, gate_up: LinearGroup, down: LinearGroup, *parameters: torch.Tensor
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])  # (N, H)
-        ctx.wide, ctx.tall = gate_up.cast(list(parameters[:4])), down.cast(list(parameters[4:]))
-        both, low = gate_up.forward(flat, *ctx.wide)  # (N, 2F)
-        out, low_down = down.forward(gated(both, activation), *ctx.tall)  # (N, H)
+        gate_up.cast(list(parameters[:4]))
+        down.cast(list(parameters[4:]))
+        both, flat, low = gate_up.forward(flat)  # (N, 2F)
+        out, _, low_down = down.forward(gated(both, activation))  # (N, H)
         ctx.activation, ctx.gate_up, ctx.down, ctx.shape = activation, gate_up, down, x.shape
         ctx.save_for_backward(flat, both, low, low_down)
         return out.view(x.shape)
@@ -86,9 +85,9 @@ class GatedMlp(torch.autograd.Function):
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, both, low, low_down = ctx.saved_tensors
         d_out = d_out.reshape(-1, d_out.shape[-1])
-        d_product, d_low_down = ctx.down.backward(d_out, *ctx.tall)
+        d_product, d_low_down = ctx.down.backward(d_out)
         d_both, product = gated_backward(both, d_product, ctx.activation)
-        d_x, d_low = ctx.gate_up.backward(d_both, *ctx.wide)
+        d_x, d_low = ctx.gate_up.backward(d_both)
         grads = (
             *ctx.gate_up.gradients(d_both, d_low, x, low),
             *ctx.down.gradients(d_out, d_low_down, product, low_down),

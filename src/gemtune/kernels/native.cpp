@@ -194,12 +194,20 @@ typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-// c (ROWS x columns) = a (ROWS x steps) b (steps x columns); columns are a multiple of LANES, b and c have room for them.
+// c (ROWS x columns) = a (ROWS x steps) b (steps x columns), or ADDED to it; columns are a multiple of LANES, b and c
+// have room for them.
+template <bool ADDED = false>
 inline void product(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, float* c,
                     int64_t c_row, int64_t steps, int64_t columns) {
     int64_t j = 0;
     for (; j + 2 * LANES <= columns; j += 2 * LANES) {
         Vector sum[ROWS][2] = {};
+        if (ADDED)
+#pragma GCC unroll 8
+            for (int64_t r = 0; r < ROWS; r++) {
+                sum[r][0] = *reinterpret_cast<const Vector*>(c + r * c_row + j);
+                sum[r][1] = *reinterpret_cast<const Vector*>(c + r * c_row + j + LANES);
+            }
         for (int64_t k = 0; k < steps; k++) {
             const Vector first = *reinterpret_cast<const Vector*>(b + k * b_step + j);
             const Vector second = *reinterpret_cast<const Vector*>(b + k * b_step + j + LANES);
@@ -218,6 +226,9 @@ inline void product(const float* a, int64_t a_row, int64_t a_step, const float* 
     }
     for (; j < columns; j += LANES) {
         Vector sum[ROWS] = {};
+        if (ADDED)
+#pragma GCC unroll 8
+            for (int64_t r = 0; r < ROWS; r++) sum[r] = *reinterpret_cast<const Vector*>(c + r * c_row + j);
         for (int64_t k = 0; k < steps; k++) {
             const Vector only = *reinterpret_cast<const Vector*>(b + k * b_step + j);
 #pragma GCC unroll 8
@@ -229,10 +240,76 @@ inline void product(const float* a, int64_t a_row, int64_t a_step, const float* 
 }
 
 // Memory that stays with its thread: asked for at every call, it would be mapped and zeroed again each time.
-inline float* scratch(int64_t values) {
-    static thread_local std::vector<float> mine;
+inline float* scratch(int64_t values, int64_t slot = 0) {
+    static thread_local std::vector<float> slots[2];
+    std::vector<float>& mine = slots[slot];
     if (static_cast<int64_t>(mine.size()) < values + LANES) mine.resize(values + LANES);
     return reinterpret_cast<float*>(up_to(reinterpret_cast<int64_t>(mine.data()), 4 * LANES));  // on a cache line
+}
+
+// LoRA's small products. A matrix is given with the distances of its rows and of its columns, so that it can stand
+// for its transpose.
+
+// The fp32 of a matrix rows x columns, its rows `wide` values apart and zeros at their ends.
+template <class T>
+float* spread(const T* x, int64_t rows, int64_t columns, int64_t row, int64_t column, int64_t wide) {
+    float* to = scratch(rows * wide, 1);
+#pragma omp parallel for schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < wide; i++) to[r * wide + i] = i < columns ? get(x, r * row + i * column) : 0.0f;
+    return to;
+}
+
+// out = [x | x a]: tokens x (size + rank); x contiguous, a size x rank.
+template <class T>
+void append_low(const T* x, const T* a, T* out, int64_t tokens, int64_t size, int64_t rank, int64_t row,
+                int64_t column) {
+    const int64_t wide = up_to(rank, LANES);
+    const float* factors = spread(a, size, rank, row, column, wide);
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < tokens; t += ROWS) {
+        float *rows = scratch(ROWS * (size + wide)), *low = rows + ROWS * size;
+        for (int64_t u = 0; u < ROWS; u++) {
+            const T* from = x + std::min(t + u, tokens - 1) * size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) rows[u * size + i] = get(from, i);
+        }
+        product(rows, size, 1, factors, wide, low, wide, size, wide);
+        for (int64_t u = 0; u < ROWS && t + u < tokens; u++) {
+            T* to = out + (t + u) * (size + rank);
+            std::memcpy(to, x + (t + u) * size, size * sizeof(T));
+#pragma omp simd
+            for (int64_t r = 0; r < rank; r++) put(to + size, r, low[u * wide + r]);
+        }
+    }
+}
+
+// out = x + low b: tokens x size, contiguous; b rank x size; a token of x every x_stride values, of low low_stride.
+template <class T>
+void add_low(const T* x, const T* low, const T* b, T* out, int64_t tokens, int64_t size, int64_t rank,
+             int64_t x_stride, int64_t low_stride, int64_t row, int64_t column) {
+    const int64_t wide = up_to(size, LANES);
+    const float* factors = spread(b, rank, size, row, column, wide);
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < tokens; t += ROWS) {
+        float *lows = scratch(ROWS * (rank + wide)), *sums = lows + ROWS * rank;
+        for (int64_t u = 0; u < ROWS; u++)
+            for (int64_t r = 0; r < rank; r++) lows[u * rank + r] = get(low, std::min(t + u, tokens - 1) * low_stride + r);
+        product(lows, rank, 1, factors, wide, sums, wide, rank, wide);
+        for (int64_t u = 0; u < ROWS && t + u < tokens; u++) {
+            const T* from = x + (t + u) * x_stride;
+            T* to = out + (t + u) * size;
+#pragma omp simd
+            for (int64_t i = 0; i < size; i++) put(to, i, get(from, i) + sums[u * wide + i]);
+        }
+    }
+}
+
+// to = scale * from, rows x columns, rounded; a row of `to` every `stride` values.
+template <class T> void cast(const float* from, T* to, int64_t rows, int64_t columns, int64_t stride, float scale) {
+    for (int64_t r = 0; r < rows; r++)
+#pragma omp simd
+        for (int64_t i = 0; i < columns; i++) put(to + r * stride, i, scale * from[r * columns + i]);
 }
 
 // out = scale * small^T big, rank x size, or its transpose: the gradient of a LoRA matrix over all tokens.
@@ -240,24 +317,31 @@ inline float* scratch(int64_t values) {
 template <class T>
 void outer(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank, int64_t stride,
            int64_t small_stride, int64_t transposed, float scale) {
-    const int64_t block = 4 * LANES, ranks = up_to(rank, ROWS);
-    std::vector<float> factors(tokens * ranks, 0.0f);
+    const int64_t ranks = up_to(rank, ROWS), together = 32;  // tokens whose values stay in the first-level cache
+    const int64_t share = up_to(size / (2 * omp_get_max_threads()) + 1, 2 * LANES);
+    const int64_t block = std::min<int64_t>(256, share);  // columns: runs of a row that are long enough to be read fast
+    float* factors = scratch(tokens * ranks, 1);
     for (int64_t t = 0; t < tokens; t++)
-        for (int64_t r = 0; r < rank; r++) factors[t * ranks + r] = scale * get(small, t * small_stride + r);
+        for (int64_t r = 0; r < ranks; r++)
+            factors[t * ranks + r] = r < rank ? scale * get(small, t * small_stride + r) : 0.0f;
 #pragma omp parallel for schedule(dynamic, 1)
     for (int64_t first = 0; first < size; first += block) {
         const int64_t n = std::min(block, size - first);
-        float *columns = scratch(tokens * block + ROWS * block), *sums = columns + tokens * block;
-        for (int64_t t = 0; t < tokens; t++)
+        float *columns = scratch((together + ranks) * block), *sums = columns + together * block;
+        std::fill(sums, sums + ranks * block, 0.0f);
+        for (int64_t t = 0; t < tokens; t += together) {
+            const int64_t steps = std::min(together, tokens - t);
+            for (int64_t u = 0; u < steps; u++) {
 #pragma omp simd
-            for (int64_t i = 0; i < block; i++)
-                columns[t * block + i] = i < n ? get(big, t * stride + first + i) : 0.0f;
-        for (int64_t r = 0; r < rank; r += ROWS) {
-            product(factors.data() + r, 1, ranks, columns, block, sums, block, tokens, block);
-            for (int64_t u = 0; u < ROWS && r + u < rank; u++)
-                for (int64_t i = 0; i < n; i++)
-                    out[transposed ? (first + i) * rank + r + u : (r + u) * size + first + i] = sums[u * block + i];
+                for (int64_t i = 0; i < n; i++) columns[u * block + i] = get(big, (t + u) * stride + first + i);
+                std::fill(columns + u * block + n, columns + (u + 1) * block, 0.0f);
+            }
+            for (int64_t r = 0; r < ranks; r += ROWS)
+                product<true>(factors + t * ranks + r, 1, ranks, columns, block, sums + r * block, block, steps, block);
         }
+        for (int64_t r = 0; r < rank; r++)
+            for (int64_t i = 0; i < n; i++)
+                out[transposed ? (first + i) * rank + r : r * size + first + i] = sums[r * block + i];
     }
 }
 
@@ -442,30 +526,52 @@ void attention_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, 
     });
 }
 
-// logits: rows x size, which become d loss / d logits when `gradient`; loss: nats a row; right: nothing is higher.
+// logits: size x rows, a word a row; gradient: rows x size, d loss / d logits, or null; loss: nats a row; right: whether
+// no word is higher; a row whose gold is negative counts for nothing. Sums of 262,144 small numbers lose nothing: they are taken block by block.
 template <class T>
-void cross_entropy(T* logits, const int64_t* gold, float* loss, int64_t* right, int64_t rows, int64_t size,
-                   int64_t gradient) {
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t r = 0; r < rows; r++) {
-        T* z = logits + r * size;
-        float top = get(z, 0), score = get(z, gold[r]), sum = 0.0f;
-#pragma omp simd reduction(max : top)
-        for (int64_t i = 0; i < size; i++) top = get(z, i) > top ? get(z, i) : top;
-        const int64_t block = 4096;  // summed apart, so that 262,144 small numbers lose nothing
-        for (int64_t first = 0; first < size; first += block) {
-            int64_t end = first + block < size ? first + block : size;
-            float part = 0.0f;
-#pragma omp simd reduction(+ : part)
-            for (int64_t i = first; i < end; i++) part += exp_(get(z, i) - top);
-            sum += part;
-        }
-        loss[r] = std::log(sum) + top - score;
-        right[r] = score == top;
-        if (gradient) {
+void cross_entropy(const T* logits, const int64_t* gold, float* loss, int64_t* right, T* gradient, int64_t rows,
+                   int64_t size) {
+    const int64_t block = 2048, tile = 4 * LANES, blocks = (size + block - 1) / block;
+    std::vector<float> tops(blocks * rows), sums(blocks * rows), top(rows, -INFINITY), sum(rows, 0.0f);
+#pragma omp parallel for schedule(static)
+    for (int64_t b = 0; b < blocks; b++) {
+        float *high = tops.data() + b * rows, *total = sums.data() + b * rows;
+        const int64_t first = b * block, end = std::min(first + block, size);
+        std::fill(high, high + rows, -INFINITY);
+        for (int64_t w = first; w < end; w++)
 #pragma omp simd
-            for (int64_t i = 0; i < size; i++) put(z, i, exp_(get(z, i) - top) / sum);
-            put(z, gold[r], exp_(score - top) / sum - 1.0f);
+            for (int64_t r = 0; r < rows; r++) {
+                const float z = get(logits, w * rows + r);
+                high[r] = z > high[r] ? z : high[r];
+            }
+        std::fill(total, total + rows, 0.0f);
+        for (int64_t w = first; w < end; w++)
+#pragma omp simd
+            for (int64_t r = 0; r < rows; r++) total[r] += exp_(get(logits, w * rows + r) - high[r]);
+    }
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t r = 0; r < rows; r++) top[r] = std::max(top[r], tops[b * rows + r]);
+    for (int64_t b = 0; b < blocks; b++)
+        for (int64_t r = 0; r < rows; r++) sum[r] += sums[b * rows + r] * exp_(tops[b * rows + r] - top[r]);
+    for (int64_t r = 0; r < rows; r++) {
+        const bool counts = gold[r] >= 0;
+        const float score = counts ? get(logits, gold[r] * rows + r) : 0.0f;
+        loss[r] = counts ? std::log(sum[r]) + top[r] - score : 0.0f;
+        right[r] = counts && score == top[r];
+        sum[r] = counts ? 1.0f / sum[r] : 0.0f;
+    }
+    if (gradient == nullptr) return;
+#pragma omp parallel for schedule(static)
+    for (int64_t first = 0; first < size; first += tile) {
+        const int64_t n = std::min(tile, size - first);
+        float* share = scratch(tile * rows);
+        for (int64_t w = 0; w < n; w++)
+#pragma omp simd
+            for (int64_t r = 0; r < rows; r++)
+                share[w * rows + r] = exp_(get(logits, (first + w) * rows + r) - top[r]) * sum[r];
+        for (int64_t r = 0; r < rows; r++) {
+            if (gold[r] >= first && gold[r] < first + n) share[(gold[r] - first) * rows + r] -= 1.0f;
+            for (int64_t w = 0; w < n; w++) put(gradient + r * size + first, w, share[w * rows + r]);
         }
     }
 }
@@ -506,9 +612,20 @@ extern "C" void page_out(char* from, int64_t bytes) {
     }                                                                                                                  \
     EXPORT_GATED(T, S, gelu, Gelu)                                                                                     \
     EXPORT_GATED(T, S, silu, Silu)                                                                                     \
-    extern "C" void cross_entropy_##S(T* z, const int64_t* gold, float* loss, int64_t* right, int64_t rows,            \
-                                      int64_t size, int64_t gradient) {                                                \
-        cross_entropy<T>(z, gold, loss, right, rows, size, gradient);                                                  \
+    extern "C" void cross_entropy_##S(const T* z, const int64_t* gold, float* loss, int64_t* right, T* gradient,       \
+                                      int64_t rows, int64_t size) {                                                    \
+        cross_entropy<T>(z, gold, loss, right, gradient, rows, size);                                                  \
+    }                                                                                                                  \
+    extern "C" void append_low_##S(const T* x, const T* a, T* out, int64_t tokens, int64_t size, int64_t rank,         \
+                                   int64_t row, int64_t column) {                                                      \
+        append_low<T>(x, a, out, tokens, size, rank, row, column);                                                     \
+    }                                                                                                                  \
+    extern "C" void add_low_##S(const T* x, const T* low, const T* b, T* out, int64_t tokens, int64_t size,            \
+                                int64_t rank, int64_t x_stride, int64_t low_stride, int64_t row, int64_t column) {     \
+        add_low<T>(x, low, b, out, tokens, size, rank, x_stride, low_stride, row, column);                             \
+    }                                                                                                                  \
+    extern "C" void cast_##S(const float* from, T* to, int64_t rows, int64_t columns, int64_t stride, float scale) {   \
+        cast<T>(from, to, rows, columns, stride, scale);                                                               \
     }                                                                                                                  \
     extern "C" void outer_##S(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank,    \
                               int64_t stride, int64_t small_stride, int64_t transposed, float scale) {                 \

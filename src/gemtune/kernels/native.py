@@ -24,25 +24,22 @@ SOURCE = Path(__file__).with_name("native.cpp")
 FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math -mprefer-vector-width=512"
 NO_COMPILER = "no C++ compiler is here: PyTorch does the work of native.cpp, in more passes over memory"
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+KINDS = {int: ctypes.c_int64, float: ctypes.c_float}
 
 
 def usable(*tensors: torch.Tensor) -> bool:
     """Whether the compiled functions are here and take these tensors: all on a CPU, all bf16 or all fp32."""
-    kinds = {(tensor.device.type, tensor.dtype) for tensor in tensors}
-    return kinds in ({("cpu", torch.bfloat16)}, {("cpu", torch.float32)}) and compiled()[0] is not None
+    dtype = tensors[0].dtype
+    alike = all(tensor.is_cpu and tensor.dtype == dtype for tensor in tensors)
+    return alike and dtype in SUFFIX and compiled()[0] is not None
 
 
 def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) -> None:
     """Calls a function of native.cpp for a type: tensors go as pointers, numbers as int64 and float."""
-    converted = [
-        ctypes.c_void_p(value.data_ptr())
-        if isinstance(value, torch.Tensor)
-        else ctypes.c_int64(value)
-        if isinstance(value, int)
-        else ctypes.c_float(value)
-        for value in arguments
-    ]
-    getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")(*converted)
+    function = getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")
+    if function.argtypes is None:  # its first call shows what it takes
+        function.argtypes = [KINDS.get(type(value), ctypes.c_void_p) for value in arguments]
+    function(*(value.data_ptr() if isinstance(value, torch.Tensor) else value for value in arguments))
 
 
 def page_out(tensor: torch.Tensor) -> None:

@@ -25,6 +25,7 @@ class GemmaAttentionForward:
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None = None,
         past_key_values: Any = None,
+        wanted: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)  # (B, T, N, D)
@@ -41,7 +42,32 @@ class GemmaAttentionForward:
             key, value = past_key_values.update(key, value, self.layer_idx)
         kwargs |= {"scaling": self.scaling, "sliding_window": self.sliding_window}
         out, _ = attention(self, query, key, value, attention_mask, **kwargs)
+        out = out if wanted is None else out.index_select(1, wanted)
         return self.o_proj(out.flatten(2)), None
+
+
+class GemmaLayerForward:
+    """Gemma 3's block. The last one takes `wanted` (P,): past its attention it works at those positions alone."""
+
+    def forward(
+        self: Any, hidden_states: torch.Tensor, *args: Any, wanted: torch.Tensor | None = None, **kwargs: Any
+    ) -> torch.Tensor:
+        if self.layer_idx < self.config.num_hidden_layers - 1:
+            wanted = None
+        out, _ = self.self_attn(self.input_layernorm(hidden_states), *args, wanted=wanted, **kwargs)
+        x = hidden_states if wanted is None else hidden_states.index_select(1, wanted)  # (B, T or P, H)
+        x = x + self.post_attention_layernorm(out)
+        out = self.mlp(self.pre_feedforward_layernorm(x))
+        return x + self.post_feedforward_layernorm(out)
+
+
+def hidden_at(decoder: nn.Module, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """The last hidden states (P, H) of a single row at `positions` (P,)."""
+    if isinstance(decoder.layers[-1], GemmaLayerForward):  # type: ignore[index]
+        states: torch.Tensor = decoder(wanted=positions, **inputs).last_hidden_state  # (1, P, H)
+        return states[0]
+    states = decoder(**inputs).last_hidden_state
+    return states[0].index_select(0, positions)
 
 
 FORWARDS: dict[type, type] = {
@@ -50,6 +76,7 @@ FORWARDS: dict[type, type] = {
     gemma3.Gemma3RMSNorm: GemmaNormForward,
     gemma3.Gemma3MLP: MlpForward,
     gemma3.Gemma3Attention: GemmaAttentionForward,
+    gemma3.Gemma3DecoderLayer: GemmaLayerForward,
 }
 
 
