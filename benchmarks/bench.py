@@ -58,7 +58,8 @@ ABLATIONS = {
         "bf16": "everything in fp32",
         "compiled passes": "elementwise work by PyTorch, as where there is no C++ compiler",
         "grouped products": "LoRA as small products and additions of their own, plain autograd in the feed-forward",
-        "short attention": "every document through PyTorch's scaled_dot_product_attention",
+        "own attention": "every document through PyTorch's scaled_dot_product_attention",
+        "last block": "the last block at every position, not at the labelled ones alone",
         "alignment": "rows not filled up to a multiple of 16 tokens",
         "packing": "every row a micro-batch of its own",
     }.items()
@@ -153,6 +154,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
         "labelled_per_s": sum(meta["labelled"][1:]) / timed,
         "peak_gb": peak / 1e9,
         "losses": times["losses"],
+        **({"plan": times["plan"]} if "plan" in times else {}),
     }
     if what.trains:
         weights = adapter / "adapter_model.safetensors"

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -13,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from gemtune.files import write_text
 from gemtune.kernels.adapters import LinearGroup, grouped_linear
-from gemtune.kernels.attention import ShortAttention
+from gemtune.kernels.attention import BatchedAttention, CompiledAttention
 from gemtune.kernels.mlp import gated, gated_backward
 from gemtune.machine import device_name
 
@@ -85,8 +86,8 @@ def attention() -> str:
         packed = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
         lengths = (length,) * documents
 
-        def ours(packed: list[torch.Tensor] = packed, lengths: tuple[int, ...] = lengths) -> None:
-            out = ShortAttention.apply(*packed, lengths, SIZE**-0.5, None)
+        def ours(how: Any, packed: list[torch.Tensor] = packed, lengths: tuple[int, ...] = lengths) -> None:
+            out = how.apply(*packed, lengths, SIZE**-0.5, None)
             out.backward(out.detach())
 
         def flash(shared: bool, packed: list[torch.Tensor] = packed, length: int = length) -> None:
@@ -96,9 +97,12 @@ def attention() -> str:
             out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=shared)
             out.backward(out.detach())
 
-        times = [milliseconds(ours), milliseconds(lambda f=flash: f(True)), milliseconds(lambda f=flash: f(False))]
+        ways = [lambda f=ours, how=how: f(how) for how in (CompiledAttention, BatchedAttention)]
+        times = [milliseconds(way) for way in (*ways, lambda f=flash: f(True), lambda f=flash: f(False))]
         rows.append([f"{documents} x {length}", *times])
-    return table("documents x tokens | batched products | PyTorch, heads shared | PyTorch, heads repeated", rows)
+    return table(
+        "documents x tokens | native.cpp | batched products | PyTorch, heads shared | PyTorch, heads repeated", rows
+    )
 
 
 def lora() -> str:

@@ -92,6 +92,7 @@ def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
             ),
             *_limit(arms),
             *_ratios(trained),
+            *_plan(arms),
             *_ablations(arms),
             "To the end of the first step, in seconds:",
             _table("arm | imports | model and data | first step | together", starts),
@@ -141,6 +142,18 @@ def _limit(arms: dict[str, Runs]) -> list[str]:
         f"The frozen matrix products of these steps alone run at {_spread(arms[LIMIT], 'tokens_per_s')} tokens/s here: "
         f"gemtune trains at {share:.0%} of that limit."
     ]
+
+
+def _plan(arms: dict[str, Runs]) -> list[str]:
+    """What `gemtune plan` said beforehand, beside what was measured."""
+    runs = [run for run in arms.get(OURS, []) if "plan" in run]
+    if not runs:
+        return []
+    rows = []
+    for key, what in (("peak_gb", "peak GB"), ("tokens_per_s", "tokens/s")):
+        said, found = median(run["plan"][key] for run in runs), _median(runs, key)
+        rows.append([what, number(said), number(found), f"{said / found - 1:+.0%}"])
+    return ["What `gemtune plan` says of this run before it starts:", _table("| planned | measured |", rows)]
 
 
 def _ablations(arms: dict[str, Runs]) -> list[str]:

@@ -17,7 +17,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rota
 import tiny
 from gemtune.kernels import native
 from gemtune.kernels.adapters import outer
-from gemtune.kernels.attention import COMPILED, SHORT, documents_attention
+from gemtune.kernels.attention import BATCHED, COMPILED, documents_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
@@ -159,8 +159,8 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: 
 # The fixture stays as it is for all examples.
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lengths=st.lists(st.integers(1, 40) | st.integers(SHORT - 2, SHORT + 60), min_size=1, max_size=8),
-    long=st.none() | st.integers(COMPILED - 1, COMPILED + 2),
+    lengths=st.lists(st.integers(1, 40) | st.integers(COMPILED - 2, COMPILED + 60), min_size=1, max_size=8),
+    long=st.none() | st.integers(BATCHED - 1, BATCHED + 2),
     window=st.none() | st.sampled_from([1, 16, 64, 500]),
     heads=st.sampled_from([(4, 1), (4, 2), (2, 2), (3, 1), (16, 1)]),
     size=st.sampled_from([16, 24, 48]),

@@ -24,7 +24,7 @@ from gemtune.model import (
     parts_of,
     special_ids,
 )
-from gemtune.plan import Shape, choose_micro_tokens
+from gemtune.plan import Shape, choose_micro_tokens, estimate, sustained_tflops
 from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.table import SCHEMA
@@ -49,6 +49,8 @@ def main() -> None:
     run = Run.create(recipe, "")
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
+    if not without:
+        arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.ready()
     prepared = Prepared(model, folder, family, ids, device, precision, micro)
     training.train(run, recipe, prepared, progress=lambda line: clock(arm, line))  # writes output/adapter
@@ -66,6 +68,22 @@ def recipe_of(arm: Arm) -> Recipe:
         lora=LORA,
         train=Train(**settings, epochs=1.0, schedule="constant", warmup_ratio=0.0, save_steps=arm.steps),
     )
+
+
+def planned(arm: Arm, recipe: Recipe, shape: Shape, device: str, precision: str, micro: int) -> dict[str, float]:
+    """What `gemtune plan` says of this run beforehand."""
+    rows, tokens = arm.rows(), sum(arm.meta["tokens"])
+    plan = estimate(
+        shape,
+        recipe,
+        device=device,
+        precision=precision,
+        micro_tokens=min(max(micro, *(len(row["input_ids"]) for row in rows)), max(arm.meta["tokens"])),
+        tokens=tokens,
+        labelled=sum(arm.meta["labelled"]) / tokens,
+        tflops=sustained_tflops(precision, device),
+    )
+    return {"peak_gb": plan.total_gb, "tokens_per_s": tokens / plan.seconds}
 
 
 def as_visited(rows: list[dict[str, list[int]]], recipe: Recipe) -> list[dict[str, list[int]]]:
@@ -111,12 +129,18 @@ def every_logit(model: Any, micro: batch.MicroBatch) -> tuple[torch.Tensor, torc
     return loss, (logits[micro.positions].argmax(-1) == micro.targets).sum()
 
 
+def every_hidden(decoder: Any, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
+    """hidden_at with the whole of the last block."""
+    return decoder(**inputs).last_hidden_state[0].index_select(0, positions)
+
+
 # How each optimisation is taken away; bf16 and packing are settings.
 WITHOUT = {
     "gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
     "compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
     "grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
-    "short attention": lambda: setattr(attention, "SHORT", 0),
+    "own attention": lambda: [setattr(attention, name, 0) for name in ("COMPILED", "BATCHED")],
+    "last block": lambda: setattr(trainer, "hidden_at", every_hidden),
     "alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
 }
 

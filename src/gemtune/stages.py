@@ -78,6 +78,7 @@ def plan(job: Job) -> dict[str, Any]:
     here = planning.estimate(
         shape,
         recipe,
+        device=job.device,
         precision=job.precision,
         micro_tokens=micro,
         tokens=tokens,

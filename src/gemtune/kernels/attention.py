@@ -1,8 +1,8 @@
 """Attention over a packed row: each document sees itself only, and pays for itself only.
 
-Short documents run side by side as plain batched products: PyTorch's flash kernel for CPUs takes five times as long to
-go back through rows of 27 tokens. Longer ones go through `scaled_dot_product_attention`, in bands where the layer's
-window is shorter than they are.
+Short documents run in native.cpp, those of middle length (and all of them where it is not at hand) side by side as
+plain batched products: PyTorch's flash kernel for CPUs takes five times as long to go back through rows of 27 tokens.
+Longer ones go through `scaled_dot_product_attention`, in bands where the layer's window is shorter than they are.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from transformers.masking_utils import sdpa_mask
 from gemtune.kernels import native
 
 NAME = "gemtune"  # the attention implementation a model is loaded with
-COMPILED = 1024  # tokens up to which native.cpp is faster, measured on two AVX512-BF16 cores at a head size of 256
-VECTOR = 16  # values of a head that native.cpp takes at once
-SHORT = 192  # tokens up to which, without native.cpp, batched products are faster, measured likewise
+# The longest documents, in tokens, that are fastest in native.cpp and as batched products: MICRO.md, heads of 256.
+COMPILED = 128
+BATCHED = 512
+VECTOR = 16  # native.cpp takes heads of a multiple of so many values
 LIKE = 1.25  # documents are padded to each other up to this ratio of lengths
 
 
@@ -69,27 +70,34 @@ def documents_attention(
 
     A token sees the last `window` tokens of its document, itself included; all of them without a window.
     """
-    compiled = native.usable(query, key, value) and query.shape[-1] % VECTOR == 0
-    short, most, like = (CompiledAttention, COMPILED, math.inf) if compiled else (ShortAttention, SHORT, LIKE)
-    groups = list(grouped(lengths, most, like))
+    compiled = COMPILED if native.usable(query, key, value) and query.shape[-1] % VECTOR == 0 else 0
+    groups = list(grouped(lengths, compiled))
     sizes = [sum(group) for group in groups]
-    outs = [
-        short.apply(q, k, v, group, scale, window) if max(group) <= most else _long_attention(q, k, v, scale, window)
-        for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True)
-    ]
+    outs = []
+    for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True):
+        longest = max(group)
+        if longest <= compiled:
+            outs.append(CompiledAttention.apply(q, k, v, group, scale, window))
+        elif longest <= BATCHED:
+            outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
+        else:
+            outs.append(_long_attention(q, k, v, scale, window))
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def grouped(lengths: Sequence[int], most: int, like: float) -> Iterator[tuple[int, ...]]:
-    """Neighbours to run side by side: up to `most` tokens each, and `like` times the shortest; a longer one is alone.
+def grouped(lengths: Sequence[int], compiled: int) -> Iterator[tuple[int, ...]]:
+    """Neighbours to run side by side: all of up to `compiled` tokens, or like lengths of up to BATCHED.
 
-    >>> list(grouped([500, 40, 36, 20], most=192, like=1.25))
-    [(500,), (40, 36), (20,)]
+    >>> list(grouped([900, 200, 180, 20, 5], compiled=128))
+    [(900,), (200, 180), (20, 5)]
+    >>> list(grouped([200, 180, 20, 5], compiled=0))
+    [(200, 180), (20,), (5,)]
     """
     group: list[int] = []
     for length in lengths:
         together = [*group, length]
-        if group and (max(together) > most or max(together) > like * min(together)):
+        alike = compiled < min(together) and max(together) <= min(BATCHED, LIKE * min(together))
+        if group and not (max(together) <= compiled or alike):
             yield tuple(group)
             group = []
         group.append(length)
@@ -134,8 +142,8 @@ def _heads_together(x: torch.Tensor) -> torch.Tensor:
     return x if x.stride(2) == 1 and x.stride(1) == x.shape[2] else x.contiguous()
 
 
-class ShortAttention(torch.autograd.Function):
-    """documents_attention for short documents: padded to each other, scored by two batched matrix products."""
+class BatchedAttention(torch.autograd.Function):
+    """documents_attention for documents of like lengths: padded to each other, scored by two batched matrix products."""
 
     @staticmethod
     def forward(

@@ -509,8 +509,12 @@ template <class Work> void each_document(const int64_t* lengths, int64_t count, 
     }
     const int64_t found = documents.size();
     const bool shared_out = longest * omp_get_max_threads() > start * h.kv_heads;
-#pragma omp parallel for schedule(dynamic, 1) if (!shared_out)
-    for (int64_t i = 0; i < found; i++) work(documents[i], shared_out);
+    if (shared_out) {  // not a region of one thread: threads of a region inside another are made anew each time
+        for (const Document& document : documents) work(document, true);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t i = 0; i < found; i++) work(documents[i], false);
 }
 
 template <class T>
