@@ -14,9 +14,7 @@ from gemtune.kernels.cross_entropy import CHUNK
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 OF_PRODUCTS = 0.31  # of the speed of one large matrix product that a block of a model reaches in training
-HEAD_SPEED = (
-    1.4  # times a block's: its products are larger. Both from benchmarks/RESULTS.md, which compares the outcome
-)
+HEAD_SPEED = 1.4  # times a block's: its products are larger; benchmarks/RESULTS.md compares what comes of both
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 
@@ -200,11 +198,12 @@ def sustained_tflops(precision: str, device: str) -> float:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     x = torch.randn(512, 640, dtype=dtype, device=device)
     weights = [torch.randn(2048, 640, dtype=dtype, device=device) for _ in range(32)]
+    there, back = x.new_empty(512, 2048), torch.empty_like(x)
     seconds = []
-    for _ in range(5):
+    for _ in range(9):
         began = time.perf_counter()
         for weight in weights:
-            last = (x @ weight.t()) @ weight
-        last.sum().item()
+            torch.mm(torch.mm(x, weight.t(), out=there), weight, out=back)
+        back.sum().item()
         seconds.append(time.perf_counter() - began)
     return OF_PRODUCTS * len(weights) * 4 * 512 * 640 * 2048 / median(seconds) / 1e12

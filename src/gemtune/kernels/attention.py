@@ -7,7 +7,6 @@ Longer ones go through `scaled_dot_product_attention`, in bands where the layer'
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -143,7 +142,7 @@ def _heads_together(x: torch.Tensor) -> torch.Tensor:
 
 
 class BatchedAttention(torch.autograd.Function):
-    """documents_attention for documents of like lengths: padded to each other, scored by two batched matrix products."""
+    """documents_attention for documents of like lengths: padded to each other, two batched matrix products each way."""
 
     @staticmethod
     def forward(
