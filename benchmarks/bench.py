@@ -33,12 +33,12 @@ CORES = psutil.cpu_count(logical=False) or os.cpu_count() or 1  # physical: a se
 
 @dataclass(frozen=True)
 class Arm:
-    """`arms/NAME.py`: the environment it runs in, and what it is; or an arm of that file `without` something."""
+    """`arms/NAME.py`: the environment it runs in, and what it is; or a variant of the arm of another file."""
 
     environment: str
     what: str
     file: str = ""
-    without: str = ""
+    variant: str = ""
     trains: bool = True
 
 
@@ -48,11 +48,12 @@ ARMS = {
     "trl_tuned": Arm("peers", "TRL set up well: bf16 weights, no checkpointing, sdpa"),
     "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16, no checkpointing, sdpa"),
     "gemtune": Arm("gemtune", "gemtune's defaults"),
+    "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
     "products": Arm("gemtune", "the limit: a step's frozen matrix products and nothing else, bf16", trains=False),
 }
 # What gemtune is without one of its optimisations; measured on one workload.
 ABLATIONS = {
-    f"without {what}": Arm("gemtune", why, file="gemtune", without=what)
+    f"without {what}": Arm("gemtune", why, file="gemtune", variant=f"without {what}")
     for what, why in {
         "gathered head": "logits at every position, PyTorch's cross-entropy",
         "bf16": "everything in fp32",
@@ -132,7 +133,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
             [
                 python_of(what.environment),
                 *("-m", f"arms.{what.file or arm}", str(workload), str(output)),
-                *([what.without] if what.without else []),
+                *([what.variant] if what.variant else []),
             ],
             cwd=HERE,
             stdout=out,

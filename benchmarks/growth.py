@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from gemtune.files import write_text
 HERE = Path(__file__).resolve().parent
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 SIZES = (1_000, 100_000, 1_000_000)
+RENDERED = (1_000, 20_000)
 A_STEP = 2_048  # tokens, or one row where that is longer
 STEPS = 4  # the first is not counted
 LABELLED = 0.2
@@ -42,6 +44,12 @@ A LoRA step of about {tokens:,} tokens in rows of one length, {labelled:.0%} of 
 | rows | rows/s | peak GB |
 | ---: | ---: | ---: |
 {sizes}
+
+Rows tokenised by template and mask, in one process, the tokenizer loaded before:
+
+| rows | rows/s | peak GB |
+| ---: | ---: | ---: |
+{rendered}
 """
 
 
@@ -50,15 +58,21 @@ def main() -> None:
 
     lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
     sizes = [(size, *measured("rows", size)) for size in SIZES]
+    rendered = [(size, *measured("render", size)) for size in RENDERED]
     page = HEAD.format(
         machine=device_name("cpu"),
         tokens=A_STEP,
         labelled=LABELLED,
         lengths="\n".join(f"| {length:,} | {speed:.0f} | {peak:.2f} |" for length, speed, peak in lengths),
-        sizes="\n".join(f"| {size:,} | {speed:,.0f} | {peak:.2f} |" for size, speed, peak in sizes),
+        sizes=lines(sizes),
+        rendered=lines(rendered),
     )
     write_text(HERE / "GROWTH.md", page)
     print(page)
+
+
+def lines(found: list[tuple[int, float, float]]) -> str:
+    return "\n".join(f"| {size:,} | {speed:,.0f} | {peak:.2f} |" for size, speed, peak in found)
 
 
 def measured(what: str, number: int) -> tuple[float, float]:
@@ -103,19 +117,40 @@ def step_speed(length: int) -> float:
 
 def prepare_speed(size: int) -> float:
     """Rows a second of `prepare` over a CSV of short rows."""
-    from gemtune.job import Job
     from gemtune.prepare import prepare
 
     with tempfile.TemporaryDirectory() as folder:
-        with (Path(folder) / "rows.csv").open("w", encoding="utf-8") as out:
-            out.write("text,emoji\n")
-            out.writelines(f"{' '.join(words(number))},☀️\n" for number in range(size))
-        recipe = Path(folder) / "r.yaml"
-        recipe.write_text(f"name: r\ntask: emoji\nruns_dir: {folder}\ndata: {{source: rows.csv}}\n", encoding="utf-8")
-        job = Job.of(recipe)
+        job = job_of(size, Path(folder))
         began = time.perf_counter()
         prepare(job.recipe, job.run)
         return size / (time.perf_counter() - began)
+
+
+def render_speed(size: int) -> float:
+    """Rows a second that become tokens, once they are prepared."""
+    from gemtune.model import tokenizer_fingerprint
+    from gemtune.prepare import prepare
+    from gemtune.table import write_tables
+
+    with tempfile.TemporaryDirectory() as folder:
+        job = job_of(size, Path(folder))
+        prepare(job.recipe, job.run)
+        key, renderer = tokenizer_fingerprint(job.folder), job.renderer
+        began = time.perf_counter()
+        write_tables(job.run, renderer, job.task, job.recipe, key, lambda done: None)
+        return size / (time.perf_counter() - began)
+
+
+def job_of(size: int, folder: Path) -> Any:
+    """A recipe over so many short rows of a CSV."""
+    from gemtune.job import Job
+
+    with (folder / "rows.csv").open("w", encoding="utf-8") as out:
+        out.write("text,emoji\n")
+        out.writelines(f"{' '.join(words(number))},☀️\n" for number in range(size))
+    recipe = folder / "r.yaml"
+    recipe.write_text(f"name: r\ntask: emoji\nruns_dir: {folder}\ndata: {{source: rows.csv}}\n", encoding="utf-8")
+    return Job.of(recipe)
 
 
 def words(number: int) -> list[str]:
@@ -134,6 +169,6 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     else:
-        speed = {"tokens": step_speed, "rows": prepare_speed}[sys.argv[1]](int(sys.argv[2]))
+        speed = {"tokens": step_speed, "rows": prepare_speed, "render": render_speed}[sys.argv[1]](int(sys.argv[2]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         print(json.dumps({"speed": speed, "peak_gb": peak}))

@@ -40,6 +40,14 @@ Act(gate) * up, 432 x 2,048, forward and backward:
 
 {gated}
 
+The head, 262,144 words by 640: W, for the hidden states h of as many tokens and the gradient g of their logits:
+
+{head}
+
+The first product of a shape, for which oneDNN makes a kernel, and the next; 640 to 4,096 and back:
+
+{first}
+
 A frozen product of 432 tokens, as PyTorch does it and with the weight packed for oneDNN beforehand:
 
 {packed}
@@ -59,6 +67,8 @@ def main() -> None:
         attention=attention(),
         lora=lora(),
         gated=gated_products(),
+        head=head(),
+        first=first_of_a_shape(),
         packed=packed(),
     )
     write_text(HERE / "MICRO.md", page)
@@ -145,6 +155,34 @@ def gated_products() -> str:
         gated_backward(both, slope, "gelu_pytorch_tanh")
 
     return table("| ms", [["PyTorch", milliseconds(plain)], ["native.cpp", milliseconds(ours)]])
+
+
+def head() -> str:
+    weight, rows = torch.randn(262_144, 640).bfloat16(), []
+    for tokens in (16, 48, 64, 128):
+        h, g = torch.randn(tokens, 640).bfloat16(), torch.randn(tokens, 262_144).bfloat16()
+        columns = g.t().contiguous()
+        ways = (
+            lambda h=h: h @ weight.t(),
+            lambda h=h: weight @ h.t(),
+            lambda g=g: g @ weight,
+            lambda columns=columns: columns.t() @ weight,
+        )
+        rows.append([str(tokens), *(milliseconds(way) for way in ways)])
+    return table("tokens | h W^T, a row a token | W h^T, a column a token | g W | g W, g a column a token", rows)
+
+
+def first_of_a_shape() -> str:
+    weight, rows = torch.randn(4096, 640).bfloat16(), []
+    for tokens in (401, 402, 403):
+        x, d = torch.randn(tokens, 640).bfloat16(), torch.randn(tokens, 4096).bfloat16()
+        cells = []
+        for way in (lambda x=x: x @ weight.t(), lambda d=d: d @ weight):
+            began = time.perf_counter()
+            way()
+            cells += [f"{1e3 * (time.perf_counter() - began):.2f}", milliseconds(way)]
+        rows.append([str(tokens), *cells])
+    return table("tokens | there, first | next | back, first | next", rows)
 
 
 def packed() -> str:

@@ -115,7 +115,7 @@ def _heldout(runs: Runs, arms: dict[str, Runs]) -> str:
 
 def _ratios(arms: dict[str, Runs]) -> list[str]:
     """How many times better gemtune is, where it was run beside others."""
-    others = [arm for arm in arms if arm != OURS]
+    others = [arm for arm in arms if not arm.startswith(OURS)]
     if OURS not in arms or not others:
         return []
 

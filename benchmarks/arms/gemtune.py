@@ -1,4 +1,4 @@
-"""gemtune: what `gemtune train` does with a run whose tokens are prepared; all of it, or without one optimisation."""
+"""gemtune: what `gemtune train` does with a run whose tokens are prepared; all of it, or a variant."""
 
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ from gemtune.model import (
     load_tokenizer,
     parts_of,
     special_ids,
+    untrained_tokens,
 )
 from gemtune.plan import Shape, choose_micro_tokens, estimate, sustained_tflops
 from gemtune.render import IGNORE
@@ -34,22 +35,24 @@ LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
 
 def main() -> None:
-    arm, without = Arm(), sys.argv[3] if len(sys.argv) > 3 else ""
-    WITHOUT.get(without, lambda: None)()
+    arm, variant = Arm(), sys.argv[3] if len(sys.argv) > 3 else ""
+    VARIANTS.get(variant, lambda: None)()
     folder, recipe = Path(arm.meta["model"]), recipe_of(arm)
-    (device, _), family = choose_device("auto"), family_of(folder)
-    ids = special_ids(load_tokenizer(folder), family)
-    native.release_memory()  # as gemtune does when rows are tokenised
-    precision, _ = choose_precision("fp32" if without == "bf16" else "auto", device)
+    (device, _), family, tokenizer = choose_device("auto"), family_of(folder), load_tokenizer(folder)
+    ids = special_ids(tokenizer, family)
+    precision, _ = choose_precision("fp32" if variant == "without bf16" else "auto", device)
     base = load_model(folder, device=device, precision=precision)
-    model = attach_adapters(base, LORA, family, [], recipe.train.seed)
+    tokens, _ = untrained_tokens(base, tokenizer, family) if variant == "token rows" else ([], "")
+    model = attach_adapters(base, LORA, family, tokenizer.convert_tokens_to_ids(tokens), recipe.train.seed)
+    del tokenizer
+    native.release_memory()  # as gemtune does when rows are tokenised
     arm.start_from_first_adapter(model)
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
-    micro = 1 if without == "packing" else micro
+    micro = 1 if variant == "without packing" else micro
     run = Run.create(recipe, "")
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
-    if not without:
+    if not variant:
         arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.ready()
     prepared = Prepared(model, folder, family, ids, device, precision, micro)
@@ -134,14 +137,14 @@ def every_hidden(decoder: Any, positions: torch.Tensor, **inputs: Any) -> torch.
     return decoder(**inputs).last_hidden_state[0].index_select(0, positions)
 
 
-# How each optimisation is taken away; bf16 and packing are settings.
-WITHOUT = {
-    "gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
-    "compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
-    "grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
-    "own attention": lambda: [setattr(attention, name, 0) for name in ("COMPILED", "BATCHED")],
-    "last block": lambda: setattr(trainer, "hidden_at", every_hidden),
-    "alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
+# How each optimisation is taken away; bf16, packing and token rows are settings.
+VARIANTS = {
+    "without gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
+    "without compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
+    "without grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
+    "without own attention": lambda: [setattr(attention, name, 0) for name in ("COMPILED", "BATCHED")],
+    "without last block": lambda: setattr(trainer, "hidden_at", every_hidden),
+    "without alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
 }
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 from gemtune.config import Recipe
 from gemtune.errors import RecipeError
@@ -38,17 +40,25 @@ messages, or file.py:Class
     return TASKS[name](recipe, layout)
 
 
+class _Uncached(importlib.machinery.SourceFileLoader):
+    """Leaves no __pycache__ beside the user's file."""
+
+    def set_data(self, *_: Any, **__: Any) -> None:
+        pass
+
+
 def _from_file(path: Path, name: str) -> type[Task]:
     """The user's class in the user's file; the recipe names it, so running that file is what the user asked for."""
     if not path.is_file():
         raise RecipeError(f"task: {path}: no such file; it should hold class {name}")
-    spec = importlib.util.spec_from_file_location(f"gemtune_task_{path.stem}", path)
-    if spec is None or spec.loader is None:
+    if path.suffix != ".py":
         raise RecipeError(f"task: {path}: not a Python file; write file.py:Class")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses and pickle look a class's module up
+    loader = _Uncached(f"gemtune_task_{path.stem}", str(path))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=loader.path))
+    module.__file__ = loader.path
+    sys.modules[loader.name] = module  # where dataclasses and pickle look a class's module up
     try:
-        spec.loader.exec_module(module)
+        loader.exec_module(module)
     except (SyntaxError, ImportError) as error:
         raise RecipeError(f"task: {path}: cannot be imported ({error}); it should hold class {name}") from error
     kind = getattr(module, name, None)
