@@ -111,7 +111,7 @@ def attention() -> str:
         times = [milliseconds(way) for way in (*ways, lambda f=flash: f(True), lambda f=flash: f(False))]
         rows.append([f"{documents} x {length}", *times])
     return table(
-        "documents x tokens | native.cpp | batched products | PyTorch, heads shared | PyTorch, heads repeated", rows
+        "documents x tokens | kernels/cpp | batched products | PyTorch, heads shared | PyTorch, heads repeated", rows
     )
 
 
@@ -154,7 +154,7 @@ def gated_products() -> str:
         gated(both, "gelu_pytorch_tanh")
         gated_backward(both, slope, "gelu_pytorch_tanh")
 
-    return table("| ms", [["PyTorch", milliseconds(plain)], ["native.cpp", milliseconds(ours)]])
+    return table("| ms", [["PyTorch", milliseconds(plain)], ["kernels/cpp", milliseconds(ours)]])
 
 
 def head() -> str:

@@ -15,13 +15,14 @@ from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
 import tiny
-from gemtune.kernels import native
-from gemtune.kernels.adapters import outer
+from gemtune.kernels import cross_entropy, native
+from gemtune.kernels.adapters import add_low, append_low, outer
 from gemtune.kernels.attention import BATCHED, COMPILED, documents_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
 from gemtune.kernels.swap import speed_up
+from gemtune.render import IGNORE
 
 V, H = 301, 24
 
@@ -43,7 +44,11 @@ def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, t
 @pytest.mark.parametrize("n", [1, 7, 64, 130])
 @pytest.mark.parametrize("chunk", [1, 16, 1000])
 @pytest.mark.parametrize("softcap", [None, 5.0])
-def test_loss_and_gradients_equal_plain_cross_entropy(passes: None, n: int, chunk: int, softcap: float | None) -> None:
+@pytest.mark.parametrize("words", [100, 1 << 15])  # whose gradient is at hand at a time
+def test_loss_and_gradients_equal_plain_cross_entropy(
+    passes: None, monkeypatch: pytest.MonkeyPatch, n: int, chunk: int, softcap: float | None, words: int
+) -> None:
+    monkeypatch.setattr(cross_entropy, "WORDS", words)
     hidden, weight, targets = _inputs(n)
     ours = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
     plain = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
@@ -59,17 +64,22 @@ def test_loss_and_gradients_equal_plain_cross_entropy(passes: None, n: int, chun
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-5, atol=1e-5)
 
 
-def test_token_rows_get_the_gradient_of_those_rows_and_the_head_none(passes: None) -> None:
+@pytest.mark.parametrize("words", [100, 1 << 15])
+def test_token_rows_get_the_gradient_of_those_rows_and_the_head_none(
+    passes: None, monkeypatch: pytest.MonkeyPatch, words: int
+) -> None:
+    monkeypatch.setattr(cross_entropy, "WORDS", words)
     hidden, weight, targets = _inputs(40)
     ids = torch.tensor([3, 250])
     targets[:10] = ids.repeat(5)
+    targets[-3:] = IGNORE  # as where a batch is filled up
     values = torch.randn(2, H)
     ours = [hidden.clone().requires_grad_(), values.clone().requires_grad_()]
     loss, _ = labelled_cross_entropy(ours[0], weight, targets, rows=(ids, ours[1]), chunk=16)
     loss.backward()
     plain_hidden, plain_values = hidden.clone().requires_grad_(), values.clone().requires_grad_()
     merged = weight.index_copy(0, ids, plain_values)
-    reference = F.cross_entropy(plain_hidden @ merged.t(), targets, reduction="sum")
+    reference = F.cross_entropy(plain_hidden @ merged.t(), targets, reduction="sum", ignore_index=IGNORE)
     reference.backward()
     assert loss.item() == pytest.approx(reference.item(), rel=1e-6)
     torch.testing.assert_close(ours[0].grad, plain_hidden.grad, rtol=1e-5, atol=1e-5)
@@ -193,7 +203,37 @@ def test_documents_see_themselves_only(
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("tokens, size, rank", [(1, 16, 4), (19, 100, 8), (40, 130, 16)])
+@pytest.mark.parametrize("lengths", [[1, 5, 31, 32, 33, 64], [200, 7], [130, 513]])
+@pytest.mark.parametrize("window", [None, 16, 100])
+@pytest.mark.parametrize("heads", [(4, 1), (4, 2), (3, 3)])
+def test_documents_in_bf16_are_as_near_as_bf16_is(
+    passes: None, lengths: list[int], window: int | None, heads: tuple[int, int]
+) -> None:
+    torch.manual_seed(len(lengths))
+    shapes = [(sum(lengths), number, 40) for number in (heads[0], heads[1], heads[1])]
+    ours = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    plain = [t.detach().double().requires_grad_() for t in ours]
+    found = gradients(documents_attention(*ours, lengths, 0.25, window), *ours)
+    for a, b in zip(found, gradients(plain_attention(*plain, lengths, window), *plain), strict=True):
+        assert (a.double() - b).norm() < 0.01 * b.norm()
+
+
+@pytest.mark.parametrize("tokens", [1, 16, 37])
+@pytest.mark.parametrize("size", [24, 32, 96])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_small_products_equal_plain_ones(passes: None, tokens: int, size: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(size)
+    near = {"rtol": 1e-2, "atol": 1e-2} if dtype == torch.bfloat16 else {"rtol": 1e-5, "atol": 1e-5}
+    x, factor = torch.randn(tokens, size).to(dtype), torch.randn(32, size).to(dtype) / size
+    wide = append_low(x, factor.t())
+    torch.testing.assert_close(wide[:, :size], x, rtol=0, atol=0)
+    torch.testing.assert_close(wide[:, size:], (x.double() @ factor.double().t()).to(dtype), **near)
+    low = wide[:, size:]  # columns of something wider, as in a model
+    both = (x.double() + low.double() @ factor.double()).to(dtype)
+    torch.testing.assert_close(add_low(x, low, factor), both, **near)
+
+
+@pytest.mark.parametrize("tokens, size, rank", [(1, 16, 4), (19, 100, 8), (40, 130, 16), (70, 600, 20)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_adapter_gradients_equal_the_plain_product(
     passes: None, tokens: int, size: int, rank: int, dtype: torch.dtype
@@ -211,7 +251,7 @@ def test_adapter_gradients_equal_the_plain_product(
 
 def gradients(out: torch.Tensor, *inputs: torch.Tensor) -> list[torch.Tensor]:
     torch.manual_seed(1)
-    return [out.detach(), *torch.autograd.grad(out, inputs, torch.randn(out.shape).to(out.dtype))]
+    return [out.detach(), *torch.autograd.grad(out, inputs, torch.randn(out.shape).bfloat16().to(out.dtype))]
 
 
 @pytest.mark.parametrize("weight_trains", [False, True])
@@ -272,5 +312,5 @@ def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("CXX", "/bin/false")
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path))
     functions, why = native.compiled.__wrapped__()
-    assert functions is None and why.startswith("/bin/false cannot compile native.cpp here")
+    assert functions is None and why.startswith("/bin/false cannot compile kernels.cpp here")
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ touch only the rows themselves, where PEFT copies the whole embedding at each us
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from gemtune.kernels import native
+from gemtune.kernels.norms import normed, normed_backward
 
 ADAPTER = "default"
 ALIGNED = 32  # columns the ranks are padded to with zeros: what a bf16 tile of AMX or a tensor core takes at once
@@ -45,6 +46,8 @@ class LinearGroup:
         else:
             self.a, self.b = self.matrix[outputs:], self.matrix.new_zeros(outputs, rank)
         self.rank = rank
+        self.blocks = list(self._blocks())
+        self.places = [place for rows, columns in self.blocks for place in (self.a[columns], self.b[rows, columns])]
         start = 0
         for weight in weights:
             place = self.matrix[start : start + weight.shape[0], : self.inputs]
@@ -61,13 +64,11 @@ class LinearGroup:
     def parameters(self) -> Parameters:
         return [matrix.weight for layer in self.layers for matrix in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER])]
 
-    def cast(self, parameters: Parameters) -> None:
+    def cast(self, parameters: Sequence[torch.Tensor]) -> None:
         """Rounds the masters into `a` (R, in) and, scaled and block by block, `b` (outputs, R); the matrix has one."""
-        for (rows, columns), layer, small, tall in zip(
-            self._blocks(), self.layers, parameters[::2], parameters[1::2], strict=True
-        ):
-            round_into(self.a[columns], small, 1.0)
-            round_into(self.b[rows, columns], tall, layer.scaling[ADAPTER])
+        scales = (scale for layer in self.layers for scale in (1.0, layer.scaling[ADAPTER]))
+        for place, master, scale in zip(self.places, parameters, scales, strict=True):
+            round_into(place, master, scale)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """x (N, in) -> all outputs (N, outputs), and what `gradients` wants: x, and A x (N, R)."""
@@ -88,20 +89,19 @@ class LinearGroup:
     def gradients(self, d_out: torch.Tensor, d_low: torch.Tensor, x: torch.Tensor, low: torch.Tensor) -> Parameters:
         """The gradients of the parameters, in fp32."""
         grads = []
-        for (rows, columns), layer in zip(self._blocks(), self.layers, strict=True):
+        for (rows, columns), layer in zip(self.blocks, self.layers, strict=True):
             grads += [
                 outer(d_low[:, columns], x, 1.0),
                 outer(low[:, columns], d_out[:, rows], layer.scaling[ADAPTER], transposed=True),
             ]
         return grads
 
-    def _blocks(self) -> list[tuple[slice, slice]]:
-        """Each layer's outputs, and its ranks."""
-        blocks, out, rank = [], 0, 0
+    def _blocks(self) -> Iterator[tuple[slice, slice]]:
+        """Yields each layer's outputs, and its ranks."""
+        out, rank = 0, 0
         for outputs, ranks in zip(self.outs, self.ranks, strict=True):
-            blocks.append((slice(out, out + outputs), slice(rank, rank + ranks)))
+            yield slice(out, out + outputs), slice(rank, rank + ranks)
             out, rank = out + outputs, rank + ranks
-        return blocks
 
 
 def round_into(place: torch.Tensor, master: torch.Tensor, scale: float) -> None:
@@ -172,9 +172,8 @@ class GroupedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, group: LinearGroup, *parameters: torch.Tensor) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])  # (N, in)
-        group.cast(list(parameters))
-        out, flat, low = group.forward(flat)
+        group.cast(parameters)
+        out, flat, low = group.forward(x.reshape(-1, x.shape[-1]))  # (N, outputs)
         ctx.group = group
         ctx.save_for_backward(flat, low)
         return out.view(*x.shape[:-1], -1)
@@ -185,6 +184,39 @@ class GroupedLinear(torch.autograd.Function):
         flat = d_out.reshape(-1, d_out.shape[-1])
         d_x, d_low = ctx.group.backward(flat)
         return d_x.view(*d_out.shape[:-1], -1), None, *ctx.group.gradients(flat, d_low, x, low)
+
+
+class NormedLinear(torch.autograd.Function):
+    """A LinearGroup after a frozen RMSNorm of weight and eps: the norm of x (..., in) is made twice, not kept."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, group: LinearGroup, *parameters: torch.Tensor
+    ) -> torch.Tensor:
+        group.cast(parameters)
+        flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()
+        norm, scale = normed(flat, factor, eps)
+        out, _, low = group.forward(norm)  # (N, outputs)
+        ctx.group, ctx.eps, ctx.shape = group, eps, x.shape
+        ctx.save_for_backward(flat, factor, scale, low.clone())
+        return out.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, factor, scale, low = ctx.saved_tensors
+        flat = d_out.reshape(-1, d_out.shape[-1])
+        d_norm, d_low = ctx.group.backward(flat)
+        grads = ctx.group.gradients(flat, d_low, normed(x, factor, ctx.eps)[0], low)
+        return normed_backward(d_norm, x, factor, scale).view(ctx.shape), None, None, None, *grads
+
+
+def normed_linear(x: torch.Tensor, norm: nn.Module, group: LinearGroup) -> torch.Tensor:
+    """Every output of the group's layers for norm(x), side by side: x (..., in) -> (..., outputs)."""
+    weight: torch.Tensor = norm.weight  # type: ignore[assignment]
+    if weight.requires_grad:
+        return grouped_linear(norm(x), group)
+    out: torch.Tensor = NormedLinear.apply(x, weight, norm.eps, group, *group.parameters)
+    return out
 
 
 def grouped_linear(x: torch.Tensor, group: LinearGroup) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Attention over a packed row: each document sees itself only, and pays for itself only.
 
-Short documents run in native.cpp, those of middle length (and all of them where it is not at hand) side by side as
+Short documents run in kernels/cpp, those of middle length (and all of them where it is not at hand) side by side as
 plain batched products: PyTorch's flash kernel for CPUs takes five times as long to go back through rows of 27 tokens.
 Longer ones go through `scaled_dot_product_attention`, in bands where the layer's window is shorter than they are.
 """
@@ -20,10 +20,10 @@ from transformers.masking_utils import sdpa_mask
 from gemtune.kernels import native
 
 NAME = "gemtune"  # the attention implementation a model is loaded with
-# The longest documents, in tokens, that are fastest in native.cpp and as batched products: MICRO.md, heads of 256.
-COMPILED = 128
+# The longest documents, in tokens, that are fastest in kernels/cpp, there with a matrix unit, and as batched products:
+# MICRO.md, heads of 256.
+COMPILED, COMPILED_BY_TILES = 128, 512
 BATCHED = 512
-VECTOR = 16  # native.cpp takes heads of a multiple of so many values
 LIKE = 1.25  # documents are padded to each other up to this ratio of lengths
 
 
@@ -69,7 +69,10 @@ def documents_attention(
 
     A token sees the last `window` tokens of its document, itself included; all of them without a window.
     """
-    compiled = COMPILED if native.usable(query, key, value) and query.shape[-1] % VECTOR == 0 else 0
+    compiled = 0
+    if native.usable(query, key, value):
+        tiles = query.dtype == torch.bfloat16 and native.has_tiles()
+        compiled = COMPILED_BY_TILES if tiles else COMPILED
     groups = list(grouped(lengths, compiled))
     sizes = [sum(group) for group in groups]
     outs = []
@@ -105,7 +108,7 @@ def grouped(lengths: Sequence[int], compiled: int) -> Iterator[tuple[int, ...]]:
 
 
 class CompiledAttention(torch.autograd.Function):
-    """documents_attention by native.cpp: document by document in fp32; the way back makes the scores again."""
+    """documents_attention by kernels/cpp, document by document; the way back makes the scores again."""
 
     @staticmethod
     def forward(

@@ -8,6 +8,8 @@ once and never kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +17,7 @@ import torch
 from gemtune.kernels import native
 
 CHUNK = 128  # labelled tokens a chunk: 128 x 262,144 bf16 logits are 67 MB; with fewer the product loses speed
+WORDS = 1 << 15  # whose gradient is at hand at a time on a CPU: 4 MB of 64 tokens
 IN_CACHE = 1 << 20  # logits that are fp32 at a time on a CPU: 4 MiB, two cores' second-level cache
 
 
@@ -55,37 +58,34 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         wanted = want_hidden or want_weight or want_rows
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         right = torch.zeros((), dtype=torch.int64, device=hidden.device)
-        d_hidden = torch.empty_like(hidden) if want_hidden else None
+        d_hidden = torch.zeros_like(hidden, dtype=torch.float32) if want_hidden else None
         d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if want_weight else None
         d_values = torch.zeros_like(values, dtype=torch.float32) if want_rows and values is not None else None
         cast = values.to(hidden.dtype) if values is not None else None
+        scored = _compiled if softcap is None and native.usable(hidden, weight) else _in_pytorch
         for start in range(0, hidden.shape[0], chunk):
             h = hidden[start : start + chunk]  # (n, H)
             y = targets[start : start + chunk]  # (n,)
-            if softcap is None and native.usable(h, weight):
-                part, right_here, z = _compiled(h, weight, y, ids, cast, wanted)
-            else:
-                z = h @ weight.t()  # (n, V)
-                if ids is not None and cast is not None:
-                    z[:, ids] = h @ cast.t()
-                part, right_here = _scored(z, y[:, None], softcap, wanted)
+            part, right_here, gradients = scored(h, weight, y, ids, cast, softcap, wanted)
             loss += part
             right += right_here
-            if not wanted:
-                continue
-            if ids is not None and cast is not None:
-                g_rows = z[:, ids]  # (n, k); z is the gradient of the logits now
-                z[:, ids] = 0  # the head's own rows are not in use
-                if d_values is not None:
-                    d_values += (g_rows.t() @ h).float()
-            if d_hidden is not None:
-                d_hidden[start : start + chunk] = z @ weight
+            for first, g in gradients:  # of the logits of some words: (n, W)
+                words = slice(first, first + g.shape[1])
                 if ids is not None and cast is not None:
-                    d_hidden[start : start + chunk] += g_rows @ cast
-            if d_weight is not None:
-                d_weight += (z.t() @ h).float()
+                    some = slice(None) if g.shape[1] == len(weight) else (ids >= first) & (ids < words.stop)
+                    places = ids[some] - first
+                    g_rows = g[:, places]  # (n, k)
+                    g[:, places] = 0  # the head's own rows are not in use
+                    if d_values is not None:
+                        d_values[some] += g_rows.t() @ h
+                    if d_hidden is not None:
+                        d_hidden[start : start + chunk] += g_rows @ cast[some]
+                if d_hidden is not None:
+                    d_hidden[start : start + chunk] += g @ weight[words]
+                if d_weight is not None:
+                    d_weight[words] += g.t() @ h
         ctx.save_for_backward(d_hidden, d_weight, d_values)
-        ctx.weight_dtype = weight.dtype
+        ctx.hidden_dtype, ctx.weight_dtype = hidden.dtype, weight.dtype
         ctx.values_dtype = values.dtype if values is not None else None
         ctx.mark_non_differentiable(right)
         return loss, right
@@ -94,7 +94,7 @@ class _LabelledCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, d_loss: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         d_hidden, d_weight, d_values = ctx.saved_tensors
         return (
-            d_hidden * d_loss.to(d_hidden.dtype) if d_hidden is not None else None,
+            (d_hidden * d_loss).to(ctx.hidden_dtype) if d_hidden is not None else None,
             (d_weight * d_loss).to(ctx.weight_dtype) if d_weight is not None else None,
             None,
             None,
@@ -104,25 +104,62 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         )
 
 
+Gradients = Iterable[tuple[int, torch.Tensor]]  # (first word, d loss / d logits of the words from there on (n, W))
+
+
 def _compiled(
     h: torch.Tensor,
     weight: torch.Tensor,
     gold: torch.Tensor,
     ids: torch.Tensor | None,
     values: torch.Tensor | None,
+    _: float | None,
     wanted: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The loss of h (n, H) for gold (n,), how many are right, and, when `wanted`, the gradient of the logits (n, V).
+) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
+    """The loss of h (n, H) for gold (n,), how many are right, and, when `wanted`, the gradient of the logits.
 
     The logits are a column a token: that product leaves the head as it lies and takes half the time of the other.
     """
-    z = weight @ h.t()  # (V, n)
+    words, n = len(weight), len(h)
+    z = _room(words, -(-n // 64) * 64, h.dtype)[: words * n].view(words, n)
+    torch.mm(weight, h.t(), out=z)
     if ids is not None and values is not None:
         z[ids] = values @ h.t()
-    each, best = torch.empty(len(h)), torch.empty(len(h), dtype=torch.int64)
-    gradient = z.new_empty(z.shape[::-1] if wanted else 0)
-    native.call("cross_entropy", z.dtype, z, gold.contiguous(), each, best, gradient, len(h), len(z))
-    return each.sum(), best.sum(), gradient
+    gold = gold.contiguous()
+    loss, top, share, right = torch.empty(n), torch.empty(n), torch.empty(n), torch.empty(n, dtype=torch.int64)
+    native.call("cross_entropy", z.dtype, z, gold, loss, right, top, share, n, words)
+
+    def gradients() -> Iterator[tuple[int, torch.Tensor]]:
+        for first in range(0, words, WORDS):
+            some = z[first : first + WORDS]
+            g = some.new_empty(n, len(some))
+            native.call("cross_entropy_back", z.dtype, some, gold, top, share, g, n, len(some), first)
+            yield first, g
+
+    return loss.sum(), right.sum(), gradients() if wanted else ()
+
+
+@lru_cache(maxsize=1)
+def _room(words: int, tokens: int, dtype: torch.dtype) -> torch.Tensor:
+    """Memory for logits that stays: 32 MB and more that is asked for at every step is mapped and zeroed each time."""
+    return torch.empty(words * tokens, dtype=dtype)
+
+
+def _in_pytorch(
+    h: torch.Tensor,
+    weight: torch.Tensor,
+    gold: torch.Tensor,
+    ids: torch.Tensor | None,
+    values: torch.Tensor | None,
+    softcap: float | None,
+    wanted: bool,
+) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
+    """As _compiled, on any device, with soft-capping; the logits are a row a token and become their gradient."""
+    z = h @ weight.t()  # (n, V)
+    if ids is not None and values is not None:
+        z[:, ids] = h @ values.t()
+    loss, right = _scored(z, gold[:, None], softcap, wanted)
+    return loss, right, [(0, z)] if wanted else ()
 
 
 def _scored(

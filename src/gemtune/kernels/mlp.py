@@ -1,6 +1,6 @@
-"""The gated feed-forward of a block as one autograd function: it keeps gate and up, and makes the rest again.
+"""The norm and gated feed-forward of a block as one autograd function: it keeps gate and up, and makes the rest again.
 
-Plain autograd keeps the activated gate and the product as well; both are elementwise and cheap to compute twice.
+Plain autograd keeps the normed input, the activated gate and the product as well; they are cheap to compute twice.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from gemtune.kernels import native
 from gemtune.kernels.adapters import LinearGroup, group_of
+from gemtune.kernels.norms import normed, normed_backward
 
 _GELU = {"approximate": "tanh"}
-# The activations known here, by the name in a model's config: its name in native.cpp, forward, and backward of
+# The activations known here, by the name in a model's config: its name in kernels/cpp, forward, and backward of
 # (gradient, input).
 ACTIVATIONS: dict[str, tuple[str, Any, Any]] = {
     "gelu_pytorch_tanh": (
@@ -52,44 +54,53 @@ def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str)
     return d_both, product
 
 
-class MlpForward:
-    """down(act(gate(x)) * up(x)) with LoRA on all three."""
+def normed_mlp(x: torch.Tensor, norm: nn.Module, mlp: Any) -> torch.Tensor:
+    """down(act(gate(y)) * up(y)) for y = norm(x), with LoRA on all three: (..., H) -> (..., H)."""
+    gate_up, down = group_of(mlp, "gate_proj", "up_proj"), group_of(mlp, "down_proj")
+    weight: torch.Tensor = norm.weight  # type: ignore[assignment]
+    if gate_up is None or down is None or weight.requires_grad:
+        plain: torch.Tensor = mlp(norm(x))
+        return plain
+    activation = str(getattr(mlp.config, "hidden_activation", None) or mlp.config.hidden_act)
+    parameters = [*gate_up.parameters, *down.parameters]
+    out: torch.Tensor = NormedMlp.apply(x, weight, norm.eps, activation, gate_up, down, *parameters)
+    return out
 
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        gate_up, down = group_of(self, "gate_proj", "up_proj"), group_of(self, "down_proj")
-        if gate_up is None or down is None:
-            return super().forward(x)  # type: ignore[misc]
-        activation = getattr(self.config, "hidden_activation", None) or self.config.hidden_act
-        parameters = [*gate_up.parameters, *down.parameters]
-        out: torch.Tensor = GatedMlp.apply(x, str(activation), gate_up, down, *parameters)
-        return out
 
-
-class GatedMlp(torch.autograd.Function):
-    """x (..., H), the activation's name, both groups, and the parameters of gate, up and down."""
+class NormedMlp(torch.autograd.Function):
+    """x (..., H), weight and eps of the norm, the activation, both groups, and the parameters of gate, up and down."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, activation: str, gate_up: LinearGroup, down: LinearGroup, *parameters: torch.Tensor
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        eps: float,
+        activation: str,
+        gate_up: LinearGroup,
+        down: LinearGroup,
+        *parameters: torch.Tensor,
     ) -> torch.Tensor:
-        flat = x.reshape(-1, x.shape[-1])  # (N, H)
-        gate_up.cast(list(parameters[:4]))
-        down.cast(list(parameters[4:]))
-        both, flat, low = gate_up.forward(flat)  # (N, 2F)
+        gate_up.cast(parameters[:4])
+        down.cast(parameters[4:])
+        flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()  # (N, H)
+        norm, scale = normed(flat, factor, eps)
+        both, _, low = gate_up.forward(norm)  # (N, 2F)
         out, _, low_down = down.forward(gated(both, activation))  # (N, H)
-        ctx.activation, ctx.gate_up, ctx.down, ctx.shape = activation, gate_up, down, x.shape
-        ctx.save_for_backward(flat, both, low, low_down)
+        ctx.activation, ctx.gate_up, ctx.down, ctx.eps, ctx.shape = activation, gate_up, down, eps, x.shape
+        ctx.save_for_backward(flat, factor, scale, both, low.clone(), low_down)
         return out.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, both, low, low_down = ctx.saved_tensors
+        x, factor, scale, both, low, low_down = ctx.saved_tensors
         d_out = d_out.reshape(-1, d_out.shape[-1])
         d_product, d_low_down = ctx.down.backward(d_out)
         d_both, product = gated_backward(both, d_product, ctx.activation)
-        d_x, d_low = ctx.gate_up.backward(d_both)
+        d_norm, d_low = ctx.gate_up.backward(d_both)
         grads = (
-            *ctx.gate_up.gradients(d_both, d_low, x, low),
+            *ctx.gate_up.gradients(d_both, d_low, normed(x, factor, ctx.eps)[0], low),
             *ctx.down.gradients(d_out, d_low_down, product, low_down),
         )
-        return d_x.view(ctx.shape), None, None, None, *grads
+        d_x = normed_backward(d_norm, x, factor, scale).view(ctx.shape)
+        return d_x, None, None, None, None, None, *grads

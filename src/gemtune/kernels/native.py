@@ -1,4 +1,4 @@
-"""native.cpp, compiled for this machine when it is first wanted; without a compiler PyTorch does the same work."""
+"""kernels.cpp, compiled for this machine when it is first wanted; without a compiler PyTorch does the same work."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ import torch
 
 from gemtune.files import cache_folder, sha256_of_text
 
-SOURCE = Path(__file__).with_name("native.cpp")
+SOURCE = Path(__file__).with_name("cpp") / "kernels.cpp"
 # No -ffast-math: it would flush subnormal numbers for every library in the process, and its reassociation costs exp_
-# the digits that its two-part ln 2 is there for. Sums are vectorised where native.cpp says so.
-FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math -mprefer-vector-width=512"
-NO_COMPILER = "no C++ compiler is here: PyTorch does the work of native.cpp, in more passes over memory"
+# the digits that its two-part ln 2 is there for. Sums are vectorised where kernels.cpp says so.
+FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
+if platform.machine() in ("x86_64", "AMD64"):
+    FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
+NO_COMPILER = "no C++ compiler is here: PyTorch does the work of kernels.cpp, in more passes over memory"
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 KINDS = {int: ctypes.c_int64, float: ctypes.c_float}
 
@@ -35,11 +37,17 @@ def usable(*tensors: torch.Tensor) -> bool:
 
 
 def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) -> None:
-    """Calls a function of native.cpp for a type: tensors go as pointers, numbers as int64 and float."""
+    """Calls a function of kernels.cpp for a type: tensors go as pointers, numbers as int64 and float."""
     function = getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")
     if function.argtypes is None:  # its first call shows what it takes
         function.argtypes = [KINDS.get(type(value), ctypes.c_void_p) for value in arguments]
     function(*(value.data_ptr() if isinstance(value, torch.Tensor) else value for value in arguments))
+
+
+def has_tiles() -> bool:
+    """Whether the compiled bf16 products run on a matrix unit (AMX)."""
+    functions, _ = compiled()
+    return functions is not None and bool(functions.has_tiles())
 
 
 def page_out(tensor: torch.Tensor) -> None:
@@ -58,14 +66,15 @@ def release_memory() -> None:
 
 @cache
 def compiled() -> tuple[Any | None, str]:
-    """The functions of native.cpp, or None, and why."""
+    """The functions of kernels.cpp, or None, and why."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None, NO_COMPILER
     openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
     if openmp is None:
         return None, "this PyTorch brings no OpenMP library to share: the elementwise passes run in PyTorch"
-    key = sha256_of_text(SOURCE.read_text(encoding="utf-8"), FLAGS, compiler, str(openmp), _processor())
+    texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
+    key = sha256_of_text(*texts, FLAGS, compiler, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,25 +22,36 @@ class RmsNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-        factor = 1 + weight.float()
-        if native.usable(x):
-            x = x.contiguous()
-            out, scale = torch.empty_like(x), _a_row(x)
-            native.call("norm", x.dtype, x, factor, out, scale, scale.numel(), x.shape[-1], eps)
-        else:
-            unit, scale = normalised(x, eps)
-            out = unit.mul_(factor).to(x.dtype)
+        x, factor = x.contiguous(), 1 + weight.float()
+        out, scale = normed(x, factor, eps)
         ctx.save_for_backward(x, factor, scale)
         return out
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, factor, scale = ctx.saved_tensors
-        if native.usable(x, d_out) and not ctx.needs_input_grad[1]:
-            d_out, d_x = d_out.contiguous(), torch.empty_like(x)
-            native.call("norm_back", x.dtype, d_out, x, factor, scale, d_x, scale.numel(), x.shape[-1])
-            return d_x, None, None
-        return *norm_backward(d_out.float(), x, factor, scale), None
+        if ctx.needs_input_grad[1]:
+            return *norm_backward(d_out.float(), x, factor, scale), None
+        return normed_backward(d_out, x, factor, scale), None, None
+
+
+def normed(x: torch.Tensor, factor: torch.Tensor, eps: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """x (..., H), contiguous, divided by its root mean square and times factor (H,); and 1 / rms (..., 1) in fp32."""
+    if native.usable(x):
+        out, scale = torch.empty_like(x), _a_row(x)
+        native.call("norm", x.dtype, x, factor, out, scale, scale.numel(), x.shape[-1], eps)
+        return out, scale
+    unit, scale = normalised(x, eps)
+    return unit.mul_(factor).to(x.dtype), scale
+
+
+def normed_backward(d_out: torch.Tensor, x: torch.Tensor, factor: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The gradient of x from that of what `normed` made of it."""
+    if native.usable(x, d_out):
+        d_out, d_x = d_out.contiguous(), torch.empty_like(x)
+        native.call("norm_back", x.dtype, d_out, x, factor, scale, d_x, scale.numel(), x.shape[-1])
+        return d_x
+    return norm_backward(d_out.float(), x, factor, scale)[0]
 
 
 class RmsNormRope(torch.autograd.Function):
@@ -55,9 +66,10 @@ class RmsNormRope(torch.autograd.Function):
     ) -> torch.Tensor:
         factor = 1 + weight.float()
         if native.usable(x, cos, sin):
-            cos, sin = (angle.expand(len(x), -1, -1).contiguous() for angle in (cos, sin))
+            if len(x) > 1:
+                cos, sin = (angle.expand(len(x), -1, -1).contiguous() for angle in (cos, sin))
             out, scale = torch.empty(x.shape, dtype=x.dtype), _a_row(x)
-            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1))
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), cos.stride(1))
             native.call("norm_rope", x.dtype, x, factor, cos, sin, out, scale, *sizes, eps)
         else:
             unit, scale = normalised(x, eps)
@@ -70,7 +82,7 @@ class RmsNormRope(torch.autograd.Function):
         x, factor, scale, cos, sin = ctx.saved_tensors
         if native.usable(x, d_out, cos, sin) and not ctx.needs_input_grad[1]:
             d_out, d_x = d_out.contiguous(), torch.empty(x.shape, dtype=x.dtype)
-            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), d_x.stride(1))
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), cos.stride(1), d_x.stride(1))
             native.call("norm_rope_back", x.dtype, d_out, x, factor, cos, sin, scale, d_x, *sizes)
             return d_x, None, None, None, None
         d_unit = rotated(d_out.float(), cos, -sin, torch.float32)  # a rotation's transpose turns the other way

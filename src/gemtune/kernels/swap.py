@@ -10,14 +10,14 @@ from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import nn
 from transformers.models.gemma3 import modeling_gemma3 as gemma3
 
-from gemtune.kernels.adapters import LoraForward, TokenRowsForward, group_of, grouped_linear
+from gemtune.kernels.adapters import LoraForward, TokenRowsForward, group_of, normed_linear
 from gemtune.kernels.attention import attention
-from gemtune.kernels.mlp import MlpForward
+from gemtune.kernels.mlp import normed_mlp
 from gemtune.kernels.norms import GemmaNormForward, RmsNormRope
 
 
 class GemmaAttentionForward:
-    """Gemma 3's attention: queries, keys and values from one product, norm and rotary positions in one pass."""
+    """Gemma 3's attention with the norm before it: queries, keys and values from one product."""
 
     def forward(
         self: Any,
@@ -26,14 +26,16 @@ class GemmaAttentionForward:
         attention_mask: torch.Tensor | None = None,
         past_key_values: Any = None,
         wanted: torch.Tensor | None = None,
+        norm: Any = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)  # (B, T, N, D)
         cos, sin = (half.chunk(2, -1)[0] for half in position_embeddings)  # both halves are the same
         group = group_of(self, "q_proj", "k_proj", "v_proj")
         if group is not None:
-            query, key, value = grouped_linear(hidden_states, group).split(group.outs, -1)
+            query, key, value = normed_linear(hidden_states, norm, group).split(group.outs, -1)
         else:
+            hidden_states = norm(hidden_states)
             query, key, value = (proj(hidden_states) for proj in (self.q_proj, self.k_proj, self.v_proj))
         query = RmsNormRope.apply(query.view(heads), self.q_norm.weight, cos, sin, self.q_norm.eps).transpose(1, 2)
         key = RmsNormRope.apply(key.view(heads), self.k_norm.weight, cos, sin, self.k_norm.eps).transpose(1, 2)
@@ -54,11 +56,10 @@ class GemmaLayerForward:
     ) -> torch.Tensor:
         if self.layer_idx < self.config.num_hidden_layers - 1:
             wanted = None
-        out, _ = self.self_attn(self.input_layernorm(hidden_states), *args, wanted=wanted, **kwargs)
+        out, _ = self.self_attn(hidden_states, *args, wanted=wanted, norm=self.input_layernorm, **kwargs)
         x = hidden_states if wanted is None else hidden_states.index_select(1, wanted)  # (B, T or P, H)
         x = x + self.post_attention_layernorm(out)
-        out = self.mlp(self.pre_feedforward_layernorm(x))
-        return x + self.post_feedforward_layernorm(out)
+        return x + self.post_feedforward_layernorm(normed_mlp(x, self.pre_feedforward_layernorm, self.mlp))
 
 
 def hidden_at(decoder: nn.Module, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -74,7 +75,6 @@ FORWARDS: dict[type, type] = {
     LoraLayer: LoraForward,
     TrainableTokensLayer: TokenRowsForward,
     gemma3.Gemma3RMSNorm: GemmaNormForward,
-    gemma3.Gemma3MLP: MlpForward,
     gemma3.Gemma3Attention: GemmaAttentionForward,
     gemma3.Gemma3DecoderLayer: GemmaLayerForward,
 }
