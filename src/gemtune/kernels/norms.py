@@ -69,7 +69,7 @@ class RmsNormRope(torch.autograd.Function):
             if len(x) > 1:
                 cos, sin = (angle.expand(len(x), -1, -1).contiguous() for angle in (cos, sin))
             out, scale = torch.empty(x.shape, dtype=x.dtype), _a_row(x)
-            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), cos.stride(1))
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], _apart(x), _apart(cos))
             native.call("norm_rope", x.dtype, x, factor, cos, sin, out, scale, *sizes, eps)
         else:
             unit, scale = normalised(x, eps)
@@ -82,11 +82,16 @@ class RmsNormRope(torch.autograd.Function):
         x, factor, scale, cos, sin = ctx.saved_tensors
         if native.usable(x, d_out, cos, sin) and not ctx.needs_input_grad[1]:
             d_out, d_x = d_out.contiguous(), torch.empty(x.shape, dtype=x.dtype)
-            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], x.stride(1), cos.stride(1), d_x.stride(1))
+            sizes = (x.shape[0] * x.shape[1], *x.shape[2:], _apart(x), _apart(cos), _apart(d_x))
             native.call("norm_rope_back", x.dtype, d_out, x, factor, cos, sin, scale, d_x, *sizes)
             return d_x, None, None, None, None
         d_unit = rotated(d_out.float(), cos, -sin, torch.float32)  # a rotation's transpose turns the other way
         return *norm_backward(d_unit, x, factor, scale), None, None, None
+
+
+def _apart(x: torch.Tensor) -> int:
+    """How far the tokens of x (B, T, ...) lie from each other; the stride of an axis of one token says nothing."""
+    return x.stride(1) if x.shape[1] > 1 else x.stride(0)
 
 
 def _a_row(x: torch.Tensor) -> torch.Tensor:
