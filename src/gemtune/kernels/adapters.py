@@ -64,10 +64,10 @@ class LinearGroup:
     def parameters(self) -> Parameters:
         return [matrix.weight for layer in self.layers for matrix in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER])]
 
-    def cast(self, parameters: Sequence[torch.Tensor]) -> None:
+    def cast(self) -> None:
         """Rounds the masters into `a` (R, in) and, scaled and block by block, `b` (outputs, R); the matrix has one."""
         scales = (scale for layer in self.layers for scale in (1.0, layer.scaling[ADAPTER]))
-        for place, master, scale in zip(self.places, parameters, scales, strict=True):
+        for place, master, scale in zip(self.places, self.parameters, scales, strict=True):
             round_into(place, master, scale)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -172,7 +172,7 @@ class GroupedLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, group: LinearGroup, *parameters: torch.Tensor) -> torch.Tensor:
-        group.cast(parameters)
+        group.cast()
         out, flat, low = group.forward(x.reshape(-1, x.shape[-1]))  # (N, outputs)
         ctx.group = group
         ctx.save_for_backward(flat, low)
@@ -193,7 +193,7 @@ class NormedLinear(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, group: LinearGroup, *parameters: torch.Tensor
     ) -> torch.Tensor:
-        group.cast(parameters)
+        group.cast()
         flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()
         norm, scale = normed(flat, factor, eps)
         out, _, low = group.forward(norm)  # (N, outputs)

@@ -62,11 +62,12 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if want_weight else None
         d_values = torch.zeros_like(values, dtype=torch.float32) if want_rows and values is not None else None
         cast = values.to(hidden.dtype) if values is not None else None
+        replaced = (ids, cast) if ids is not None and cast is not None else None
         scored = _compiled if softcap is None and native.usable(hidden, weight) else _in_pytorch
         for start in range(0, hidden.shape[0], chunk):
             h = hidden[start : start + chunk]  # (n, H)
             y = targets[start : start + chunk]  # (n,)
-            part, right_here, gradients = scored(h, weight, y, ids, cast, softcap, wanted)
+            part, right_here, gradients = scored(h, weight, y, replaced, softcap, wanted)
             loss += part
             right += right_here
             for first, g in gradients:  # of the logits of some words: (n, W)
@@ -111,8 +112,7 @@ def _compiled(
     h: torch.Tensor,
     weight: torch.Tensor,
     gold: torch.Tensor,
-    ids: torch.Tensor | None,
-    values: torch.Tensor | None,
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
     _: float | None,
     wanted: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
@@ -123,8 +123,8 @@ def _compiled(
     words, n = len(weight), len(h)
     z = _room(words, -(-n // 64) * 64, h.dtype)[: words * n].view(words, n)
     torch.mm(weight, h.t(), out=z)
-    if ids is not None and values is not None:
-        z[ids] = values @ h.t()
+    if rows is not None:
+        z[rows[0]] = rows[1] @ h.t()
     gold = gold.contiguous()
     loss, top, share, right = torch.empty(n), torch.empty(n), torch.empty(n), torch.empty(n, dtype=torch.int64)
     native.call("cross_entropy", z.dtype, z, gold, loss, right, top, share, n, words)
@@ -149,15 +149,14 @@ def _in_pytorch(
     h: torch.Tensor,
     weight: torch.Tensor,
     gold: torch.Tensor,
-    ids: torch.Tensor | None,
-    values: torch.Tensor | None,
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
     softcap: float | None,
     wanted: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
     """As _compiled, on any device, with soft-capping; the logits are a row a token and become their gradient."""
     z = h @ weight.t()  # (n, V)
-    if ids is not None and values is not None:
-        z[:, ids] = h @ values.t()
+    if rows is not None:
+        z[:, rows[0]] = h @ rows[1].t()
     loss, right = _scored(z, gold[:, None], softcap, wanted)
     return loss, right, [(0, z)] if wanted else ()
 

@@ -81,8 +81,8 @@ class NormedMlp(torch.autograd.Function):
         down: LinearGroup,
         *parameters: torch.Tensor,
     ) -> torch.Tensor:
-        gate_up.cast(parameters[:4])
-        down.cast(parameters[4:])
+        gate_up.cast()
+        down.cast()
         flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()  # (N, H)
         norm, scale = normed(flat, factor, eps)
         both, _, low = gate_up.forward(norm)  # (N, 2F)

@@ -20,7 +20,7 @@ from gemtune.files import cache_folder, sha256_of_text
 
 SOURCE = Path(__file__).with_name("cpp") / "kernels.cpp"
 # No -ffast-math: it would flush subnormal numbers for every library in the process, and its reassociation costs exp_
-# the digits that its two-part ln 2 is there for. Sums are vectorised where kernels.cpp says so.
+# the digits that its two-part ln 2 is there for. Sums are vectorised where the sources say so.
 FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
@@ -72,7 +72,7 @@ def compiled() -> tuple[Any | None, str]:
         return None, NO_COMPILER
     openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
     if openmp is None:
-        return None, "this PyTorch brings no OpenMP library to share: the elementwise passes run in PyTorch"
+        return None, "this PyTorch brings no OpenMP library to share: it does the work of kernels.cpp itself"
     texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
     key = sha256_of_text(*texts, FLAGS, compiler, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
@@ -91,7 +91,7 @@ def compiled() -> tuple[Any | None, str]:
                     why = (done.stderr.strip().splitlines() or ["no message"])[0]
                     return None, f"{compiler} cannot compile {SOURCE.name} here ({why}): PyTorch does its work"
             made.replace(path)
-    return ctypes.CDLL(str(path)), f"the elementwise passes are compiled for this processor ({path})"
+    return ctypes.CDLL(str(path)), f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
 
 
 def _processor() -> str:

@@ -26,7 +26,8 @@ class GemmaAttentionForward:
         attention_mask: torch.Tensor | None = None,
         past_key_values: Any = None,
         wanted: torch.Tensor | None = None,
-        norm: Any = None,
+        *,
+        norm: nn.Module,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         heads = (*hidden_states.shape[:-1], -1, self.head_dim)  # (B, T, N, D)

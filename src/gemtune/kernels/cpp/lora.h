@@ -13,13 +13,22 @@
 
 namespace {
 
-// TILE rows of x, of which `count` are there, as the left side of a product: where they lie, or with zeros after them.
-template <class T>
-const T* left_of(const T* x, int64_t count, int64_t row, int64_t deep, int64_t size, std::vector<T>& whole) {
-    if (count == TILE && deep == size) return x;
-    whole.assign(TILE * deep, T{});
-    for (int64_t u = 0; u < count; u++) std::copy_n(x + u * row, size, whole.data() + u * deep);
-    return whole.data();
+// Calls write(token, its row of the product) for every row of left (tokens x size, `row` values apart) times right.
+template <class T, class Write>
+void each_product(const T* left, int64_t tokens, int64_t size, int64_t row, const Right<T>& right, const Write& write) {
+#pragma omp parallel for schedule(static)
+    for (int64_t t = 0; t < tokens; t += TILE) {
+        const int64_t count = std::min(TILE, tokens - t);
+        const bool whole = count == TILE && right.deep == size;  // otherwise zeros follow
+        std::vector<T> filled(whole ? 0 : TILE * right.deep);
+        for (int64_t u = 0; u < (whole ? 0 : count); u++)
+            std::copy_n(left + (t + u) * row, size, filled.data() + u * right.deep);
+        std::vector<float> out(TILE * right.wide);
+        const TilesInUse in_use;
+        right.times(whole ? left + t * row : filled.data(), whole ? row : right.deep, out.data(), right.wide, 0,
+                    right.deep, 0, right.wide);
+        for (int64_t u = 0; u < count; u++) write(t + u, out.data() + u * right.wide);
+    }
 }
 
 // out = [x | x a]: tokens x (size + rank); x contiguous, a size x rank.
@@ -27,21 +36,12 @@ template <class T>
 void append_low(const T* x, const T* a, T* out, int64_t tokens, int64_t size, int64_t rank, int64_t row,
                 int64_t column) {
     const Right<T> right(a, size, rank, row, column, scratch(Right<T>::size(size, rank)), true);
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < tokens; t += TILE) {
-        const int64_t count = std::min(TILE, tokens - t);
-        std::vector<T> whole;
-        std::vector<float> low(TILE * right.wide);
-        const T* left = left_of(x + t * size, count, size, right.deep, size, whole);
-        const TilesInUse in_use;
-        right.times(left, left == whole.data() ? right.deep : size, low.data(), right.wide, 0, right.deep, 0, right.wide);
-        for (int64_t u = 0; u < count; u++) {
-            T* to = out + (t + u) * (size + rank);
-            std::memcpy(to, x + (t + u) * size, size * sizeof(T));
+    each_product(x, tokens, size, size, right, [=](int64_t t, const float* low) {
+        T* to = out + t * (size + rank);
+        std::memcpy(to, x + t * size, size * sizeof(T));
 #pragma omp simd
-            for (int64_t r = 0; r < rank; r++) put(to + size, r, low[u * right.wide + r]);
-        }
-    }
+        for (int64_t r = 0; r < rank; r++) put(to + size, r, low[r]);
+    });
 }
 
 // out = x + low b: tokens x size, contiguous; b rank x size; a token of x every x_stride values, of low low_stride.
@@ -49,22 +49,12 @@ template <class T>
 void add_low(const T* x, const T* low, const T* b, T* out, int64_t tokens, int64_t size, int64_t rank,
              int64_t x_stride, int64_t low_stride, int64_t row, int64_t column) {
     const Right<T> right(b, rank, size, row, column, scratch(Right<T>::size(rank, size)), true);
-#pragma omp parallel for schedule(static)
-    for (int64_t t = 0; t < tokens; t += TILE) {
-        const int64_t count = std::min(TILE, tokens - t);
-        std::vector<T> whole;
-        std::vector<float> sums(TILE * right.wide);
-        const T* left = left_of(low + t * low_stride, count, low_stride, right.deep, rank, whole);
-        const TilesInUse in_use;
-        right.times(left, left == whole.data() ? right.deep : low_stride, sums.data(), right.wide, 0, right.deep, 0,
-                    right.wide);
-        for (int64_t u = 0; u < count; u++) {
-            const T* from = x + (t + u) * x_stride;
-            T* to = out + (t + u) * size;
+    each_product(low, tokens, rank, low_stride, right, [=](int64_t t, const float* sums) {
+        const T* from = x + t * x_stride;
+        T* to = out + t * size;
 #pragma omp simd
-            for (int64_t i = 0; i < size; i++) put(to, i, get(from, i) + sums[u * right.wide + i]);
-        }
-    }
+        for (int64_t i = 0; i < size; i++) put(to, i, get(from, i) + sums[i]);
+    });
 }
 
 // to = scale * from, rows x columns, rounded; a row of `to` every `stride` values.

@@ -17,19 +17,17 @@ typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-// c (ROWS x columns) = a (ROWS x steps) b (steps x columns); columns are a multiple of LANES, b and c have room
-// for them.
-inline void product(const float* a, int64_t a_row, int64_t a_step, const float* b, int64_t b_step, float* c,
-                    int64_t c_row, int64_t steps, int64_t columns) {
-    int64_t j = 0;
-    for (; j + 2 * LANES <= columns; j += 2 * LANES) {
+// c (ROWS x columns) = a (ROWS x steps) b (steps x columns); columns are a multiple of 2 LANES.
+inline void product(const float* a, int64_t a_row, const float* b, int64_t b_row, float* c, int64_t c_row,
+                    int64_t steps, int64_t columns) {
+    for (int64_t j = 0; j < columns; j += 2 * LANES) {
         Vector sum[ROWS][2] = {};
         for (int64_t k = 0; k < steps; k++) {
-            const Vector first = *reinterpret_cast<const Vector*>(b + k * b_step + j);
-            const Vector second = *reinterpret_cast<const Vector*>(b + k * b_step + j + LANES);
+            const Vector first = *reinterpret_cast<const Vector*>(b + k * b_row + j);
+            const Vector second = *reinterpret_cast<const Vector*>(b + k * b_row + j + LANES);
 #pragma GCC unroll 8
             for (int64_t r = 0; r < ROWS; r++) {
-                const float x = a[r * a_row + k * a_step];
+                const float x = a[r * a_row + k];
                 sum[r][0] += x * first;
                 sum[r][1] += x * second;
             }
@@ -39,16 +37,6 @@ inline void product(const float* a, int64_t a_row, int64_t a_step, const float* 
             *reinterpret_cast<Vector*>(c + r * c_row + j) = sum[r][0];
             *reinterpret_cast<Vector*>(c + r * c_row + j + LANES) = sum[r][1];
         }
-    }
-    for (; j < columns; j += LANES) {
-        Vector sum[ROWS] = {};
-        for (int64_t k = 0; k < steps; k++) {
-            const Vector only = *reinterpret_cast<const Vector*>(b + k * b_step + j);
-#pragma GCC unroll 8
-            for (int64_t r = 0; r < ROWS; r++) sum[r] += a[r * a_row + k * a_step] * only;
-        }
-#pragma GCC unroll 8
-        for (int64_t r = 0; r < ROWS; r++) *reinterpret_cast<Vector*>(c + r * c_row + j) = sum[r];
     }
 }
 
@@ -102,7 +90,7 @@ template <class T> struct Right {
         for (int64_t r = 0; r < TILE; r++)
             for (int64_t k = k0; k < k1; k++) lefts[r * (k1 - k0) + k - k0] = get(left, r * left_row + k);
         for (int64_t r = 0; r < TILE; r += ROWS)
-            product(lefts + r * (k1 - k0), k1 - k0, 1, room + k0 * wide + c0, wide, out + r * out_row + c0, out_row,
+            product(lefts + r * (k1 - k0), k1 - k0, room + k0 * wide + c0, wide, out + r * out_row + c0, out_row,
                     k1 - k0, c1 - c0);
     }
 };
