@@ -137,7 +137,7 @@ def render_speed(size: int) -> float:
         prepare(job.recipe, job.run)
         key, renderer = tokenizer_fingerprint(job.folder), job.renderer
         began = time.perf_counter()
-        write_tables(job.run, renderer, job.task, job.recipe, key, lambda done: None)
+        write_tables(job.run, lambda: renderer, job.family, job.task, job.recipe, key)
         return size / (time.perf_counter() - began)
 
 

@@ -56,8 +56,8 @@ def build(name: str, folder: Path, steps: int | None = None) -> None:
     """Writes the folder of a workload; `steps` stands in for about TRAINED tokens."""
     workload = WORKLOADS[name]
     jobs = [Job.of(RECIPES / f"{recipe}.yaml", [f"runs_dir={folder.parent / 'runs'}"]) for recipe in workload.recipes]
-    for job in jobs:
-        stages.prepare(job)
+    manifests = [stages.prepare(job) for job in jobs]
+    lengths = manifests[0]["lengths"]
     train, heldout = ([*_rows(jobs, part, workload.every_token)] for part in ("train", "val"))
     size = workload.batch_size
     train = train[: size * (steps or _steps(train, size))]
@@ -70,6 +70,8 @@ def build(name: str, folder: Path, steps: int | None = None) -> None:
     meta: dict[str, Any] = {
         "what": workload.what,
         "model": str(jobs[0].folder),
+        "special_ids": lengths["special_ids"],
+        "token_ids": lengths["token_ids"],
         "batch_size": size,
         **SETTINGS,
         "tokens": [sum(len(row["input_ids"]) for row in batch) for batch in batches],

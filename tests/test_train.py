@@ -222,6 +222,23 @@ def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
     assert x.grad is not None
 
 
+class Tokenless(Job):
+    """A job whose tokenizer must not be loaded."""
+
+    @property
+    def tokenizer(self) -> Any:  # type: ignore[override]
+        raise AssertionError("the tokenizer was asked for")
+
+
+def test_training_on_checked_tokens_needs_no_tokenizer(write_recipe: WriteRecipe) -> None:
+    recipe = write_recipe()
+    stages.check(Job.of(recipe))
+    assert stages.train(Tokenless.of(recipe))["steps"]
+    assert json.loads((Job.of(recipe).run.adapter / "generation_config.json").read_text())["eos_token_id"] == [106, 1]
+    with pytest.raises(AssertionError, match="tokenizer was asked for"):
+        stages.train(Tokenless.of(recipe, ["name=other"]))
+
+
 def test_early_stopping_keeps_the_best_checkpoint(write_recipe: WriteRecipe) -> None:
     job = trained(
         write_recipe(

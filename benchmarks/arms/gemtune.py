@@ -20,9 +20,7 @@ from gemtune.model import (
     choose_precision,
     family_of,
     load_model,
-    load_tokenizer,
     parts_of,
-    special_ids,
     untrained_tokens,
 )
 from gemtune.plan import Shape, choose_micro_tokens, estimate, sustained_tflops
@@ -38,25 +36,23 @@ def main() -> None:
     arm, variant = Arm(), sys.argv[3] if len(sys.argv) > 3 else ""
     VARIANTS.get(variant, lambda: None)()
     folder, recipe = Path(arm.meta["model"]), recipe_of(arm)
-    (device, _), family, tokenizer = choose_device("auto"), family_of(folder), load_tokenizer(folder)
-    ids = special_ids(tokenizer, family)
+    (device, _), family = choose_device("auto"), family_of(folder)
     precision, _ = choose_precision("fp32" if variant == "without bf16" else "auto", device)
     base = load_model(folder, device=device, precision=precision)
-    tokens, _ = untrained_tokens(base, tokenizer, family) if variant == "token rows" else ([], "")
-    model = attach_adapters(base, LORA, family, tokenizer.convert_tokens_to_ids(tokens), recipe.train.seed)
-    del tokenizer
-    native.release_memory()  # as gemtune does when rows are tokenised
+    ids = arm.meta["token_ids"]
+    tokens, _ = untrained_tokens(base, ids, family) if variant == "token rows" else ([], "")
+    model = attach_adapters(base, LORA, family, [ids[token] for token in tokens], recipe.train.seed)
     arm.start_from_first_adapter(model)
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro
     run = Run.create(recipe, "")
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
-    if not variant:
-        arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.ready()
-    prepared = Prepared(model, folder, family, ids, device, precision, micro)
+    prepared = Prepared(model, folder, family, arm.meta["special_ids"], device, precision, micro)
     training.train(run, recipe, prepared, progress=lambda line: clock(arm, line))  # writes output/adapter
+    if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
+        arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.finish()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -44,6 +44,7 @@ SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-2
     for kind in ("pt", "it")
 }
 
+UNUSED = tuple(f"<unused{i}>" for i in range(99))
 UNTRAINED_COSINE = (
     0.9  # to the mean <unused> row: 270M-pt has 0.97 and 0.98 for its turn tokens, 0.47 at most elsewhere
 )
@@ -211,31 +212,37 @@ def _nf4(compute: torch.dtype) -> Any:
     )
 
 
-def untrained_tokens(model: Any, tokenizer: Any, family: Family) -> tuple[list[str], str]:
-    """The template's tokens that the base model never trained, and how that was seen.
+def known_tokens(tokenizer: Any, family: Family) -> dict[str, int]:
+    """The ids of the tokens that training asks about, so that it need not load a tokenizer: 5 s for Gemma's words."""
+    vocab = tokenizer.get_vocab()
+    special = (tokenizer.bos_token, tokenizer.pad_token, *family.turn_tokens, *family.stop_tokens)
+    return {token: vocab[token] for token in (*special, *UNUSED) if token in vocab}
+
+
+def untrained_tokens(model: Any, ids: Mapping[str, int], family: Family) -> tuple[list[str], str]:
+    """The template's tokens that the base model never trained, and how that was seen; `ids` of all known_tokens.
 
     Rows that never had a gradient stay where weight decay left them: next to the rows of the `<unused...>` tokens.
     """
-    vocab = tokenizer.get_vocab()
-    unused = [vocab[name] for name in (f"<unused{i}>" for i in range(99)) if name in vocab]
+    unused = [ids[name] for name in UNUSED if name in ids]
     if not unused:
         return [], "the tokenizer has no <unused> tokens to compare with"
     weight = model.get_input_embeddings().weight
     centre = weight[unused].float().mean(0, keepdim=True)  # (1, H)
-    ids = [vocab[token] for token in family.turn_tokens]
-    cosine = nn.functional.cosine_similarity(weight[ids].float(), centre).tolist()
+    turns = [ids[token] for token in family.turn_tokens]
+    cosine = nn.functional.cosine_similarity(weight[turns].float(), centre).tolist()
     found = [token for token, c in zip(family.turn_tokens, cosine, strict=True) if c > UNTRAINED_COSINE]
     said = ", ".join(f"{token} {c:.2f}" for token, c in zip(family.turn_tokens, cosine, strict=True))
     return found, f"cosine to the mean <unused> row: {said}; above {UNTRAINED_COSINE} means never trained"
 
 
-def choose_token_rows(lora: Lora, model: Any, tokenizer: Any, family: Family) -> tuple[list[str], str]:
-    """The tokens whose embedding rows are trained, and why."""
+def choose_token_rows(lora: Lora, model: Any, ids: Mapping[str, int], family: Family) -> tuple[list[str], str]:
+    """The tokens whose embedding rows are trained, and why; `ids` of known_tokens and of those in the recipe."""
     if lora.token_rows == "none":
         return [], "the recipe says so"
     if lora.token_rows == "auto":
-        return untrained_tokens(model, tokenizer, family)
-    unknown = [token for token in lora.token_rows if token not in tokenizer.get_vocab()]
+        return untrained_tokens(model, ids, family)
+    unknown = [token for token in lora.token_rows if token not in ids]
     if unknown:
         raise ModelError(f"lora.token_rows: '{unknown[0]}' is not a token of this model")
     return list(lora.token_rows), "the recipe says so"

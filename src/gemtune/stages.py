@@ -13,7 +13,7 @@ from typing import Any
 
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, DataError, RowError, RunError
-from gemtune.files import read_json, write_json, write_jsonl
+from gemtune.files import read_json, sha256_of_text, write_json, write_jsonl
 from gemtune.job import Job
 from gemtune.machine import device_name, installed_versions, memory_gb
 from gemtune.prepare import prepare as prepare_data
@@ -35,7 +35,9 @@ def prepare(job: Job) -> dict[str, Any]:
     _refuse_another_recipe(job)
     prepare_data(job.recipe, job.run, lambda done: job.tick("rows", done, 0))
     key = tokenizer_fingerprint(job.folder)
-    write_tables(job.run, job.renderer, job.task, job.recipe, key, lambda done: job.tick("tokens", done, 0))
+    write_tables(
+        job.run, lambda: job.renderer, job.family, job.task, job.recipe, key, lambda done: job.tick("tokens", done, 0)
+    )
     return dict(read_json(job.run.data_manifest_file))
 
 
@@ -55,7 +57,13 @@ def check(job: Job, model: Any = None) -> list[Any]:
     broken = [finding for finding in findings if not finding.holds]
     if broken:
         raise CheckError("; ".join(str(finding) for finding in broken))
+    job.run.note("checked", _check_key(job))
     return findings
+
+
+def _check_key(job: Job) -> str:
+    """What a check that held need not be made again for: the same tokens and the same base model."""
+    return sha256_of_text(read_json(job.run.data_manifest_file)["lengths"]["key"], _weights_key(job, "base"))
 
 
 def plan(job: Job) -> dict[str, Any]:
@@ -102,7 +110,7 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
-    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr, special_ids
+    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.train import train as run_training
     from gemtune.trainer import Prepared
@@ -114,11 +122,14 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         return dict(run.manifest["training"])
     _require_metric(job)
     model = job.base_model()
-    check(job, model)
+    if run.manifest.get("checked") != _check_key(job):
+        check(job, model)
     if recipe.lora:
-        tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, job.tokenizer, job.family))
-        ids = job.tokenizer.convert_tokens_to_ids(tokens)
-        model = attach_adapters(model, recipe.lora, job.family, ids, recipe.train.seed)
+        named = isinstance(recipe.lora.token_rows, list)
+        ids = job.tokenizer.get_vocab() if named else data["lengths"]["token_ids"]
+        tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, ids, job.family))
+        rows = [ids[token] for token in tokens]
+        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed)
     else:
         model.requires_grad_(True)
     run.decide("learning_rate", resolved_lr(recipe))
@@ -126,9 +137,8 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))
     _note_surroundings(job, model)
-    prepared = Prepared(
-        model, job.folder, job.family, special_ids(job.tokenizer, job.family), job.device, job.precision, micro
-    )
+    special = data["lengths"]["special_ids"]
+    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:

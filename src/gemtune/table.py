@@ -15,11 +15,12 @@ from gemtune.config import Recipe
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
 from gemtune.files import os_errors, read_json, sha256_of_text, write_json
+from gemtune.model import Family, chat_template, known_tokens, special_ids
 from gemtune.render import Example, Renderer
 from gemtune.runs import PARTS, Run
 from gemtune.tasks.task import Task
 
-VERSION = 1  # of the tables; another number tokenises again
+VERSION = 2  # of the tables; another number tokenises again
 BLOCK = 2048  # examples an Arrow record batch
 
 SCHEMA = pa.schema(
@@ -55,7 +56,8 @@ class ExampleTable:
 
 def write_tables(
     run: Run,
-    renderer: Renderer,
+    renderer: Callable[[], Renderer],
+    family: Family,
     task: Task,
     recipe: Recipe,
     tokenizer_key: str,
@@ -63,6 +65,7 @@ def write_tables(
 ) -> dict[str, Any]:
     """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
 
+    The renderer, and so its tokenizer, is only asked for when there is something to tokenise.
     A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
     task says how, or DataError is raised, as prepare.over_length says. An answer is never cut.
     """
@@ -70,17 +73,23 @@ def write_tables(
         str(VERSION),
         read_json(run.data_manifest_file)["fingerprint"],
         tokenizer_key,
-        renderer.template,
-        renderer.train_on,
+        chat_template(family),
+        recipe.train.train_on,
         str(recipe.train.max_length),
         recipe.prepare.over_length,
     )
     manifest = read_json(run.data_manifest_file)
     if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
         return dict(manifest["lengths"])
-    lengths: dict[str, Any] = {"key": key, "max_length": recipe.train.max_length}
+    made = renderer()
+    lengths: dict[str, Any] = {
+        "key": key,
+        "max_length": recipe.train.max_length,
+        "special_ids": special_ids(made.tokenizer, family),
+        "token_ids": known_tokens(made.tokenizer, family),
+    }
     for part in PARTS:
-        lengths[part] = _write_table(run, part, renderer, task, recipe, progress)
+        lengths[part] = _write_table(run, part, made, task, recipe, progress)
     if not lengths["train"]["rows"]:
         raise DataError(
             f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
