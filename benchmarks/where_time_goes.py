@@ -1,0 +1,157 @@
+"""Writes PROFILE.md: what a training step of each workload spends its time on, by torch.profiler.
+
+The same arm as in RESULTS.md, with the kernels of kernels/cpp named too; the first steps are left out, in which oneDNN
+makes its kernels. A profiler costs some time itself, so the shares mean more than the milliseconds.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from arms import gemtune as arm
+from bench import CORES, WORK
+from gemtune.files import read_json, write_text
+from gemtune.kernels import native
+from gemtune.machine import device_name
+from workloads import WORKLOADS, build
+
+HERE = Path(__file__).resolve().parent
+SKIPPED = 2  # steps at the start
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+# What a kernel of kernels/cpp is counted as, by the start of its name.
+KERNELS = {
+    "attention": "attention",
+    "cross_entropy": "loss: softmax and gradient of the logits",
+    "norm": "norms and rotary positions",
+    "gelu": "gated feed-forward, elementwise",
+    "silu": "gated feed-forward, elementwise",
+    "append_low": "LoRA's own products and gradients",
+    "add_low": "LoRA's own products and gradients",
+    "outer": "LoRA's own products and gradients",
+    "cast": "LoRA's own products and gradients",
+}
+BLOCKS, HEAD, OTHER = "matrix products of the blocks", "matrix products of the head", "other PyTorch operations"
+OUTSIDE = "Python and what calls cost"
+PAGE = """\
+<!-- Written by `python benchmarks/where_time_goes.py`. -->
+
+# Where a step's time goes
+
+{machine}, {threads} threads, torch {torch}. {steps}; milliseconds a step, the profiler on.
+
+{table}
+
+`the products alone` are the same frozen products timed in the same process right after, without anything between them:
+what the two first lines have more than it is what the rest of a step costs them (its data pushes the weights and
+each other's inputs out of the caches).
+"""
+
+
+def main() -> None:
+    torch.set_num_threads(CORES)
+    found = {name: split(name) for name in WORKLOADS}
+    kinds = [BLOCKS, HEAD, *dict.fromkeys(KERNELS.values()), OTHER, OUTSIDE]
+    lines = [f"| | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+    for kind in kinds:
+        cells = [f"{ms[kind]:.0f} ({ms[kind] / ms['step']:.0%})" for ms, _ in found.values()]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    for row in ("step", "the products alone"):
+        lines.append(f"| **{row}** | {' | '.join(f'{ms[row]:.0f}' for ms, _ in found.values())} |")
+    page = PAGE.format(
+        machine=device_name("cpu"),
+        threads=CORES,
+        torch=torch.__version__,
+        steps=", ".join(f"{name}: {steps} steps" for name, (_, steps) in found.items()),
+        table="\n".join(lines),
+    )
+    write_text(HERE / "PROFILE.md", page)
+    print(page)
+
+
+def split(name: str) -> tuple[dict[str, float], int]:
+    """Milliseconds a step by what they are spent on, and the steps that were watched."""
+    workload = WORK / "whole" / name
+    build(name, workload)
+    watch = Watch()
+    clock, call = arm.clock, native.call
+    arm.clock = watch.step
+    native.call = lambda kernel, *args: named(call, kernel, *args)
+    with tempfile.TemporaryDirectory() as output:
+        sys.argv = ["arms.gemtune", str(workload), output]
+        arm.main()
+    arm.clock, native.call = clock, call
+    watch.profiler.stop()
+    steps = len(watch.ended) - SKIPPED
+    spent = {kind: ms / steps for kind, ms in by_kind(watch.profiler).items()}
+    spent["step"] = 1e3 * (watch.ended[-1] - watch.ended[SKIPPED - 1]) / steps
+    spent[OUTSIDE] = spent["step"] - sum(ms for kind, ms in spent.items() if kind != "step")
+    meta = read_json(workload / "meta.json")
+    spent["the products alone"] = alone(meta["tokens"][SKIPPED:], meta["labelled"][SKIPPED:], meta["model"]) / steps
+    return defaultdict(float, spent), steps
+
+
+def named(call: Any, kernel: str, *args: Any) -> Any:
+    with record_function(f"kernel::{kernel}"):
+        return call(kernel, *args)
+
+
+class Watch:
+    """Starts the profiler after the steps that are left out, and notes when each step ended."""
+
+    def __init__(self) -> None:
+        self.profiler = profile(activities=[ProfilerActivity.CPU], record_shapes=True)
+        self.ended: list[float] = []
+
+    def step(self, one: Any, line: dict[str, Any]) -> None:
+        one.step()
+        self.ended.append(time.perf_counter())
+        if len(self.ended) == SKIPPED:
+            self.profiler.start()
+            self.ended[-1] = time.perf_counter()
+
+
+def by_kind(profiler: Any) -> dict[str, float]:
+    """Milliseconds by kind of work; an operation counts without those it calls."""
+    found: dict[str, float] = defaultdict(float)
+    for event in profiler.key_averages(group_by_input_shape=True):
+        ms, key = event.self_cpu_time_total / 1e3, event.key
+        if key.startswith("kernel::"):
+            kernel = key.removeprefix("kernel::")
+            found[next(kind for start, kind in KERNELS.items() if kernel.startswith(start))] += ms
+        elif key in PRODUCTS:
+            sizes = [size for shape in event.input_shapes for size in shape]
+            found[HEAD if max(sizes, default=0) > 16_384 else BLOCKS] += ms
+        elif key.startswith(("aten::", "torch::")):
+            found[OTHER] += ms
+    return found
+
+
+def alone(tokens: list[int], labelled: list[int], model: str) -> float:
+    """Milliseconds that the frozen products of some steps take, as the arm `products` runs them."""
+    from transformers import AutoConfig
+
+    from arms import products
+    from gemtune.plan import Shape
+
+    shape = Shape.of(AutoConfig.from_pretrained(model))
+    weights = [products._weight(size, out) for _ in range(shape.layers) for size, out in shape.linear]
+    head = products._weight(shape.hidden, shape.vocab)
+    inputs = {size: torch.randn(max(tokens), size).bfloat16() for size, _ in shape.linear}
+    began = time.perf_counter()
+    for count, few in zip(tokens, labelled, strict=True):
+        for weight in weights:
+            products._there_and_back(inputs[weight.shape[1]][:count], weight)
+        products._there_and_back(inputs[shape.hidden][:few], head)
+    return 1e3 * (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
