@@ -23,7 +23,8 @@ from gemtune.config import Lora
 from gemtune.files import write_text
 from gemtune.job import Job
 from gemtune.kernels import native
-from gemtune.model import attach_adapters, family_of, load_model
+from gemtune.families import family_of
+from gemtune.model import attach_adapters, load_model
 from gemtune.render import Example
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss

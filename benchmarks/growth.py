@@ -91,7 +91,8 @@ def step_speed(length: int) -> float:
     from gemtune.batch import cut, micro_batch
     from gemtune.config import DataSource, Lora, Recipe
     from gemtune.embedded import embedded_model
-    from gemtune.model import attach_adapters, choose_precision, family_of, load_model
+    from gemtune.families import family_of
+    from gemtune.model import attach_adapters, choose_precision, load_model
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.render import Example
     from gemtune.trainer import labelled_loss

@@ -20,8 +20,9 @@ from gemtune import stages
 from gemtune.cli import app
 from gemtune.config import Recipe
 from gemtune.evaluate import summarise
+from gemtune.families import family_of
 from gemtune.files import read_json, read_jsonl, write_jsonl
-from gemtune.model import family_of, load_tokenizer
+from gemtune.model import load_tokenizer
 from gemtune.recipe_file import parse_recipe, read_yaml
 from gemtune.render import Renderer
 from gemtune.runs import PARTS, Run

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import make_stock_tokenizer
 from gemtune.conversation import Conversation, Message, read_conversations
 from gemtune.embedded import embedded_model
-from gemtune.model import DTYPES, family_of, load_tokenizer
+from gemtune.families import family_of
+from gemtune.model import DTYPES, load_tokenizer
 from gemtune.render import Renderer
 from gemtune.runs import Run
 from gemtune.table import ExampleTable

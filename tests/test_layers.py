@@ -17,12 +17,26 @@ SOURCE = Path(gemtune.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "files"),
     ("config", "recipe_file", "conversation", "runs"),
-    ("jsonstream", "formats", "llamafactory", "rows", "layouts", "metrics", "sqltext", "sqlsandbox", "charts", "fit"),
+    (
+        "jsonstream",
+        "formats",
+        "llamafactory",
+        "rows",
+        "images",
+        "archives",
+        "downloads",
+        "layouts",
+        "metrics",
+        "sqltext",
+        "sqlsandbox",
+        "charts",
+        "fit",
+    ),
     ("tasks",),
     ("dedupe", "spool", "prepare", "report", "scaffold"),
     # torch below
-    ("embedded", "kernels", "model", "render"),
-    ("table", "batch", "plan", "show", "check", "checkpoint"),
+    ("embedded", "kernels", "sight", "families", "model", "render"),
+    ("table", "batch", "vision", "plan", "show", "check", "checkpoint"),
     ("generate", "trainer", "train"),
     ("evaluate",),
     ("machine", "job", "stages", "doctor"),
@@ -157,7 +171,11 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
             for client in CLIENTS:
                 if name == client or name.startswith(f"{client}."):
                     users.setdefault(client, set()).add(module_of(path))
-    assert users == {"huggingface_hub": {"model", "doctor", "rows"}}
+    assert users == {
+        "huggingface_hub": {"model", "doctor", "rows"},
+        "urllib.request": {"downloads"},
+        "http.client": {"downloads"},
+    }
 
 
 def test_only_runs_joins_paths_of_a_run_directory() -> None:

@@ -18,6 +18,11 @@ def said(row: dict[str, Any], layout: str | None = None) -> list[tuple[str, str]
     return [(message.role, message.text) for message in to_messages(row, layout or layout_of(row))]
 
 
+def seen(row: dict[str, Any]) -> list[list[Any]]:
+    """The parts of every message: text, or an image's reference."""
+    return [[part.text or part.image for part in m.parts] for m in to_messages(row, layout_of(row))]
+
+
 def openai(*turns: Any, **columns: Any) -> dict[str, Any]:
     return {
         "messages": [{"role": turn[0], "content": turn[1]} if isinstance(turn, tuple) else turn for turn in turns]
@@ -125,14 +130,18 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "observation from": (sharegpt(("observation", "a"), ("gpt", "b")), "tool calls", "conversations[1]"),
     "tools column": (sharegpt(("human", "a"), ("gpt", "b"), tools='[{"name": "f"}]'), "tool calls", "`tools` is set"),
     "tools list": (openai(*HI, tools=[CALL]), "tool calls", "`tools` is set; Gemma 3's chat template"),
-    "images column": (sharegpt(("human", "<image>"), ("gpt", "b"), images=["a.jpg"]), "images", "`images` is set"),
-    "image column": (sharegpt(("human", "<image>"), ("gpt", "b"), image="a.jpg"), "images", "vision tasks"),
-    "image part": (openai(("user", [{"type": "image"}]), HI[1]), "images", "messages[1] holds a part of type 'image'"),
-    "image_url part": (
-        openai(("user", [{"type": "image_url"}]), HI[1]),
-        "images",
-        "images arrive with the vision tasks",
+    "an image too many": (
+        sharegpt(("human", "<image> and"), ("gpt", "b"), images=["a.jpg", "b.jpg"]),
+        "images do not match",
+        "the row has 2 images, 1 of them named; write <image>",
     ),
+    "an image too few": (
+        sharegpt(("human", "<image><image>"), ("gpt", "b"), images=["a.jpg"]),
+        "missing image",
+        "conversations[1] names image 2; the row has 1",
+    ),
+    "image part": (openai(("user", [{"type": "image"}]), HI[1]), "missing image", "messages[1] names image 1"),
+    "empty image": (openai(*HI, images=[{"bytes": None}]), "missing image", "images[1] is empty; wanted a path"),
     "audio part": (openai(("user", [{"type": "input_audio"}]), HI[1]), "audio or video", "no audio or video"),
     "videos column": (sharegpt(("human", "a"), ("gpt", "b"), videos=["a.mp4"]), "audio or video", "`videos` is set"),
     "weight 0": (
@@ -285,3 +294,55 @@ def test_any_row_has_a_layout_or_one_line(row: dict[str, Any]) -> None:
         assert layout_of(row) in LAYOUTS
     except GemtuneError as error:
         assert isinstance(error, DataError) and "\n" not in str(error)
+
+
+TEXT, PICTURE = {"type": "text", "text": "What is it?"}, {"type": "image"}
+ANSWERED = ("assistant", [{"type": "text", "text": "A cup."}])
+
+IMAGES: dict[str, tuple[dict[str, Any], list[list[Any]]]] = {
+    "llava-instruct-mix: parts with an index": (
+        openai(
+            (
+                "user",
+                [{"type": "text", "text": "What is it?", "index": None}, {"type": "image", "index": 0, "text": None}],
+            ),
+            ANSWERED,
+            images=[{"bytes": b"x", "path": None}],
+        ),
+        [["What is it?", b"x"], ["A cup."]],
+    ),
+    "TRL: parts and images in order": (
+        openai(("user", [PICTURE, PICTURE, TEXT]), ANSWERED, images=["a.png", "b.png"]),
+        [["a.png", "b.png", "What is it?"], ["A cup."]],
+    ),
+    "TRL: plain text, images in front": (
+        openai(("system", "Be short."), ("user", "What is it?"), ANSWERED, images=["a.png"]),
+        [["Be short."], ["a.png", "What is it?"], ["A cup."]],
+    ),
+    "ShareGPT: marks in two turns": (
+        sharegpt(("human", "<image>Who?"), ("gpt", "A."), ("human", "And <image>?"), ("gpt", "B."), images=["a", "b"]),
+        [["a", "Who?"], ["A."], ["And ", "b", "?"], ["B."]],
+    ),
+    "LLaVA: one image": (
+        sharegpt(("human", "<image>\nWho?"), ("gpt", "She."), image="a.jpg"),
+        [["a.jpg", "\nWho?"], ["She."]],
+    ),
+    "OpenAI: image_url": (
+        openai(("user", [{"type": "image_url", "image_url": {"url": "http://x/a.png"}}, TEXT]), ANSWERED),
+        [["http://x/a.png", "What is it?"], ["A cup."]],
+    ),
+    "a mark in a row without images is text": (
+        openai(("user", "What does <image> mean in HTML?"), ANSWERED),
+        [["What does <image> mean in HTML?"], ["A cup."]],
+    ),
+    "Alpaca": (
+        {"instruction": "<image>Name it.", "input": "", "output": "A cup.", "images": ["a.png"]},
+        [["a.png", "Name it."], ["A cup."]],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IMAGES)
+def test_images_stand_where_the_row_says(what: str) -> None:
+    row, wanted = IMAGES[what]
+    assert seen(row) == wanted

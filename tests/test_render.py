@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from gemtune.conversation import Conversation, Message
 from gemtune.errors import RowError
-from gemtune.model import family_of, load_tokenizer
+from gemtune.families import family_of
+from gemtune.model import load_tokenizer
 from gemtune.render import IGNORE, Renderer
 
 STOCK = (files("trl") / "chat_templates" / "gemma3.jinja").read_text(encoding="utf-8")

@@ -24,7 +24,8 @@ from gemtune import stages
 from gemtune.batch import micro_batch, order
 from gemtune.config import Lora
 from gemtune.conversation import read_conversations
-from gemtune.model import attach_adapters, family_of, load_model, load_tokenizer
+from gemtune.families import family_of
+from gemtune.model import attach_adapters, load_model, load_tokenizer
 from gemtune.render import Renderer
 from gemtune.stages import Job
 from gemtune.table import ExampleTable

@@ -22,7 +22,7 @@ CORPUS = [
 ] * 20
 
 
-def tokenizer() -> GemmaTokenizer:
+def tokenizer(**named: str) -> GemmaTokenizer:
     """A byte-fallback BPE with Gemma's control tokens at Gemma's ids and a vocabulary of about a thousand."""
     bpe = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     bpe.normalizer = normalizers.Replace(" ", "▁")
@@ -36,7 +36,8 @@ def tokenizer() -> GemmaTokenizer:
     import json
 
     model = json.loads(bpe.to_str())["model"]
-    made = GemmaTokenizer(vocab=model["vocab"], merges=[tuple(m) for m in model["merges"]], add_bos_token=True)
+    merges = [tuple(m) for m in model["merges"]]
+    made = GemmaTokenizer(vocab=model["vocab"], merges=merges, add_bos_token=True, **named)
     made.add_tokens([AddedToken(t, normalized=False, special=t in SPECIAL) for t in CONTROL + BREAKS])
     return made
 
@@ -75,4 +76,43 @@ def write_model(folder: Path, seed: int = 0) -> Path:
         weight[105:107] = unused[:1] + 0.01 * torch.randn_like(weight[105:107])
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
+    return folder
+
+
+IMAGE_TOKENS = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
+
+
+def write_vision_model(folder: Path, seed: int = 0, side: int = 56, patch: int = 14, tokens: int = 4) -> Path:
+    """Writes a tiny Gemma 3 that sees: images of `side` pixels in patches, pooled to `tokens` each."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Processor, SiglipVisionConfig
+    from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
+
+    torch.manual_seed(seed)
+    tok = tokenizer(**IMAGE_TOKENS)
+    size = {"height": side, "width": side}
+    processor = Gemma3Processor(Gemma3ImageProcessorPil(size=size), tok, image_seq_length=tokens)
+    sees = SiglipVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=side,
+        patch_size=patch,
+        vision_use_head=False,
+    )
+    made = Gemma3Config(
+        text_config=config(len(tok)),
+        vision_config=sees,
+        mm_tokens_per_image=tokens,
+        boi_token_index=tok.boi_token_id,
+        eoi_token_index=tok.eoi_token_id,
+        image_token_id=tok.image_token_id,
+        architectures=["Gemma3ForConditionalGeneration"],
+    )
+    model = Gemma3ForConditionalGeneration(made)
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(5)
+        model.model.multi_modal_projector.mm_input_projection_weight.normal_(std=0.2)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder

@@ -13,12 +13,12 @@ from gemtune import batch, trainer
 from gemtune import train as training
 from gemtune.batch import order
 from gemtune.config import DataSource, Lora, Recipe, Train
+from gemtune.families import family_of
 from gemtune.kernels import adapters, attention, native
 from gemtune.model import (
     attach_adapters,
     choose_device,
     choose_precision,
-    family_of,
     load_model,
     parts_of,
     untrained_tokens,
@@ -96,7 +96,7 @@ def write_table(path: Path, rows: list[dict[str, list[int]]]) -> None:
     """Rows as the token table that gemtune reads."""
     path.parent.mkdir(exist_ok=True)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        table = [{"input_ids": row["input_ids"], "weight": 1.0, "line": 0, **spans(row["labels"])} for row in rows]
+        table = [{"input_ids": row["input_ids"], "weight": 1.0, "line": 0, "images": [], "image_spans": [], **spans(row["labels"])} for row in rows]
         writer.write(pa.RecordBatch.from_pylist(table, SCHEMA))
 
 

@@ -30,6 +30,9 @@ class MicroBatch:
     positions: torch.Tensor  # (P,) int64: the places that predict a labelled token, then repeats of the last one
     targets: torch.Tensor  # (P,) int64: the labelled tokens, then IGNORE
     labelled: int  # how many they are
+    images: tuple[str, ...] = ()  # paths in the data directory, in the order of their tokens
+    image_places: torch.Tensor | None = None  # (I,) int64: the tokens that the images' features stand in for
+    image_spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # for each document: the runs of those, from its start
 
     def to(self, device: torch.device | str) -> MicroBatch:
         return MicroBatch(
@@ -39,6 +42,9 @@ class MicroBatch:
             self.positions.to(device),
             self.targets.to(device),
             self.labelled,
+            self.images,
+            None if self.image_places is None else self.image_places.to(device),
+            self.image_spans,
         )
 
 
@@ -57,6 +63,8 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
     spans = [span + start for example, start in zip(examples, starts, strict=True) for span in np.array(example.spans)]
     labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
     lengths = (*lengths, pads) if pads else lengths
+    images = tuple(path for example in examples for path in example.images)
+    runs = [range(start + a, start + b) for e, start in zip(examples, starts, strict=True) for a, b in e.image_spans]
     idle = -len(labelled) % aligned
     return MicroBatch(
         torch.from_numpy(ids)[None],
@@ -65,6 +73,9 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
         torch.from_numpy(np.append(labelled - 1, np.full(idle, len(ids) - 1))),
         torch.from_numpy(np.append(ids[labelled], np.full(idle, IGNORE))),
         len(labelled),
+        images,
+        torch.tensor([place for run in runs for place in run]) if images else None,
+        (*(example.image_spans for example in examples), *(((),) if pads else ())) if images else (),
     )
 
 

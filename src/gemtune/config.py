@@ -40,6 +40,14 @@ class DataSource(Section):
     encoding: str = Field("utf-8-sig", description="UTF-8, with or without a byte order mark.")
     hub_config: str | None = Field(None, description="The Hub data set's configuration, where it has several.")
     hub_split: str = Field("train", description="The Hub data set's split to read.")
+    images: list[str] = Field(
+        default_factory=list,
+        description="Folders, zip and tar archives in which the images that rows name are looked for, in this order; "
+        "the folder of the file when not set.",
+    )
+    download_images: bool = Field(
+        False, description="Images that rows name by URL are downloaded, once; off, because data then opens addresses."
+    )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
     part: Literal["auto", "train", "val", "test"] = Field(
@@ -161,6 +169,21 @@ class Evaluate(Section):
     seed: int = Field(0, description="Sampling and the bootstrap.")
 
 
+class Vision(Section):
+    """How images are seen; only for models with a vision tower."""
+
+    pan_and_scan: bool = Field(
+        False, description="Gemma 3: long images are seen whole and in up to four crops, 256 tokens each."
+    )
+    projector: bool = Field(
+        False,
+        description="Trains the layer between tower and text too; the tower itself stays frozen, so that it "
+        "sees every image once.",
+    )
+    projector_lr: float | None = Field(None, gt=0, description="Its learning rate; a tenth of train's when not set.")
+    cache_gb: float = Field(20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.")
+
+
 class Recipe(Section):
     """One recipe: from a data source to a tested model."""
 
@@ -182,6 +205,8 @@ class Recipe(Section):
     track: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default_factory=list, description="metrics.jsonl is always written; these come on top."
     )
+
+    vision: Vision = Field(default_factory=Vision)
 
     @field_validator("data", mode="before")
     @classmethod

@@ -15,15 +15,20 @@ Role = Literal["system", "user", "assistant"]
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a message: text, or an image given by its path relative to the data directory."""
+    """A piece of a message: text, or an image.
+
+    A task gives an image as the row does, by path, URL, base64 text or bytes; prepare keeps it in the data directory,
+    and from then on it is the path there, with `size` = (width, height) in pixels.
+    """
 
     text: str | None = None
-    image: str | None = None
+    image: str | bytes | None = None
+    size: tuple[int, int] | None = None
 
-    def to_json(self) -> dict[str, str]:
-        if self.text is not None:
+    def to_json(self) -> dict[str, Any]:
+        if self.image is None:
             return {"type": "text", "text": self.text}
-        return {"type": "image", "image": str(self.image)}
+        return {"type": "image", "image": self.image, "size": self.size}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,11 @@ class Conversation:
     def answer(self) -> str:
         return self.messages[-1].text
 
+    @property
+    def images(self) -> list[Part]:
+        """Its image parts, in order."""
+        return [part for message in self.messages for part in message.parts if part.image is not None]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "messages": [{"role": m.role, "content": [part.to_json() for part in m.parts]} for m in self.messages],
@@ -79,11 +89,14 @@ class Conversation:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Conversation:
-        messages = tuple(
-            Message(m["role"], tuple(Part(text=part.get("text"), image=part.get("image")) for part in m["content"]))
-            for m in value["messages"]
-        )
+        messages = tuple(Message(m["role"], tuple(_part(part) for part in m["content"])) for m in value["messages"])
         return cls(messages, **{name: value[name] for name in ("task", "key", "group", "where", "weight", "meta")})
+
+
+def _part(value: dict[str, Any]) -> Part:
+    if value["type"] == "text":
+        return Part(text=value["text"])
+    return Part(image=value["image"], size=tuple(value["size"]) if value["size"] else None)
 
 
 def validated(messages: tuple[Message, ...]) -> tuple[Message, ...]:

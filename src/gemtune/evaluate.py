@@ -13,7 +13,7 @@ from gemtune.config import Recipe
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
-from gemtune.generate import replies
+from gemtune.generate import ViewOf, blind, replies
 from gemtune.metrics import mean_interval, paired_difference
 from gemtune.render import Renderer
 from gemtune.table import fitted
@@ -44,6 +44,7 @@ def answer(
     task: Task,
     recipe: Recipe,
     progress: Callable[[int], None] = lambda done: None,
+    view_of: ViewOf = blind,
 ) -> None:
     """Writes one line a conversation to `path`: prompt, gold, reply and scores.
 
@@ -53,7 +54,7 @@ def answer(
     key = sha256_of_text(str(VERSION), key, recipe.evaluate.model_dump_json(), *rows)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
-    answered = replies(model(), renderer, conversations, recipe.evaluate, progress)
+    answered = replies(model(), renderer, conversations, recipe.evaluate, progress, view_of)
     write_jsonl(
         path,
         (
@@ -61,6 +62,7 @@ def answer(
                 "where": conversation.where,
                 "key": conversation.key,
                 "prompt": prompt_text(conversation),
+                "images": [str(part.image) for part in conversation.images],
                 "gold": conversation.answer,
                 "reply": reply.text,
                 "scores": task.score(conversation, reply.text),

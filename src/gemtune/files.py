@@ -83,6 +83,19 @@ def write_text(path: Path, text: str) -> None:
         out.write(text)
 
 
+def write_bytes(path: Path, data: bytes) -> None:
+    """Writes a whole file of bytes, or leaves what is there."""
+    with os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as out:
+                out.write(data)
+            Path(temporary).replace(path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON value on indented lines, with a line end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -12,6 +12,13 @@ from gemtune.batch import left_padded
 from gemtune.config import Evaluate
 from gemtune.conversation import Conversation
 from gemtune.render import Renderer
+from gemtune.vision import TowerView
+
+ViewOf = Callable[[Any], TowerView | None]
+
+
+def blind(model: Any) -> None:
+    """The view of a model that reads text alone."""
 
 
 @dataclass(frozen=True)
@@ -28,18 +35,22 @@ def replies(
     conversations: Sequence[Conversation],
     decoding: Evaluate,
     progress: Callable[[int], None] = lambda done: None,
+    view_of: ViewOf = blind,
 ) -> list[Reply]:
-    """One reply to each conversation without its last message, in order.
+    """One reply to each conversation without its last message, in order; `view_of` a model is what it sees with.
 
     Prompts of like length run side by side, padded on the left.
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, Reply] = {}
+    view = view_of(model)
     torch.manual_seed(decoding.seed)
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
-        answered = _generate(model, renderer, [prompts[index] for index in indices], decoding)
+        some = [prompts[index] for index in indices]
+        images = [str(part.image) for index in indices for part in conversations[index].images]
+        answered = _generate(model, renderer, some, decoding, images, view)
         for index, ids in zip(indices, answered, strict=True):
             found[index] = Reply(*renderer.reply(ids))
         progress(len(found))
@@ -47,12 +58,21 @@ def replies(
 
 
 @torch.no_grad()
-def _generate(model: Any, renderer: Renderer, prompts: list[list[int]], decoding: Evaluate) -> list[list[int]]:
+def _generate(
+    model: Any,
+    renderer: Renderer,
+    prompts: list[list[int]],
+    decoding: Evaluate,
+    images: list[str],
+    view: TowerView | None,
+) -> list[list[int]]:
     ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
+    seen = view.prompt_inputs(ids, images) if view and images else {}
     out = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         generation_config=_generation_config(renderer, decoding),
+        **seen,
     )
     return [list(row) for row in out[:, ids.shape[1] :].tolist()]
 
@@ -73,7 +93,9 @@ def _generation_config(renderer: Renderer, decoding: Evaluate) -> Any:
     )
 
 
-def stream(model: Any, renderer: Renderer, conversation: Conversation, decoding: Evaluate) -> Iterator[str]:
+def stream(
+    model: Any, renderer: Renderer, conversation: Conversation, decoding: Evaluate, view_of: ViewOf = blind
+) -> Iterator[str]:
     """Yields pieces of one reply as they are generated."""
     from threading import Thread
 
@@ -81,6 +103,7 @@ def stream(model: Any, renderer: Renderer, conversation: Conversation, decoding:
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
     ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
+    images, view = [str(part.image) for part in conversation.images], view_of(model)
     torch.manual_seed(decoding.seed)
     thread = Thread(
         target=model.generate,
@@ -89,6 +112,7 @@ def stream(model: Any, renderer: Renderer, conversation: Conversation, decoding:
             "attention_mask": mask.to(model.device),
             "generation_config": _generation_config(renderer, decoding),
             "streamer": streamer,
+            **(view.prompt_inputs(ids, images) if view and images else {}),
         },
     )
     thread.start()

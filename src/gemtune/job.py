@@ -50,7 +50,7 @@ class Job:
 
     @cached_property
     def family(self) -> Any:
-        from gemtune.model import family_of
+        from gemtune.families import family_of
 
         return family_of(self.folder)
 
@@ -61,10 +61,31 @@ class Job:
         return load_tokenizer(self.folder)
 
     @cached_property
+    def eyes(self) -> Any:
+        """How images are read for a model that sees; None for one that does not."""
+        from gemtune.families import config_of
+        from gemtune.model import load_image_processor
+        from gemtune.render import Eyes
+
+        sight = self.family.sight
+        processor = load_image_processor(self.folder) if sight else None
+        return Eyes(config_of(self.folder), processor, sight, self.recipe.vision) if sight else None
+
+    @cached_property
     def renderer(self) -> Any:
         from gemtune.render import Renderer
 
-        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on)
+        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.eyes)
+
+    def view(self, model: Any) -> Any:
+        """What a model that sees makes of the run's images; None for one that does not."""
+        from gemtune.model import fingerprint, without_adapters
+        from gemtune.vision import TowerView
+
+        if self.eyes is None:
+            return None
+        base = without_adapters(model)
+        return TowerView(base, self.eyes, self.run.data, self.recipe.vision.cache_gb, fingerprint(self.folder))
 
     def forget_tokenizer(self) -> None:
         """Lets go of tokenizer and renderer until they are asked for again: 0.34 GB for Gemma's 262,144 words."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from gemtune.conversation import Message, Part, Role, validated
 from gemtune.errors import DataError, RowError
+from gemtune.images import reference_of
 from gemtune.jsonstream import kind_of
 
 Row = dict[str, Any]
@@ -34,13 +35,42 @@ PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 _NO_TOOLS = "Gemma 3's chat template has no tool turns; write call and result as plain text, or leave the row out"
-_MEDIA = {"image": "images", "image_url": "images", "images": "images"} | dict.fromkeys(
-    ("audio", "audios", "input_audio", "video", "videos", "video_url"), "audio or video"
-)
-_MEDIA_DETAIL = {
-    "images": "images arrive with the vision tasks; leave the row out, or take its images away",
-    "audio or video": "Gemma 3 takes no audio or video; leave the row out",
-}
+_OTHER_MEDIA = ("audio", "audios", "input_audio", "video", "videos", "video_url")
+_NO_OTHER_MEDIA = "Gemma 3 takes no audio or video; leave the row out"
+_IMAGE_PARTS = ("image", "image_url")
+_MARK = "<image>"  # where an image of the row's `images` stands in a text
+
+
+class _Images:
+    """The images of a row's `images` or `image` column, taken where its messages name them."""
+
+    def __init__(self, row: Row):
+        found = row.get("images", row.get("image"))
+        found = found if isinstance(found, list) else [found] if found not in (None, "", b"") else []
+        self.parts = [Part(image=reference_of(one, f"images[{number}]")) for number, one in enumerate(found, 1)]
+        self.taken: set[int] = set()
+        self.next = 0
+
+    def take(self, place: str, index: int | None = None) -> Part:
+        number = self.next if index is None else index
+        if not 0 <= number < len(self.parts):
+            raise RowError("missing image", f"{place} names image {number + 1}; the row has {len(self.parts)}")
+        self.taken.add(number)
+        self.next = number + 1
+        return self.parts[number]
+
+    def placed(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages with the images that they do not name in front of the first question, as TRL puts them."""
+        if len(self.taken) == len(self.parts):
+            return messages
+        if self.taken:
+            found = f"{len(self.parts)} images, {len(self.taken)} of them named"
+            raise RowError("images do not match", f"the row has {found}; write {_MARK} where each of them stands")
+        first = next((index for index, message in enumerate(messages) if message.role == "user"), None)
+        if first is None:
+            return messages
+        asked = Message("user", (*self.parts, *messages[first].parts))
+        return (*messages[:first], asked, *messages[first + 1 :])
 
 
 def layout_of(row: Row) -> str:
@@ -84,7 +114,8 @@ def to_messages(row: Row, layout: str) -> tuple[Message, ...]:
     ['Add.\\n1 + 1', '2']
     """
     _refuse_tools_and_media(row)
-    messages = tuple(LAYOUTS[layout](row))
+    images = _Images(row)
+    messages = images.placed(tuple(LAYOUTS[layout](row, images)))
     system = _optional_text(row, "system")
     if system and (not messages or messages[0].role != "system"):
         messages = (Message.of("system", system), *messages)
@@ -94,46 +125,45 @@ def to_messages(row: Row, layout: str) -> tuple[Message, ...]:
 def _refuse_tools_and_media(row: Row) -> None:
     if row.get("tools") not in (None, "", "[]", "{}", [], {}):
         raise RowError("tool calls", f"`tools` is set; {_NO_TOOLS}")
-    for key, reason in _MEDIA.items():
-        value = row.get(key)
-        if value is not None and value != "" and value != []:
-            raise RowError(reason, f"`{key}` is set; {_MEDIA_DETAIL[reason]}")
+    for key in _OTHER_MEDIA:
+        if row.get(key) not in (None, "", []):
+            raise RowError("audio or video", f"`{key}` is set; {_NO_OTHER_MEDIA}")
 
 
-def _messages(row: Row) -> Iterator[Message]:
-    return _turns(_column(row, "messages"), "messages")
+def _messages(row: Row, images: _Images) -> Iterator[Message]:
+    return _turns(_column(row, "messages"), "messages", images)
 
 
-def _sharegpt(row: Row) -> Iterator[Message]:
-    return _turns(_column(row, "conversations"), "conversations")
+def _sharegpt(row: Row, images: _Images) -> Iterator[Message]:
+    return _turns(_column(row, "conversations"), "conversations", images)
 
 
-def _alpaca(row: Row) -> Iterator[Message]:
+def _alpaca(row: Row, images: _Images) -> Iterator[Message]:
     """As LLaMA-Factory does: instruction and input, where there is one, on lines of their own; history first."""
     history = row.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         raise RowError("bad message", f"history is {kind_of(history)}; wanted a list of [question, answer] pairs")
     for number, (question, answer) in enumerate(history, 1):
-        yield _message("user", question, f"history[{number}]")
-        yield _message("assistant", answer, f"history[{number}]")
-    yield Message.of("user", _joined(row, ("instruction", "input")))
-    yield _message("assistant", _column(row, "output"), "output")
+        yield _message("user", question, f"history[{number}]", images)
+        yield _message("assistant", answer, f"history[{number}]", images)
+    yield _message("user", _joined(row, ("instruction", "input")), "instruction", images)
+    yield _message("assistant", _column(row, "output"), "output", images)
 
 
-def _prompt_completion(row: Row) -> Iterator[Message]:
+def _prompt_completion(row: Row, images: _Images) -> Iterator[Message]:
     pair = next((pair for pair in PAIRS if pair[0] in row and pair[1] in row), PAIRS[0])
     prompt, answer, more = pair
     if isinstance(_column(row, prompt), list):  # TRL's conversational form
-        yield from _turns(row[prompt], prompt)
+        yield from _turns(row[prompt], prompt, images)
     else:
-        yield Message.of("user", _joined(row, (prompt, *more)))
+        yield _message("user", _joined(row, (prompt, *more)), prompt, images)
     if isinstance(_column(row, answer), list):
-        yield from _turns(row[answer], answer)
+        yield from _turns(row[answer], answer, images)
     else:
-        yield _message("assistant", row[answer], answer)
+        yield _message("assistant", row[answer], answer, images)
 
 
-LAYOUTS: dict[str, Callable[[Row], Iterator[Message]]] = {
+LAYOUTS: dict[str, Callable[[Row, _Images], Iterator[Message]]] = {
     "messages": _messages,
     "sharegpt": _sharegpt,
     "alpaca": _alpaca,
@@ -141,7 +171,7 @@ LAYOUTS: dict[str, Callable[[Row], Iterator[Message]]] = {
 }
 
 
-def _turns(turns: Any, name: str) -> Iterator[Message]:
+def _turns(turns: Any, name: str, images: _Images) -> Iterator[Message]:
     """The messages of a list of {role, content} (OpenAI) or {from, value} (ShareGPT)."""
     if not isinstance(turns, list):
         raise RowError("bad message", f"{name} is {kind_of(turns)}; wanted a list of messages")
@@ -157,23 +187,32 @@ def _turns(turns: Any, name: str) -> Iterator[Message]:
             raise RowError("bad message", f"{place} has {found}; wanted one of {', '.join(ROLES)}")
         if turn.get("weight") == 0:
             raise RowError("weight 0", f"{place} has weight 0; gemtune trains on every answer, or train.train_on: last")
-        yield _message(ROLES[role], turn.get("content", turn.get("value")), place)
+        yield _message(ROLES[role], turn.get("content", turn.get("value")), place, images)
 
 
-def _message(role: Role, content: Any, place: str) -> Message:
-    """A message of a string, or of OpenAI's list of parts."""
+def _message(role: Role, content: Any, place: str, images: _Images) -> Message:
+    """A message of a string, in which `<image>` marks where the row's images stand, or of OpenAI's list of parts."""
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return Message(role, tuple(Part(text=_part(part, place)) for part in parts))
+    return Message(role, tuple(made for part in parts for made in _parts(part, place, images)))
 
 
-def _part(part: Any, place: str) -> str:
+def _parts(part: Any, place: str, images: _Images) -> Iterator[Part]:
     kind = part.get("type") if isinstance(part, dict) else None
-    if kind in _MEDIA:
-        raise RowError(_MEDIA[kind], f"{place} holds a part of type {kind!r}; {_MEDIA_DETAIL[_MEDIA[kind]]}")
-    if kind != "text":
+    if kind in _IMAGE_PARTS:
+        own = next((part[key] for key in (*_IMAGE_PARTS, "url", "path", "bytes", "base64") if part.get(key)), None)
+        yield Part(image=reference_of(own, place)) if own else images.take(place, part.get("index"))
+    elif kind == "text":
+        pieces = _text(part.get("text"), place).split(_MARK) if images.parts else [_text(part.get("text"), place)]
+        for number, piece in enumerate(pieces):
+            if number:
+                yield images.take(place)
+            if piece.strip() or len(pieces) == 1:
+                yield Part(text=piece)
+    elif kind in _OTHER_MEDIA:
+        raise RowError("audio or video", f"{place} holds a part of type {kind!r}; {_NO_OTHER_MEDIA}")
+    else:
         found = f"a part of type {kind!r}" if isinstance(part, dict) else f"{kind_of(part)} as a part"
         raise RowError("bad message", f"{place} holds {found}; wanted {{'type': 'text', 'text': ...}}")
-    return _text(part.get("text"), place)
 
 
 def _text(value: Any, place: str) -> str:

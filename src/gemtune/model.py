@@ -1,11 +1,10 @@
-"""The table of model families; finding, loading and quantising a model, attaching adapters, and the reasons why."""
+"""Finding, loading and quantising a model, attaching adapters, and the reasons why."""
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +15,8 @@ from torch import nn
 from gemtune.config import Lora, Recipe
 from gemtune.embedded import LICENCE, NAME, embedded_model
 from gemtune.errors import MissingExtra, ModelError
+from gemtune.families import Family, chat_template, family_of
 from gemtune.files import sha256_of, sha256_of_text
-
-
-@dataclass(frozen=True)
-class Family:
-    """What gemtune must know of a model type beyond its config."""
-
-    template: str  # a chat template in templates/, equal to the stock one but for its {% generation %} marks
-    turn_tokens: tuple[str, ...]  # what the template writes that a -pt model has never seen
-    stop_tokens: tuple[str, ...]  # what ends a reply
-    linear: tuple[str, ...]  # the linear layers that `all-linear` means
-
-
-FAMILIES: dict[str, Family] = {
-    "gemma3_text": Family(
-        template="gemma3.jinja",
-        turn_tokens=("<start_of_turn>", "<end_of_turn>"),
-        stop_tokens=("<end_of_turn>", "<eos>"),
-        linear=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
-    ),
-}
 
 SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
     f"gemma-3-{size}-{kind}": f"google/gemma-3-{size}-{kind}"
@@ -50,6 +30,8 @@ UNTRAINED_COSINE = (
 )
 
 TOKENIZER_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -93,24 +75,6 @@ def find_model(name: str, say: Callable[[str], None] = print) -> tuple[Path, str
     return Path(path), f"{repo} from the Hub"
 
 
-def family_of(folder: Path) -> Family:
-    """The family of a model folder, by its config."""
-    from transformers import AutoConfig
-
-    try:
-        model_type = AutoConfig.from_pretrained(folder).model_type
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}/config.json: cannot be read as a model's config ({error})") from error
-    if model_type not in FAMILIES:
-        raise ModelError(f"{folder}: model type '{model_type}' is not supported; supported: {', '.join(FAMILIES)}")
-    return FAMILIES[model_type]
-
-
-def chat_template(family: Family) -> str:
-    """The text of a family's chat template."""
-    return (package_files("gemtune") / "templates" / family.template).read_text(encoding="utf-8")
-
-
 def load_tokenizer(folder: Path) -> Any:
     """The tokenizer of a model folder; ModelError when it cannot be loaded."""
     from transformers import AutoTokenizer
@@ -119,6 +83,16 @@ def load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]})") from error
+
+
+def load_image_processor(folder: Path) -> Any:
+    """The image processor of a model folder, by Pillow; ModelError when it cannot be loaded."""
+    from transformers import AutoImageProcessor
+
+    try:
+        return AutoImageProcessor.from_pretrained(folder, backend="pil")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: its image processor cannot be loaded ({str(error).splitlines()[0]})") from error
 
 
 def fingerprint(folder: Path) -> str:
@@ -132,9 +106,12 @@ def fingerprint(folder: Path) -> str:
 
 
 def tokenizer_fingerprint(folder: Path) -> str:
-    """A SHA-256 of a model folder's tokenizer.json, or of the folder's name where it has none."""
+    """A SHA-256 of what decides a model folder's tokens: its tokenizer.json, and how it reads images."""
     path = folder / "tokenizer.json"
-    return sha256_of(path) if path.is_file() else sha256_of_text(str(folder))
+    key = sha256_of(path) if path.is_file() else sha256_of_text(str(folder))
+    images = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
+    images = [path for path in images if path.is_file()]
+    return sha256_of_text(key, *(sha256_of(path) for path in [*images, folder / "config.json"])) if images else key
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
@@ -170,19 +147,23 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
 
 
 def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", quantize: str = "none") -> Any:
-    """The causal model of a folder, in eval mode; weights in bf16 or fp32, or NF4 linear layers."""
-    from transformers import AutoModelForCausalLM
+    """The model of a folder, in eval mode; weights in bf16 or fp32, or NF4 linear layers of its text part."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     from gemtune.kernels.attention import NAME as ATTENTION
 
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": ATTENTION, "use_safetensors": True}
+    sight = family_of(folder).sight
+    if sight:
+        settings["attn_implementation"] = {"": "sdpa", "text_config": ATTENTION}
     if quantize == "nf4":
-        settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32)}
+        skipped = [sight.tower, *sight.projector, "lm_head"] if sight else ["lm_head"]
+        settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32, skipped)}
         settings |= {"device_map": {"": device}}
     try:
-        model = AutoModelForCausalLM.from_pretrained(folder, **settings)
+        model = (AutoModelForImageTextToText if sight else AutoModelForCausalLM).from_pretrained(folder, **settings)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
     # A frozen head fed with a slice of the hidden states makes PyTorch copy its 262,144 rows once a sequence: 36.7 s
@@ -196,7 +177,7 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     return model.to(device).eval() if quantize == "none" else model.eval()
 
 
-def _nf4(compute: torch.dtype) -> Any:
+def _nf4(compute: torch.dtype, skipped: list[str]) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
@@ -209,6 +190,7 @@ def _nf4(compute: torch.dtype) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute,
         bnb_4bit_quant_storage=compute,
+        llm_int8_skip_modules=skipped,  # of 4 bits too, despite its name
     )
 
 
@@ -248,8 +230,13 @@ def choose_token_rows(lora: Lora, model: Any, ids: Mapping[str, int], family: Fa
     return list(lora.token_rows), "the recipe says so"
 
 
-def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int], seed: int) -> Any:
-    """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed."""
+def attach_adapters(
+    model: Any, lora: Lora, family: Family, token_ids: list[int], seed: int, projector: bool = False
+) -> Any:
+    """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed.
+
+    `projector` trains the whole layer between tower and text too, which the adapter's file then holds.
+    """
     from peft import LoraConfig, get_peft_model
 
     from gemtune.kernels.swap import speed_up
@@ -261,13 +248,16 @@ def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int]
         raise ModelError(
             f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
         )
+    # A tower has layers of the same names, which stay as they are.
+    text_only = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})" if family.sight else targets
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=targets,
+        target_modules=text_only,
         task_type="CAUSAL_LM",
         trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
+        modules_to_save=[name.rsplit(".", 1)[-1] for name in family.sight.projector] if projector else None,
     )
     torch.manual_seed(seed)
     tuned = speed_up(get_peft_model(model, config, autocast_adapter_dtype=True))
@@ -275,6 +265,14 @@ def attach_adapters(model: Any, lora: Lora, family: Family, token_ids: list[int]
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # masters; bf16 loses updates below half its step
     return tuned
+
+
+def train_every_weight(model: Any, family: Family, projector: bool) -> None:
+    """Full training: every weight but those of a vision tower, and of its projector where that is not asked for."""
+    model.requires_grad_(True)
+    frozen = [family.sight.tower, *(() if projector else family.sight.projector)] if family.sight else []
+    for name in frozen:
+        model.model.get_submodule(name).requires_grad_(False)
 
 
 def with_adapter(model: Any, folder: Path) -> Any:
@@ -317,13 +315,18 @@ def save_tuned(model: Any, base: Path, family: Family, ids: dict[str, Any], fold
     (folder / "chat_template.jinja").write_text(chat_template(family), encoding="utf-8")
 
 
-def parts_of(model: Any) -> tuple[Any, Any, tuple[torch.Tensor, torch.Tensor] | None]:
-    """A causal model's decoder, the head's weight (V, H), and the trained token rows that stand in for some of it."""
+def without_adapters(model: Any) -> Any:
+    """The transformers model inside a PEFT model, or the model itself."""
     from peft import PeftModel
 
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def parts_of(model: Any) -> tuple[Any, Any, tuple[torch.Tensor, torch.Tensor] | None]:
+    """A model without its head, the head's weight (V, H), and the trained token rows that stand in for some of it."""
     from gemtune.kernels.adapters import token_rows
 
-    base = model.get_base_model() if isinstance(model, PeftModel) else model
+    base = without_adapters(model)
     head = base.get_output_embeddings()
     adapter = getattr(head, "token_adapter", None)
     if adapter is None:

@@ -19,10 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gemtune.archives import Places
 from gemtune.config import DataSource, Recipe, Split
+from gemtune.conversation import read_conversations
 from gemtune.dedupe import Sketch, leaks, near_duplicates
+from gemtune.downloads import download
 from gemtune.errors import DataError, RowError
 from gemtune.files import os_errors, read_json, replacing, sha256_of, sha256_of_text, write_json, write_jsonl
+from gemtune.images import ImageStore
 from gemtune.metrics import normalise_text
 from gemtune.rows import check_columns, read_rows, source_files
 from gemtune.runs import PARTS, Run
@@ -49,7 +53,7 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
     if run.manifest.get("trained_on", {}).get("data", fingerprint) != fingerprint:
         raise DataError(f"{run.root}: its data has changed since it was begun; start it --fresh, or give another name=")
     with _staging(run) as staged, Spool(staged.root, recipe) as spool:
-        rows_of = _read(recipe, spool, progress)
+        rows_of = _read(recipe, spool, staged.data, progress)
         sources = [
             {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
             for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
@@ -73,6 +77,7 @@ def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
         with replacing(staged.part(name)) as out:
             out.writelines(spool.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, spool.drops())
+    _forget_images(staged)
     return {
         "kept": {name: int((parts == number).sum()) for number, name in enumerate(PARTS)},
         "dropped": dict(spool.reasons.most_common()),
@@ -81,6 +86,14 @@ def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
         "leaks": write_jsonl(staged.leaks_file, _leaks(sketch, spool, questions, parts)),
         "audited_similarity": AUDITED,
     }
+
+
+def _forget_images(staged: Run) -> None:
+    """Removes the images of rows that were dropped."""
+    kept = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
+    for path in staged.images.rglob("*.*") if staged.images.exists() else ():
+        if path.relative_to(staged.data).as_posix() not in kept:
+            path.unlink()
 
 
 def _digest(data: DataSource) -> str | None:
@@ -122,16 +135,24 @@ def _staging(run: Run) -> Iterator[Run]:
         shutil.rmtree(staged.root, ignore_errors=True)
 
 
-def _read(recipe: Recipe, spool: Spool, progress: Callable[[int], None]) -> list[int]:
+def _folder(data: DataSource) -> Path:
+    """The folder in which the images that rows name by path lie, when the recipe names none."""
+    files = source_files(data)
+    return files[0].parent if files else Path()
+
+
+def _read(recipe: Recipe, spool: Spool, images_into: Path, progress: Callable[[int], None]) -> list[int]:
     """Reads every source into the spool and returns how many rows each had."""
     done, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
         task, before = task_of(recipe, data.layout), done
+        places = Places(_folder(data), data.images, download if data.download_images else None)
+        store = ImageStore(images_into, places.find)
         for where, row in read_rows(data):
             check_columns(row, by if done > before else [*task.columns, *by], where)
             try:
-                _add(recipe, spool, data, task, row, where)
+                _add(recipe, spool, data, task, row, where, store)
             except RowError as error:
                 spool.refuse(where, error)
             done += 1
@@ -142,16 +163,17 @@ def _read(recipe: Recipe, spool: Spool, progress: Callable[[int], None]) -> list
     return rows_of
 
 
-def _add(recipe: Recipe, spool: Spool, data: DataSource, task: Task, row: Row, where: str) -> None:
+def _add(recipe: Recipe, spool: Spool, data: DataSource, task: Task, row: Row, where: str, store: ImageStore) -> None:
     by = recipe.split.by
-    made = task.conversation(row, where)
-    group = normalise_text(made.key) if by is None else text_of(row, by)
+    made = store.resolved(task.conversation(row, where))
+    seen = " ".join(str(part.image) for part in made.images)  # by content: the same picture under two names is one
+    group = (seen or normalise_text(made.key)) if by is None else text_of(row, by)
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")
     made = replace(made, group=group, weight=data.weight)
     identity = None if by == "id" or row.get("id") in (None, "") else str(row["id"])
     try:
-        spool.add(made, _POOLS.index(data.part), task.apart(made), identity)
+        spool.add(made, _POOLS.index(data.part), f"{task.apart(made)} {seen}".strip(), identity)
     except UnicodeEncodeError as error:
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 

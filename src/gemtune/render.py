@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
 
-from gemtune.conversation import Conversation, Message
+from gemtune.config import Vision
+from gemtune.conversation import Conversation, Message, Part
 from gemtune.errors import ModelError, RowError
-from gemtune.model import Family, chat_template
+from gemtune.families import Family, chat_template
+from gemtune.sight import PAN_AND_SCAN, Sight, tokens_of
 
 IGNORE = -100  # the label of a position that is not trained
 TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten of them
@@ -17,10 +19,15 @@ TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten o
 
 @dataclass(frozen=True)
 class Example:
-    """Token ids of one conversation and its trained spans, as (start, end) token positions."""
+    """Token ids of one conversation and its trained spans, as (start, end) token positions.
+
+    `images` are its images' paths in the data directory, `image_spans` the runs of tokens where their features go.
+    """
 
     input_ids: list[int]
     spans: tuple[tuple[int, int], ...]
+    images: tuple[str, ...] = ()
+    image_spans: tuple[tuple[int, int], ...] = ()
 
     @property
     def labels(self) -> list[int]:
@@ -35,11 +42,30 @@ class Example:
         return labels
 
 
+class Eyes:
+    """What a renderer needs of a model that sees: which token is an image's, and how many of them an image is."""
+
+    def __init__(self, config: Any, processor: Any, sight: Sight, vision: Vision):
+        self.token = tokens_of(config)
+        self.processor, self.sight = processor, sight
+        self._config = config
+        self.settings = {"do_pan_and_scan": True, **PAN_AND_SCAN} if vision.pan_and_scan else {}
+
+    def text(self, part: Part) -> str:
+        """What stands for an image in the text."""
+        if part.size is None:
+            raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
+        return self.sight.text(self._config, self.processor, part.size, self.settings)
+
+
 class Renderer:
     """Turns conversations into token ids for one tokenizer: the same for training, evaluation and serving."""
 
-    def __init__(self, tokenizer: Any, family: Family, train_on: Literal["all", "last"] = "all"):
+    def __init__(
+        self, tokenizer: Any, family: Family, train_on: Literal["all", "last"] = "all", eyes: Eyes | None = None
+    ):
         self.tokenizer = tokenizer
+        self.eyes = eyes
         self.family = family
         self.train_on = train_on
         self.template = chat_template(family)
@@ -49,6 +75,7 @@ class Renderer:
             raise ModelError(f"the tokenizer has no {missing[0]}; this is not the tokenizer of this model family")
         self.stop_ids = [vocab[token] for token in family.stop_tokens]
         self.control_tokens = sorted({*tokenizer.all_special_tokens, *family.turn_tokens, *family.stop_tokens})
+        self.image_token = eyes.token if eyes else None
 
     def example(self, conversation: Conversation) -> Example:
         """One conversation rendered; RowError when it holds a control token."""
@@ -61,20 +88,20 @@ class Renderer:
         """Yields an Example for every conversation, or the RowError that keeps it out, in order."""
         stream = iter(conversations)
         while block := list(islice(stream, TOGETHER)):
-            faults = [self._control_token(c) for c in block]
-            clean = [_messages(c.messages) for c, fault in zip(block, faults, strict=True) if fault is None]
+            faults = [self._fault(c) for c in block]
+            clean = [c for c, fault in zip(block, faults, strict=True) if fault is None]
             rendered = iter(self._render(clean) if clean else [])
             for fault in faults:
                 yield fault or next(rendered)
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
         """The ids a model sees before it answers: all but the last message, and the answer's header."""
-        fault = self._control_token(conversation)
+        fault = self._fault(conversation)
         if fault:
             raise fault
         return list(
             self.tokenizer.apply_chat_template(
-                _messages(conversation.messages[:-1]),
+                self._messages(conversation.messages[:-1]),
                 chat_template=self.template,
                 add_generation_prompt=True,
                 tokenize=True,
@@ -96,7 +123,7 @@ class Renderer:
 
     def differs_from(self, conversation: Conversation, template: str) -> str | None:
         """Where the ids of a conversation differ from those of another chat template, or None."""
-        messages = _messages(conversation.messages)
+        messages = self._messages(conversation.messages)
         theirs = self.tokenizer.apply_chat_template(messages, chat_template=template, tokenize=True, return_dict=True)
         ours = self.example(conversation).input_ids
         return None if ours == list(theirs["input_ids"]) else f"{conversation.where}: {len(ours)} tokens"
@@ -105,29 +132,44 @@ class Renderer:
         """One printable text a token."""
         return [self.tokenizer.decode([token]) for token in ids]
 
-    def _render(self, conversations: list[list[dict[str, Any]]]) -> Iterator[Example]:
+    def _render(self, conversations: list[Conversation]) -> Iterator[Example]:
         rendered = self.tokenizer.apply_chat_template(
-            conversations,
+            [self._messages(conversation.messages) for conversation in conversations],
             chat_template=self.template,
             tokenize=True,
             return_dict=True,
             return_assistant_tokens_mask=True,
         )
-        for ids, mask in zip(rendered["input_ids"], rendered["assistant_masks"], strict=True):
+        masks = zip(conversations, rendered["input_ids"], rendered["assistant_masks"], strict=True)
+        for conversation, ids, mask in masks:
             spans = _spans(mask)
-            yield Example(list(ids), spans if self.train_on == "all" else spans[-1:])
+            images = tuple(str(part.image) for part in conversation.images)
+            runs = _spans([token == self.image_token for token in ids]) if images else ()
+            yield Example(list(ids), spans if self.train_on == "all" else spans[-1:], images, runs)
 
-    def _control_token(self, conversation: Conversation) -> RowError | None:
-        """A text that spells a control token would end its own turn."""
+    def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        return [{"role": message.role, "content": self._content(message)} for message in messages]
+
+    def _content(self, message: Message) -> str | list[dict[str, str]]:
+        """Text as it is, or as a list in which an image has the text that stands for it."""
+        if self.eyes is None or all(part.image is None for part in message.parts):
+            return message.text
+        return [
+            {"type": "text", "text": part.text or ""}
+            if part.image is None
+            else {"type": "image", "text": self.eyes.text(part)}
+            for part in message.parts
+        ]
+
+    def _fault(self, conversation: Conversation) -> RowError | None:
+        """Why a conversation cannot be rendered: a text that spells a control token would end its own turn."""
+        if self.eyes is None and conversation.images:
+            return RowError("images", "the row has images, and this model sees none; choose one that does")
         for message in conversation.messages:
             for token in self.control_tokens:
                 if token in message.text:
                     return RowError("control token", f"the {message.role} message spells the control token {token}")
         return None
-
-
-def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
-    return [{"role": message.role, "content": message.text} for message in messages]
 
 
 def _spans(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -32,6 +32,7 @@ class Run:
         self.data_manifest_file = self.data / "manifest.json"
         self.leaks_file = self.data / "leaks.jsonl"
         self.dropped_file = self.data / "dropped.jsonl"
+        self.images = self.data / "images"
         self.show_page = root / "show.html"
         self.checkpoints = root / "checkpoints"
         self.adapter = root / "adapter"

@@ -23,7 +23,7 @@ from gemtune.runs import Run
 from gemtune.tasks import task_of
 
 # What training depends on; everything else of a recipe can change without training again.
-TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train")
+TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train", "vision")
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
 
@@ -52,7 +52,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, labelled_loss))
+    findings.append(check_forward(job.run, model, partial(labelled_loss, view=job.view(model))))
     job.run.note("check", [str(finding) for finding in findings])
     broken = [finding for finding in findings if not finding.holds]
     if broken:
@@ -110,7 +110,7 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
-    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr
+    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr, train_every_weight
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.train import train as run_training
     from gemtune.trainer import Prepared
@@ -129,16 +129,17 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         ids = job.tokenizer.get_vocab() if named else data["lengths"]["token_ids"]
         tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, ids, job.family))
         rows = [ids[token] for token in tokens]
-        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed)
+        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.projector)
     else:
-        model.requires_grad_(True)
+        train_every_weight(model, job.family, recipe.vision.projector)
     run.decide("learning_rate", resolved_lr(recipe))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))
     _note_surroundings(job, model)
     special = data["lengths"]["special_ids"]
-    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro)
+    view = job.view(model)
+    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro, view)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:
@@ -171,6 +172,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             task=job.task,
             recipe=recipe,
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
+            view_of=job.view,
         )
     other = names[-1] if names[-1] != "base" else "tuned"
     if not (folder / "base.jsonl").exists() or not (folder / f"{other}.jsonl").exists():
@@ -209,7 +211,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     model = _model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
-    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress)
+    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.view)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))
     return target
 
@@ -221,7 +223,7 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned") -> Iterator[
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = job.task.asked(prompt)
-    return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate)
+    return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
 
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:
@@ -316,7 +318,8 @@ def _model_named(job: Job, name: str) -> Any:
     if job.recipe.lora:
         tokens = job.run.manifest["decisions"]["token_rows"]["value"]
         ids = job.tokenizer.convert_tokens_to_ids(tokens)
-        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, ids, job.recipe.train.seed)
+        settings = (ids, job.recipe.train.seed, job.recipe.vision.projector)
+        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
     else:
         tuned = job.base_model()
     checkpoint.load_weights(tuned, folder / checkpoint.WEIGHTS)
@@ -360,7 +363,8 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     def score(model: Any) -> dict[str, float]:
         was_training = model.training
         model.eval()
-        texts = [reply.text for reply in replies(model, job.renderer, conversations, recipe.evaluate)]
+        answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
+        texts = [reply.text for reply in answered]
         model.train(was_training)
         means = mean_scores(job.task, conversations, texts)
         return {"score": means[deciding_metric(recipe, job.task, list(means))], **means}

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from gemtune.config import Recipe
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
+from gemtune.families import Family, chat_template
 from gemtune.files import os_errors, read_json, sha256_of_text, write_json
-from gemtune.model import Family, chat_template, known_tokens, special_ids
+from gemtune.model import known_tokens, special_ids
 from gemtune.render import Example, Renderer
 from gemtune.runs import PARTS, Run
 from gemtune.tasks.task import Task
@@ -30,6 +31,8 @@ SCHEMA = pa.schema(
         ("labelled", pa.int32()),
         ("weight", pa.float32()),
         ("line", pa.int64()),  # of the part's jsonl file, from 0
+        ("images", pa.list_(pa.string())),  # paths in the data directory
+        ("image_spans", pa.list_(pa.int32())),  # as spans: where their features go
     ]
 )
 
@@ -41,6 +44,7 @@ class ExampleTable:
         with pa.memory_map(str(path)) as source:
             table = pa.ipc.open_file(source).read_all()
         self._ids, self._spans = table["input_ids"], table["spans"]
+        self._images, self._image_spans = table["images"], table["image_spans"]
         self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
         self.labelled: np.ndarray = table["labelled"].to_numpy()  # (rows,)
         self.lines: np.ndarray = table["line"].to_numpy()  # (rows,)
@@ -50,8 +54,14 @@ class ExampleTable:
         return len(self.weights)
 
     def __getitem__(self, index: int) -> Example:
-        flat = self._spans[index].values.to_pylist()
-        return Example(self._ids[index].values.to_pylist(), tuple(zip(flat[::2], flat[1::2], strict=True)))
+        images = tuple(self._images[index].as_py())
+        image_spans = _pairs(self._image_spans[index]) if images else ()
+        return Example(self._ids[index].values.to_pylist(), _pairs(self._spans[index]), images, image_spans)
+
+
+def _pairs(flat: Any) -> tuple[tuple[int, int], ...]:
+    edges = flat.values.to_pylist()
+    return tuple(zip(edges[::2], edges[1::2], strict=True))
 
 
 def write_tables(
@@ -189,6 +199,8 @@ def _as_row(example: Example, conversation: Conversation, line: int) -> dict[str
         "labelled": sum(end - start for start, end in example.spans),
         "weight": conversation.weight,
         "line": line,
+        "images": example.images,
+        "image_spans": [edge for span in example.image_spans for edge in span],
     }
 
 

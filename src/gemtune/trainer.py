@@ -21,10 +21,15 @@ from gemtune import checkpoint as ckpt
 from gemtune.batch import EffectiveBatches, MicroBatch
 from gemtune.config import Recipe
 from gemtune.errors import RunError
+from gemtune.families import Family
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.swap import hidden_at
-from gemtune.model import Family, parts_of
+from gemtune.model import parts_of
 from gemtune.runs import Run
+from gemtune.vision import TowerView
+
+# What transformers takes for a mask made already: the attention itself keeps documents apart and never looks at it.
+NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 
 
 @dataclass(frozen=True)
@@ -38,32 +43,35 @@ class Prepared:
     device: str
     precision: str
     micro_tokens: int
+    view: TowerView | None = None  # of a model that sees
 
 
-def labelled_loss(model: Any, batch: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     decoder, head, rows = parts_of(model)
+    seen = view.inputs(batch) if view and batch.images else {}
     hidden = hidden_at(
         decoder,
         batch.positions,
         input_ids=batch.input_ids,
         position_ids=batch.position_ids,
-        attention_mask=dict.fromkeys(decoder.config.layer_types),  # none: attention itself keeps documents apart
+        attention_mask=NO_MASK.to(batch.input_ids.device),
         document_lengths=batch.lengths,
         use_cache=False,
+        **seen,
     )  # (P, H)
-    softcap = getattr(decoder.config, "final_logit_softcapping", None)
+    softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
 
-def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any) -> float:
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
     """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
     was_training = model.training
     model.eval()
     total, labelled = 0.0, 0
     with torch.no_grad(), autocast():
         for batch in batches:
-            total += labelled_loss(model, batch)[0].item()
+            total += labelled_loss(model, batch, view)[0].item()
             labelled += batch.labelled
     model.train(was_training)
     return total / labelled
@@ -138,7 +146,7 @@ class EffectiveBatchTrainer(Trainer):
         for micro in inputs:
             micro = micro.to(self.args.device)
             with self.accelerator.autocast():
-                loss, right_here = labelled_loss(model, micro)
+                loss, right_here = labelled_loss(model, micro, self.prepared.view)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
@@ -201,7 +209,7 @@ class EffectiveBatchTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
         metrics = {
-            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast)
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.prepared.view)
             for name, batches in self.eval_dataset.items()
         }
         if self.score is not None:

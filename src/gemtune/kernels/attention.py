@@ -7,7 +7,7 @@ Longer ones go through `scaled_dot_product_attention`, in bands where the layer'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from gemtune.kernels import native
+
+Spans = tuple[tuple[int, int], ...]  # (start, end) token positions
 
 NAME = "gemtune"  # the attention implementation a model is loaded with
 # The longest documents, in tokens, that are fastest in kernels/cpp, there with a matrix unit, and as batched products:
@@ -35,6 +37,7 @@ def attention(
     attention_mask: torch.Tensor | None,
     *,
     document_lengths: Sequence[int] | None = None,
+    image_spans: Sequence[Spans] = (),
     scaling: float | None = None,
     sliding_window: int | None = None,
     **kwargs: Any,
@@ -42,6 +45,7 @@ def attention(
     """transformers' attention interface: query (B, heads, T, D), key and value (B, kv_heads, T, D) -> (B, T, heads, D).
 
     With `document_lengths`, the one row (B = 1) is that many documents in a row; without, this is transformers' `sdpa`.
+    `image_spans` are, for each document, the (start, end) of tokens that see each other in both directions.
     """
     if document_lengths is None:
         out, _ = sdpa_attention_forward(
@@ -50,7 +54,7 @@ def attention(
         return out, None
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    return documents_attention(q, k, v, document_lengths, scale, sliding_window)[None], None
+    return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None
 
 
 AttentionInterface.register(NAME, attention)
@@ -64,21 +68,28 @@ def documents_attention(
     lengths: Sequence[int],
     scale: float,
     window: int | None = None,
+    image_spans: Sequence[Spans] = (),
 ) -> torch.Tensor:
     """Causal attention inside each of consecutive documents: query (T, N, D), key and value (T, K, D) -> (T, N, D).
 
-    A token sees the last `window` tokens of its document, itself included; all of them without a window.
+    A token sees the last `window` tokens of its document, itself included; all of them without a window. The tokens of
+    one of `image_spans` see each other, too.
     """
+    spans = dict(enumerate(image_spans))
     compiled = 0
     if native.usable(query, key, value):
         tiles = query.dtype == torch.bfloat16 and native.has_tiles()
         compiled = COMPILED_BY_TILES if tiles else COMPILED
-    groups = list(grouped(lengths, compiled))
+    groups = list(grouped(lengths, compiled, {number for number, seen in spans.items() if seen}))
     sizes = [sum(group) for group in groups]
-    outs = []
+    outs: list[torch.Tensor] = []
+    document = 0
     for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True):
-        longest = max(group)
-        if longest <= compiled:
+        longest, seen = max(group), spans.get(document, ())
+        document += len(group)
+        if seen:
+            outs.append(_attention_with_images(q, k, v, scale, window, tuple(seen)))
+        elif longest <= compiled:
             outs.append(CompiledAttention.apply(q, k, v, group, scale, window))
         elif longest <= BATCHED:
             outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
@@ -87,19 +98,24 @@ def documents_attention(
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def grouped(lengths: Sequence[int], compiled: int) -> Iterator[tuple[int, ...]]:
+def grouped(lengths: Sequence[int], compiled: int, alone: Collection[int] = ()) -> Iterator[tuple[int, ...]]:
     """Neighbours to run side by side: all of up to `compiled` tokens, or like lengths of up to BATCHED.
+
+    The documents of the numbers `alone` are groups by themselves.
 
     >>> list(grouped([900, 200, 180, 20, 5], compiled=128))
     [(900,), (200, 180), (20, 5)]
     >>> list(grouped([200, 180, 20, 5], compiled=0))
     [(200, 180), (20,), (5,)]
+    >>> list(grouped([9, 9, 9, 9], compiled=128, alone={1}))
+    [(9,), (9,), (9, 9)]
     """
     group: list[int] = []
-    for length in lengths:
+    for number, length in enumerate(lengths):
         together = [*group, length]
         alike = compiled < min(together) and max(together) <= min(BATCHED, LIKE * min(together))
-        if group and not (max(together) <= compiled or alike):
+        apart = number in alone or number - 1 in alone
+        if group and (apart or not (max(together) <= compiled or alike)):
             yield tuple(group)
             group = []
         group.append(length)
@@ -244,6 +260,31 @@ def visible(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> to
     """Whether the tokens at places `queries` (Q,) may look at those at `keys` (K,): (Q, K) bool."""
     behind = queries[:, None] - keys[None]
     return (behind >= 0) & (behind < window) if window is not None else behind >= 0
+
+
+def _attention_with_images(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None, spans: Spans
+) -> torch.Tensor:
+    """documents_attention for one document with images, under a mask of its own."""
+    shared = query.shape[1] // key.shape[1]
+    q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))  # (1, heads, T, D)
+    k, v = (t.repeat_interleave(shared, 1) for t in (k, v))
+    mask = _image_mask(query.shape[0], window, spans, query.device)
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)[0].transpose(0, 1)
+
+
+@lru_cache(maxsize=16)
+def _image_mask(length: int, window: int | None, spans: Spans, device: torch.device) -> torch.Tensor:
+    """Whether a token (row) sees another (column): backwards, and within an image; both within the window."""
+    places = torch.arange(length)
+    image = torch.full((length,), -1)
+    for number, (start, end) in enumerate(spans):
+        image[start:end] = number
+    behind = places[:, None] - places[None]  # (T, T)
+    seen = (behind >= 0) | ((image[:, None] == image[None]) & (image[:, None] >= 0))
+    if window is not None:
+        seen &= behind < window
+    return seen.to(device)
 
 
 def _long_attention(

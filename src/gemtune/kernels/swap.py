@@ -64,8 +64,8 @@ class GemmaLayerForward:
 
 
 def hidden_at(decoder: nn.Module, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
-    """The last hidden states (P, H) of a single row at `positions` (P,)."""
-    if isinstance(decoder.layers[-1], GemmaLayerForward):  # type: ignore[index]
+    """The last hidden states (P, H) of a single row at `positions` (P,); `decoder` may be a model around a decoder."""
+    if isinstance(getattr(decoder, "language_model", decoder).layers[-1], GemmaLayerForward):  # type: ignore[index]
         states: torch.Tensor = decoder(wanted=positions, **inputs).last_hidden_state  # (1, P, H)
         return states[0]
     states = decoder(**inputs).last_hidden_state

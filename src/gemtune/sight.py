@@ -1,0 +1,170 @@
+"""How each family sees: the text that stands for an image, what its frozen tower makes of it, and the way on.
+
+Everything a family's tower sees is kept from before its projector, so that the projector can be trained on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+Size = tuple[int, int]  # (width, height)
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a family that sees does with images; `inner` is the model without its head."""
+
+    tower: str  # the module that is frozen
+    projector: tuple[str, ...]  # the modules between it and the text
+    # (config, image processor, size, settings) -> what stands for an image in the text a model reads
+    text: Callable[[Any, Any, Size, dict[str, Any]], str]
+    # (inner, what the image processor made of some images) -> what the tower sees of each, before the projector
+    see: Callable[[Any, dict[str, torch.Tensor]], list[torch.Tensor]]
+    # (inner, what the tower saw of some images) -> what the model takes as `mm_encoder_outputs["image"]`
+    project: Callable[[Any, Sequence[torch.Tensor]], Any]
+    both_ways: bool = False  # an image's tokens see each other in both directions
+    # (inner, ids (1, T), places of image tokens, grids) -> positions, where they are not a plain count
+    positions: Callable[..., torch.Tensor] | None = None
+
+
+# --- Gemma 3 ---------------------------------------------------------------------------------------------------------
+
+PAN_AND_SCAN = {  # transformers' own defaults
+    "pan_and_scan_min_crop_size": 256,
+    "pan_and_scan_max_num_crops": 4,
+    "pan_and_scan_min_ratio_to_activate": 1.2,
+}
+BOI, EOI, SOFT = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
+
+
+def _gemma_text(config: Any, processor: Any, size: Size, settings: dict[str, Any]) -> str:
+    whole = f"\n\n{BOI}{SOFT * config.mm_tokens_per_image}{EOI}\n\n"
+    crops = _gemma_crops(processor, size, settings)
+    if not crops:
+        return whole
+    more = " ".join([whole] * crops)
+    return f"Here is the original image {whole} and here are some crops to help you see better {more}"
+
+
+def _gemma_crops(processor: Any, size: Size, settings: dict[str, Any]) -> int:
+    if not settings.get("do_pan_and_scan"):
+        return 0
+    blank = np.broadcast_to(np.uint8(0), (3, size[1], size[0]))  # its sides alone are looked at
+    return len(processor.pan_and_scan(blank, **{k: v for k, v in settings.items() if k.startswith("pan_and_scan_")}))
+
+
+def _gemma_see(inner: Any, seen: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Pooled patches of every image and its crops: (1 + crops, tokens, V) each; 0.59 MB an image in bf16."""
+    projector = inner.multi_modal_projector
+    patches = inner.vision_tower(pixel_values=seen["pixel_values"], return_dict=True).last_hidden_state  # (N, P, V)
+    side = projector.patches_per_image
+    grid = patches.transpose(1, 2).reshape(len(patches), -1, side, side).contiguous()
+    pooled = projector.avg_pool(grid).flatten(2).transpose(1, 2)  # (N, tokens, V)
+    return list(pooled.split([1 + int(crops) for crops in seen["num_crops"]]))
+
+
+def _gemma_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
+    projector, pooled = inner.multi_modal_projector, torch.cat(list(features))
+    out = torch.matmul(projector.mm_soft_emb_norm(pooled), projector.mm_input_projection_weight).type_as(pooled)
+    return BaseModelOutputWithPooling(pooler_output=out)
+
+
+GEMMA3 = Sight("vision_tower", ("multi_modal_projector",), _gemma_text, _gemma_see, _gemma_project, both_ways=True)
+
+# --- LLaVA -----------------------------------------------------------------------------------------------------------
+
+
+def _llava_text(config: Any, processor: Any, size: Size, settings: dict[str, Any]) -> str:
+    vision = config.vision_config
+    tokens = (vision.image_size // vision.patch_size) ** 2
+    return "<image>" * (tokens + (config.vision_feature_select_strategy == "full"))
+
+
+def _llava_see(inner: Any, seen: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """Patches of the layers that the config names, without the class token where it says so: (tokens, V) each."""
+    config = inner.config
+    states = inner.vision_tower(seen["pixel_values"], output_hidden_states=True, return_dict=True).hidden_states
+    layers = config.vision_feature_layer
+    chosen = [states[layer] for layer in ([layers] if isinstance(layers, int) else layers)]
+    if config.vision_feature_select_strategy == "default":
+        chosen = [layer[:, 1:] for layer in chosen]
+    return list(torch.cat(chosen, dim=-1))
+
+
+def _llava_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
+    out = inner.multi_modal_projector(torch.stack(list(features)))
+    return BaseModelOutputWithPooling(pooler_output=list(out))
+
+
+LLAVA = Sight("vision_tower", ("multi_modal_projector",), _llava_text, _llava_see, _llava_project)
+
+# --- Qwen3-VL --------------------------------------------------------------------------------------------------------
+
+
+def _qwen_text(config: Any, processor: Any, size: Size, settings: dict[str, Any]) -> str:
+    patches = processor.get_number_of_image_patches(size[1], size[0], {})
+    return "<|image_pad|>" * (patches // processor.merge_size**2)
+
+
+def _qwen_see(inner: Any, seen: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """What the merger and each deepstack merger get: (1 + deepstack layers, patches, V) of every image."""
+    visual, kept = inner.visual, []
+    mergers = [*visual.deepstack_merger_list, visual.merger]
+    hooks = [merger.register_forward_pre_hook(lambda _, given: kept.append(given[0])) for merger in mergers]
+    try:
+        visual(seen["pixel_values"].type(visual.dtype), grid_thw=seen["image_grid_thw"], return_dict=True)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(torch.stack(kept).split(seen["image_grid_thw"].prod(-1).tolist(), dim=1))
+
+
+def _qwen_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+    visual = inner.visual
+    mergers = [*visual.deepstack_merger_list, visual.merger]
+    made = [[merger(layer) for merger, layer in zip(mergers, image, strict=True)] for image in features]
+    *deepstack, merged = (list(of_all) for of_all in zip(*made, strict=True))
+    return BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=deepstack)
+
+
+def _qwen_positions(inner: Any, ids: torch.Tensor, images: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+    """Time, row and column of every token: (3, T)."""
+    kinds = torch.zeros_like(ids)
+    kinds[0, images] = 1
+    places, _ = inner.get_rope_index(ids, kinds, image_grid_thw=grids)
+    return places[:, 0]  # type: ignore[no-any-return]
+
+
+QWEN3_VL = Sight(
+    "visual",
+    ("visual.merger", "visual.deepstack_merger_list"),
+    _qwen_text,
+    _qwen_see,
+    _qwen_project,
+    positions=_qwen_positions,
+)
+
+
+def tokens_of(config: Any) -> int:
+    """The id of the token that stands where an image's features go."""
+    return int(config.image_token_id if hasattr(config, "image_token_id") else config.image_token_index)
+
+
+def shown(size: Size, processor: Any) -> Size:
+    """The (width, height) in pixels at which a model sees an image of a size."""
+    wanted = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    if getattr(wanted, "height", None):
+        return int(wanted.width), int(wanted.height)
+    rows = processor.get_number_of_image_patches(size[1], size[0], {})
+    side = math.sqrt(rows) * processor.patch_size
+    ratio = math.sqrt(size[0] / size[1])
+    return round(side * ratio), round(side / ratio)

@@ -1,0 +1,103 @@
+"""What a frozen vision tower saw, kept on disk: an image goes through the tower once, whatever the run.
+
+The key of an entry is the image's bytes (its name in the data directory), how the processor reads it, and the tower's
+weights; so runs over the same images share what they saw. An entry is a safetensors file, written whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+
+from gemtune.batch import MicroBatch
+from gemtune.files import cache_folder, sha256_of_text, write_bytes
+from gemtune.images import open_rgb
+from gemtune.render import Eyes
+
+TOGETHER = 4  # images a forward pass of the tower; larger batches are no faster on a CPU and cost memory
+VERSION = 1  # of what is kept
+
+
+class TowerView:
+    """A model's view of images: from the cache where the tower has seen them, through the frozen tower otherwise."""
+
+    def __init__(self, model: Any, eyes: Eyes, data: Path, cache_gb: float, weights: str):
+        self.inner = model.model
+        self.eyes, self._data, self._limit = eyes, data, cache_gb * 1e9
+        reads = repr(sorted(eyes.processor.to_dict().items(), key=str))
+        dtype = str(next(self.inner.get_submodule(eyes.sight.tower).parameters()).dtype)
+        self._folder = cache_folder() / "seen" / sha256_of_text(str(VERSION), weights, reads, str(eyes.settings), dtype)
+        self.passes = 0  # images that went through the tower
+
+    def encoded(self, images: Sequence[str]) -> Any:
+        """What the model takes as `mm_encoder_outputs["image"]` for images; gradients stop at the projector."""
+        features = self.features(images)
+        device = next(self.inner.parameters()).device
+        return self.eyes.sight.project(self.inner, [one.to(device) for one in features])
+
+    def inputs(self, batch: MicroBatch) -> dict[str, Any]:
+        """What a forward pass over a micro-batch with images needs beside its tokens."""
+        seen: dict[str, Any] = {"mm_encoder_outputs": {"image": self.encoded(batch.images)}}
+        return {**seen, "image_spans": batch.image_spans} if self.eyes.sight.both_ways else seen
+
+    def prompt_inputs(self, ids: torch.Tensor, images: Sequence[str]) -> dict[str, Any]:
+        """What generation needs beside padded prompts (B, T) for all their images, in order."""
+        seen: dict[str, Any] = {"mm_encoder_outputs": {"image": self.encoded(images)}}
+        kinds = (ids == self.eyes.token).long()
+        return {**seen, "token_type_ids" if self.eyes.sight.both_ways else "mm_token_type_ids": kinds}
+
+    def features(self, images: Sequence[str]) -> list[torch.Tensor]:
+        """What the tower sees of each image, from before the projector, on the CPU."""
+        found = {image: self._kept(image) for image in dict.fromkeys(images)}
+        missing = [image for image, feature in found.items() if feature is None]
+        for start in range(0, len(missing), TOGETHER):
+            some = missing[start : start + TOGETHER]
+            for image, feature in zip(some, self._see(some), strict=True):
+                found[image] = feature
+                self._keep(image, feature)
+        return [feature for image in images if (feature := found[image]) is not None]
+
+    @torch.no_grad()
+    def _see(self, images: Sequence[str]) -> list[torch.Tensor]:
+        with ThreadPoolExecutor() as pool:
+            opened = list(pool.map(lambda image: open_rgb(self._data / image), images))
+        seen = self.eyes.processor(opened, return_tensors="pt", **self.eyes.settings)
+        tower = self.inner.get_submodule(self.eyes.sight.tower)
+        at = next(tower.parameters())
+        moved = {k: v.to(at.device, at.dtype if v.is_floating_point() else None) for k, v in seen.items()}
+        self.passes += len(images)
+        return [one.cpu().contiguous() for one in self.eyes.sight.see(self.inner, moved)]
+
+    def _path(self, image: str) -> Path:
+        name = Path(image).stem
+        return self._folder / name[:2] / f"{name}.safetensors"
+
+    def _kept(self, image: str) -> torch.Tensor | None:
+        path = self._path(image)
+        try:
+            feature = load_file(path)["seen"]
+            os.utime(path)  # the least recently used go first
+        except (FileNotFoundError, SafetensorError, KeyError):
+            return None  # not seen yet, or damaged: it is seen again
+        return feature
+
+    def _keep(self, image: str, feature: torch.Tensor) -> None:
+        if self._limit:
+            write_bytes(self._path(image), save({"seen": feature}))
+
+    def tidy(self) -> None:
+        """Removes what was used longest ago, of every model, until the cache is within its limit."""
+        files = [(path.stat(), path) for path in self._folder.parent.rglob("*.safetensors")]
+        total = sum(stat.st_size for stat, _ in files)
+        for stat, path in sorted(files, key=lambda entry: entry[0].st_mtime):
+            if total <= self._limit:
+                return
+            path.unlink(missing_ok=True)
+            total -= stat.st_size
