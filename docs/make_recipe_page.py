@@ -43,7 +43,14 @@ train:
 | any other key changed | a run that has begun wants `--fresh`, or another `name` |
 """
 
-WORDS = {"str": "text", "int": "whole number", "float": "number", "None": "null", "int | float": "number"}
+WORDS = {
+    "str": "text",
+    "int": "whole number",
+    "float": "number",
+    "None": "null",
+    "bool": "true or false",
+    "int | float": "number",
+}
 
 
 def page() -> str:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
-import tiny
+from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.adapters import add_low, append_low, outer
 from gemtune.kernels.attention import BATCHED, COMPILED, documents_attention

@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("tasks",),
     ("dedupe", "spool", "prepare", "report", "scaffold"),
     # torch below
-    ("embedded", "kernels", "sight", "families", "model", "render"),
+    ("embedded", "kernels", "sight", "families", "model", "render", "tiny"),
     ("table", "batch", "vision", "plan", "show", "check", "checkpoint"),
     ("generate", "trainer", "train"),
     ("evaluate",),

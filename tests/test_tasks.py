@@ -38,7 +38,7 @@ def refused(task: Task, row: dict[str, Any]) -> str:
 def test_an_unknown_task_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="'sqll'; did you mean 'sql'"):
         task_of(recipe("sqll"))
-    with pytest.raises(RecipeError, match="Known: emoji, sql, columns, messages"):
+    with pytest.raises(RecipeError, match="Known: emoji, sql, product, multi_image, columns, messages"):
         task_of(recipe("vision_of_the_future"))
 
 
@@ -49,13 +49,16 @@ def test_the_metric_is_one_of_the_scores(name: str) -> None:
         "sql": {"question": "How old is Mia?", "schema": SCHEMA, "sql": "SELECT age FROM pet", "inserts": INSERTS},
         "columns": {"prompt": "2 + 2", "answer": "4"},
         "messages": {"prompt": "2 + 2", "completion": "4"},
+        "product": {"name": "mug", "category": "c", "image": "a.png", "description": "A red mug", "attributes": "red"},
+        "multi_image": {"question": "Which?", "input_image_path": ["a.png", "b.png"], "output": "B"},
     }
     task = task_of(recipe(name))
     conversation = made(task, rows[name])
     scores = task.score(conversation, conversation.answer)
     assert task.metric in scores
     assert set(scores.values()) == {1.0}
-    assert all(0 <= score < 1 for score in task.score(conversation, "no idea").values())
+    bad = task.score(conversation, "no idea")
+    assert all(0 <= score <= 1 for score in bad.values()) and bad[task.metric] < 1
 
 
 def test_a_task_of_the_users_own(tmp_path: Path) -> None:

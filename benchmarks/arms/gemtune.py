@@ -96,7 +96,17 @@ def write_table(path: Path, rows: list[dict[str, list[int]]]) -> None:
     """Rows as the token table that gemtune reads."""
     path.parent.mkdir(exist_ok=True)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        table = [{"input_ids": row["input_ids"], "weight": 1.0, "line": 0, "images": [], "image_spans": [], **spans(row["labels"])} for row in rows]
+        table = [
+            {
+                "input_ids": row["input_ids"],
+                "weight": 1.0,
+                "line": 0,
+                "images": [],
+                "image_spans": [],
+                **spans(row["labels"]),
+            }
+            for row in rows
+        ]
         writer.write(pa.RecordBatch.from_pylist(table, SCHEMA))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -62,6 +63,7 @@ def check_batches(run: Run, renderer: Renderer, max_length: int, vocab_size: int
         ),
         *(_every(clause, pairs, fault, move) for clause, fault, move in clauses),
         _stock_template(pairs, renderer),
+        *_images(pairs, renderer),
         _lengths(run, max_length),
         _special_tokens(renderer, vocab_size),
     ]
@@ -85,16 +87,35 @@ def _every(clause: str, pairs: Pairs, fault: Callable[[Conversation, Example], s
     return Finding(clause, True, f"{len(pairs)} rows")
 
 
+def _images(pairs: Pairs, renderer: Renderer) -> list[Finding]:
+    """Every image has all of its tokens, and a model sees it at a size at which it can be seen."""
+    if renderer.eyes is None:
+        return []
+    eyes, sizes = renderer.eyes, Counter[str]()
+    wrong = []
+    for conversation, example in pairs:
+        tokens = sum(end - start for start, end in example.image_spans)
+        parts = conversation.images
+        wanted = sum(eyes.count(part) for part in parts)
+        if tokens != wanted:
+            wrong.append(f"{conversation.where} has {tokens} image tokens, its images are {wanted}")
+        sizes.update(eyes.seen_at(part) for part in parts)
+    most = ", ".join(f"{what} ({count})" for what, count in sizes.most_common(3))
+    seen = wrong[0] if wrong else f"{sum(sizes.values())} images, source to model: {most or 'none'}"
+    return [Finding("every image has all of its tokens", not wrong, seen, "the processor is not this model's")]
+
+
 def _one_bos(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
-    bos = renderer.tokenizer.bos_token_id
+    bos, wanted = renderer.tokenizer.bos_token_id, int("bos_token" in renderer.template)  # Qwen's writes none
     count = example.input_ids.count(bos)
-    return None if count == 1 and example.input_ids[0] == bos else f"{conversation.where} with {count}"
+    holds = count == wanted and (not wanted or example.input_ids[0] == bos)
+    return None if holds else f"{conversation.where} with {count}"
 
 
 def _span_is_answer(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
     decoded = [renderer.tokenizer.decode(example.input_ids[start:end]) for start, end in example.spans]
     wanted = renderer.answers(conversation)
-    if decoded == wanted:
+    if [text.lstrip() for text in decoded] == wanted:  # some tokenizers begin a word with its space
         return None
     return f"{conversation.where}: trains {decoded!r}, the answer is {wanted!r}"
 

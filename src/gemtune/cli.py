@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -115,8 +116,19 @@ def show(
     for conversation, example in pairs:
         console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
         console.print(terminal_text(job.renderer, example), soft_wrap=True)
-    write_page(job.run.show_page, job.renderer, pairs)
+    write_page(job.run.show_page, job.run.data, job.renderer, pairs)
     typer.echo(f"page: {job.run.show_page}")
+
+
+@app.command()
+def tiny(
+    family: Annotated[str, typer.Argument(help="gemma3, gemma3-vision, llava or qwen3-vl.")],
+    folder: Annotated[str, typer.Argument(help="Where to write it.")],
+) -> None:
+    """Writes a tiny random-weight model of a family, for dry runs of a recipe in seconds: model=FOLDER."""
+    from gemtune.tiny import write_tiny
+
+    typer.echo(write_tiny(family, Path(folder)))
 
 
 @app.command()
@@ -213,6 +225,7 @@ def generate(
         str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
+    image: Annotated[list[str] | None, typer.Option("--image", help="A picture to ask about; may be repeated.")] = None,
 ) -> None:
     """Answers a prompt, or every row of a file in its order."""
     from gemtune import stages
@@ -220,6 +233,8 @@ def generate(
 
     if source and prompt:
         raise GemtuneError("found a prompt and --input; give one of them")
+    if image and source:
+        raise GemtuneError("found --image and --input; the rows of the file name their own images")
     if output and not source:
         raise GemtuneError("--output is for the replies to --input FILE, which is not given; a single reply is printed")
     with Progress(quiet=True) as progress:
@@ -228,7 +243,7 @@ def generate(
         if source:
             typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
-            for piece in stages.stream_reply(job, prompt, name):
+            for piece in stages.stream_reply(job, prompt, name, image or []):
                 typer.echo(piece, nl=False)
             typer.echo()
 

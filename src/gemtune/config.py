@@ -50,6 +50,9 @@ class DataSource(Section):
     )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
+    train_on_test: bool = Field(
+        False, description="Says that training on this benchmark's test split is meant; its scores then mean nothing."
+    )
     part: Literal["auto", "train", "val", "test"] = Field(
         "auto", description="auto: `split` decides; otherwise every row of this source goes there."
     )
@@ -175,12 +178,14 @@ class Vision(Section):
     pan_and_scan: bool = Field(
         False, description="Gemma 3: long images are seen whole and in up to four crops, 256 tokens each."
     )
-    projector: bool = Field(
-        False,
-        description="Trains the layer between tower and text too; the tower itself stays frozen, so that it "
-        "sees every image once.",
+    trains: Literal["text", "projector", "tower"] = Field(
+        "text",
+        description="What is trained: the text part alone; the layer from the tower to it too; or the tower as well. A "
+        "frozen tower sees every image once, whatever the epochs and runs.",
     )
-    projector_lr: float | None = Field(None, gt=0, description="Its learning rate; a tenth of train's when not set.")
+    learning_rate: float | None = Field(
+        None, gt=0, description="Of tower and projector; a tenth of the text part's when not set: they know how to see."
+    )
     cache_gb: float = Field(20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.")
 
 
@@ -188,7 +193,9 @@ class Recipe(Section):
     """One recipe: from a data source to a tested model."""
 
     name: str = Field(description="The name of the run directory.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    task: str = Field(description="emoji, sql, columns, messages, or `file.py:Class` for your own.")
+    task: str = Field(
+        description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own."
+    )
     data: list[DataSource] = Field(description="One source or a list of them.", min_length=1)
     runs_dir: str = Field("runs", description="Where run directories go; relative to the current folder.")
     model: str = Field("gemma-3-270m", description="A short name, a Hub id or a folder.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,15 @@ class Family:
     sight: sight.Sight | None = None
 
 
-_GEMMA = {
-    "template": "gemma3.jinja",
-    "turn_tokens": ("<start_of_turn>", "<end_of_turn>"),
-    "stop_tokens": ("<end_of_turn>", "<eos>"),
-}
+_GEMMA3 = Family(
+    "gemma3.jinja",
+    turn_tokens=("<start_of_turn>", "<end_of_turn>"),
+    stop_tokens=("<end_of_turn>", "<eos>"),
+)
 
 FAMILIES: dict[str, Family] = {
-    "gemma3_text": Family(**_GEMMA),
-    "gemma3": Family(**_GEMMA, sight=sight.GEMMA3),
+    "gemma3_text": _GEMMA3,
+    "gemma3": replace(_GEMMA3, sight=sight.GEMMA3),
     "llava": Family("llava.jinja", turn_tokens=(), stop_tokens=("</s>",), sight=sight.LLAVA),
     "qwen3_vl": Family(
         "qwen3_vl.jinja",

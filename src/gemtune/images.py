@@ -34,7 +34,6 @@ SMALL_PREVIEW = (64, 64)  # a JPEG is decoded at about this size to see that all
 
 Find = Callable[[str], bytes]  # a name in a row -> the bytes behind it; RowError when there are none
 
-BAD = "bad image"
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
 
 
@@ -71,7 +70,7 @@ class ImageStore:
         if reference.startswith("data:"):
             head, _, text = reference.partition(",")
             if not head.endswith(";base64"):
-                raise RowError(BAD, f"a data URL that begins {head[:40]!r}; wanted data:image/...;base64,...")
+                raise RowError("bad image", f"a data URL that begins {head[:40]!r}; wanted data:image/...;base64,...")
             return _decoded(text)
         if _BASE64.fullmatch(reference):
             return _decoded(reference)
@@ -105,7 +104,7 @@ def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:
-        raise RowError(BAD, f"base64 that cannot be decoded ({error})") from error
+        raise RowError("bad image", f"base64 that cannot be decoded ({error})") from error
 
 
 def checked(data: bytes) -> tuple[str, tuple[int, int]]:
@@ -122,10 +121,10 @@ def checked(data: bytes) -> tuple[str, tuple[int, int]]:
         if max(width, height) > MOST_LONG * min(width, height):
             raise RowError("image too long", f"{width} x {height} pixels; a model would see a line: cut it into pieces")
         suffix = FORMATS.get(str(image.format), ".jpg")  # MPO, two JPEGs in a file, is the other one there is
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # the orientations that swap the sides
+        size = _upright(image)
         image.draft("RGB", SMALL_PREVIEW)
         image.load()
-    return suffix, (height, width) if turned else (width, height)
+    return suffix, size
 
 
 @contextmanager
@@ -136,11 +135,22 @@ def _opened(source: Any) -> Iterator[Image.Image]:
             with Image.open(source, formats=list(FORMATS)) as image:
                 yield image
     except UnidentifiedImageError as error:
-        raise RowError(BAD, f"not an image in {', '.join(FORMATS)}") from error
+        raise RowError("bad image", f"not an image in {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise RowError("image too large", f"{error}; wanted at most {MOST_PIXELS / 1e6:.0f} million pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise RowError(BAD, f"cannot be decoded: {str(error) or type(error).__name__}") from error
+        raise RowError("bad image", f"cannot be decoded: {str(error) or type(error).__name__}") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The (width, height) of an image file as seen; its pixels are not decoded."""
+    with _opened(path) as image:
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)  # swapped sides
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -148,6 +158,15 @@ def open_rgb(path: Path) -> Image.Image:
     with _opened(path) as image:
         image.seek(0)
         return to_rgb(image)
+
+
+def thumbnail(path: Path, side: int = 160) -> str:
+    """A small JPEG of an image file as a data URL, for a page; nothing of the file itself reaches the page."""
+    image = open_rgb(path)
+    image.thumbnail((side, side))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

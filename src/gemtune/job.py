@@ -84,8 +84,9 @@ class Job:
 
         if self.eyes is None:
             return None
-        base = without_adapters(model)
-        return TowerView(base, self.eyes, self.run.data, self.recipe.vision.cache_gb, fingerprint(self.folder))
+        vision, weights = self.recipe.vision, fingerprint(self.folder)
+        frozen = vision.trains != "tower"
+        return TowerView(without_adapters(model), self.eyes, self.run.data, vision.cache_gb, weights, frozen)
 
     def forget_tokenizer(self) -> None:
         """Lets go of tokenizer and renderer until they are asked for again: 0.34 GB for Gemma's 262,144 words."""

@@ -8,12 +8,13 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import emoji
 import numpy as np
 import numpy.typing as npt
 import regex
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import LCSseq, Levenshtein
 
 _TEXT_STYLE, _EMOJI_STYLE, _JOINER = "\ufe0e", "\ufe0f", "\u200d"
 _CHUNK = 1_000_000  # resampled values held at once: 16 MB of indices and values
@@ -50,6 +51,38 @@ def token_f1(reply: str, gold: str) -> float:
     0.8571428571428571
     """
     return _overlap(normalise_text(reply).split(), normalise_text(gold).split())["f1"]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text after `normalise_text`, without their punctuation.
+
+    >>> words("A Red, hand-made mug!")
+    ['a', 'red', 'hand', 'made', 'mug']
+    """
+    return regex.findall(r"[\p{L}\p{M}\p{N}]+", normalise_text(text))
+
+
+def rouge_l(reply: str, gold: str) -> float:
+    """ROUGE-L: F1 of the longest common subsequence of words; 1.0 where neither has any.
+
+    >>> rouge_l("the red mug", "the big red mug")
+    0.8571428571428571
+    """
+    ours, theirs = words(reply), words(gold)
+    if not ours or not theirs:
+        return float(ours == theirs)
+    return 2 * LCSseq.similarity(ours, theirs) / (len(ours) + len(theirs))
+
+
+def distinct_bigrams(text: str) -> float:
+    """The share of pairs of neighbouring words that are not repeats of one before; 1.0 for fewer than two words.
+
+    >>> distinct_bigrams("red mug red mug red mug")
+    0.4
+    """
+    said = words(text)
+    pairs = list(pairwise(said))
+    return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
 def _overlap(reply: Iterable[Hashable], gold: Iterable[Hashable]) -> dict[str, float]:

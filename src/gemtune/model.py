@@ -17,6 +17,7 @@ from gemtune.embedded import LICENCE, NAME, embedded_model
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.families import Family, chat_template, family_of
 from gemtune.files import sha256_of, sha256_of_text
+from gemtune.sight import Sight
 
 SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
     f"gemma-3-{size}-{kind}": f"google/gemma-3-{size}-{kind}"
@@ -231,11 +232,11 @@ def choose_token_rows(lora: Lora, model: Any, ids: Mapping[str, int], family: Fa
 
 
 def attach_adapters(
-    model: Any, lora: Lora, family: Family, token_ids: list[int], seed: int, projector: bool = False
+    model: Any, lora: Lora, family: Family, token_ids: list[int], seed: int, trains: str = "text"
 ) -> Any:
     """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed.
 
-    `projector` trains the whole layer between tower and text too, which the adapter's file then holds.
+    `trains` is vision.trains: with `projector` the adapter's file holds that whole layer, with `tower` adapters of it.
     """
     from peft import LoraConfig, get_peft_model
 
@@ -248,16 +249,14 @@ def attach_adapters(
         raise ModelError(
             f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
         )
-    # A tower has layers of the same names, which stay as they are.
-    text_only = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})" if family.sight else targets
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=text_only,
+        target_modules=_within(targets, family.sight, trains) if family.sight else targets,
         task_type="CAUSAL_LM",
         trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
-        modules_to_save=[name.rsplit(".", 1)[-1] for name in family.sight.projector] if projector else None,
+        modules_to_save=_projector(family.sight) if family.sight and trains != "text" else None,
     )
     torch.manual_seed(seed)
     tuned = speed_up(get_peft_model(model, config, autocast_adapter_dtype=True))
@@ -267,12 +266,26 @@ def attach_adapters(
     return tuned
 
 
-def train_every_weight(model: Any, family: Family, projector: bool) -> None:
-    """Full training: every weight but those of a vision tower, and of its projector where that is not asked for."""
+def _within(targets: list[str], sight: Sight, trains: str) -> str:
+    """Layers of the text part by name, as a pattern: a tower has layers of the same names."""
+    pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})"
+    if trains == "tower":
+        pattern += rf"|.*\.{sight.tower}\..*\.({'|'.join(sight.linear)})"
+    return pattern
+
+
+def _projector(sight: Sight) -> list[str]:
+    return [name.rsplit(".", 1)[-1] for name in sight.projector]
+
+
+def train_every_weight(model: Any, family: Family, trains: str) -> None:
+    """Full training: every weight of the text part, and what `trains` (vision.trains) says of tower and projector."""
     model.requires_grad_(True)
-    frozen = [family.sight.tower, *(() if projector else family.sight.projector)] if family.sight else []
-    for name in frozen:
-        model.model.get_submodule(name).requires_grad_(False)
+    if family.sight is None or trains == "tower":
+        return
+    model.model.get_submodule(family.sight.tower).requires_grad_(False)
+    for name in family.sight.projector:
+        model.model.get_submodule(name).requires_grad_(trains == "projector")
 
 
 def with_adapter(model: Any, folder: Path) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemtune.archives import Places
-from gemtune.config import DataSource, Recipe, Split
+from gemtune.config import DataSource, Recipe, Split, is_hub
 from gemtune.conversation import read_conversations
 from gemtune.dedupe import Sketch, leaks, near_duplicates
 from gemtune.downloads import download
@@ -53,7 +53,7 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
     if run.manifest.get("trained_on", {}).get("data", fingerprint) != fingerprint:
         raise DataError(f"{run.root}: its data has changed since it was begun; start it --fresh, or give another name=")
     with _staging(run) as staged, Spool(staged.root, recipe) as spool:
-        rows_of = _read(recipe, spool, staged.data, progress)
+        rows_of = _read(recipe, spool, staged, progress)
         sources = [
             {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
             for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
@@ -98,7 +98,8 @@ def _forget_images(staged: Run) -> None:
 
 def _digest(data: DataSource) -> str | None:
     """The SHA-256 of the source's bytes (of its files' SHA-256s, where there are several); None for the Hub."""
-    digests = [sha256_of(path) for path in source_files(data)]
+    archives = [path for path in map(Path, data.images) if path.is_file()]
+    digests = [sha256_of(path) for path in (*source_files(data), *archives)]
     return sha256_of_text(*digests) if len(digests) > 1 else next(iter(digests), None)
 
 
@@ -135,20 +136,31 @@ def _staging(run: Run) -> Iterator[Run]:
         shutil.rmtree(staged.root, ignore_errors=True)
 
 
-def _folder(data: DataSource) -> Path:
-    """The folder in which the images that rows name by path lie, when the recipe names none."""
+def _refuse_test_split(data: DataSource) -> None:
+    """DataError where a benchmark's test rows would be trained on without the recipe saying so."""
+    is_test = is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower())
+    if is_test and data.part == "auto" and not data.train_on_test:
+        raise DataError(
+            f"{data.source} ({data.hub_split}) is a benchmark's test split; set data.part: test to score on it, or "
+            "data.train_on_test: true to train on it, after which its scores mean nothing"
+        )
+
+
+def image_store(run: Run, data: DataSource) -> ImageStore:
+    """The images of a run's data directory, to which those that rows of a source name are added."""
     files = source_files(data)
-    return files[0].parent if files else Path()
+    base = files[0].parent if files else Path()
+    return ImageStore(run.data, Places(base, data.images, download if data.download_images else None).find)
 
 
-def _read(recipe: Recipe, spool: Spool, images_into: Path, progress: Callable[[int], None]) -> list[int]:
+def _read(recipe: Recipe, spool: Spool, staged: Run, progress: Callable[[int], None]) -> list[int]:
     """Reads every source into the spool and returns how many rows each had."""
     done, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
+        _refuse_test_split(data)
         task, before = task_of(recipe, data.layout), done
-        places = Places(_folder(data), data.images, download if data.download_images else None)
-        store = ImageStore(images_into, places.find)
+        store = image_store(staged, data)
         for where, row in read_rows(data):
             check_columns(row, by if done > before else [*task.columns, *by], where)
             try:

@@ -199,7 +199,12 @@ def _description(key: str) -> str:
 def _absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with the files it names, which start at its own folder, made absolute: so it runs from anywhere."""
     sources = [
-        data if is_hub(data, folder) else data.model_copy(update={"source": _absolute(data.source, folder)})
+        data.model_copy(
+            update={
+                "source": data.source if is_hub(data, folder) else _absolute(data.source, folder),
+                "images": [_absolute(name, folder) for name in data.images],
+            }
+        )
         for data in recipe.data
     ]
     file, colon, name = recipe.task.rpartition(":")

@@ -11,7 +11,7 @@ from gemtune.config import Vision
 from gemtune.conversation import Conversation, Message, Part
 from gemtune.errors import ModelError, RowError
 from gemtune.families import Family, chat_template
-from gemtune.sight import PAN_AND_SCAN, Sight, tokens_of
+from gemtune.sight import PAN_AND_SCAN, Sight, shown, tokens_of
 
 IGNORE = -100  # the label of a position that is not trained
 TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten of them
@@ -46,7 +46,7 @@ class Eyes:
     """What a renderer needs of a model that sees: which token is an image's, and how many of them an image is."""
 
     def __init__(self, config: Any, processor: Any, sight: Sight, vision: Vision):
-        self.token = tokens_of(config)
+        self.token, self.name = tokens_of(config), sight.token
         self.processor, self.sight = processor, sight
         self._config = config
         self.settings = {"do_pan_and_scan": True, **PAN_AND_SCAN} if vision.pan_and_scan else {}
@@ -56,6 +56,16 @@ class Eyes:
         if part.size is None:
             raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
         return self.sight.text(self._config, self.processor, part.size, self.settings)
+
+    def count(self, part: Part) -> int:
+        """How many tokens of the model an image is."""
+        return self.text(part).count(self.name)
+
+    def seen_at(self, part: Part) -> str:
+        """An image's size, and the size at which the model sees it."""
+        width, height = part.size or (0, 0)
+        at = shown(self.sight, self.processor, (width, height))
+        return f"{width}x{height} to {at[0]}x{at[1]}"
 
 
 class Renderer:
@@ -164,7 +174,10 @@ class Renderer:
     def _fault(self, conversation: Conversation) -> RowError | None:
         """Why a conversation cannot be rendered: a text that spells a control token would end its own turn."""
         if self.eyes is None and conversation.images:
-            return RowError("images", "the row has images, and this model sees none; choose one that does")
+            raise ModelError(
+                f"{conversation.where}: the row has images, and this model sees none; choose one that does, such as "
+                "model: gemma-3-4b-it"
+            )
         for message in conversation.messages:
             for token in self.control_tokens:
                 if token in message.text:

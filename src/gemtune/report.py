@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from gemtune.config import recipe_keys
 from gemtune.errors import RunError
 from gemtune.files import read_json, read_jsonl, write_text
 from gemtune.fit import verdict
+from gemtune.images import thumbnail
 from gemtune.runs import PARTS, VERSION, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
@@ -90,6 +92,7 @@ def view(run: Run) -> dict[str, Any]:
         },
         "summary": summary,
         "scores": scores,
+        "thumbnail": partial(_thumbnail, run),
         "fit": verdict(metrics, best_step) if metrics else None,
         "losses": _loss_chart(metrics, best_step),
         "skill": _skill_chart(metrics, best_step),
@@ -183,6 +186,12 @@ def _scores(summary: dict[str, Any]) -> list[Score]:
     ]
 
 
+def _thumbnail(run: Run, image: str) -> str:
+    """A small copy of an image of the data directory, or nothing where it is gone."""
+    path = run.data / image
+    return thumbnail(path, 96) if path.is_file() else ""
+
+
 # --- answers ----------------------------------------------------------------------------------------------------------
 
 
@@ -200,6 +209,7 @@ class Answer:
     tuned_score: float | None = None
     base_cut: bool = False
     tuned_cut: bool = False
+    images: tuple[str, ...] = ()  # paths in the data directory
 
     @property
     def outcome(self) -> Literal["wins", "ties", "losses"]:
@@ -218,7 +228,7 @@ def _answers(run: Run, metric: str) -> list[Answer] | None:
     return [
         Answer(
             *(b["where"], b["prompt"], b["gold"], b["reply"], t["reply"], t["scores"][metric] - b["scores"][metric]),
-            *(b["scores"][metric], t["scores"][metric], b["cut"], t["cut"]),
+            *(b["scores"][metric], t["scores"][metric], b["cut"], t["cut"], tuple(b.get("images", ()))),
         )
         for b, t in zip(base, tuned, strict=True)
     ]

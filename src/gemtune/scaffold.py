@@ -7,7 +7,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from gemtune.errors import GemtuneError, RecipeError
-from gemtune.files import write_text
+from gemtune.files import write_bytes, write_text
 
 
 def shipped(folder: str) -> Path:
@@ -22,13 +22,14 @@ def write_example(name: str, folder: str) -> Iterator[Path]:
     if name not in known:
         raise RecipeError(f"no recipe is called '{name}'; there are {', '.join(known)}")
     text = (shipped("recipes") / f"{name}.yaml").read_text(encoding="utf-8")
-    written = {Path(folder) / f"{name}.yaml": text.replace("../examples/", "")}
-    for data in shipped("examples").iterdir():
-        if f"../examples/{data.name}" in text:
-            written[Path(folder) / data.name] = data.read_text(encoding="utf-8")
-    for path in written:
+    target, examples = Path(folder), shipped("examples")
+    named = [path for path in sorted(examples.iterdir()) if f"../examples/{path.name}" in text]
+    files = [file for path in named for file in (sorted(path.rglob("*.*")) if path.is_dir() else [path])]
+    recipe = target / f"{name}.yaml"
+    for path in [recipe, *(target / path.name for path in named)]:
         if path.exists():
             raise GemtuneError(f"{path} is already there; remove it, or give another folder")
-    for path, content in written.items():
-        write_text(path, content)
-        yield path
+    write_text(recipe, text.replace("../examples/", ""))
+    for file in files:
+        write_bytes(target / file.relative_to(examples), file.read_bytes())
+    yield from (recipe, *(target / path.name for path in named))

@@ -9,6 +9,7 @@ from typing import Any
 
 from gemtune.conversation import Conversation
 from gemtune.files import write_text
+from gemtune.images import thumbnail
 from gemtune.render import Example, Renderer
 
 # Control and invisible characters, made visible; a text's own control sequences must not reach a terminal.
@@ -16,10 +17,16 @@ VISIBLE = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍", "\x1b": "␛"}
 
 
 def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
-    """(printable text, is it trained) of every token."""
+    """(printable text, is it trained) of every token; the tokens of an image are one."""
     trained = {position for start, end in example.spans for position in range(start, end)}
-    pieces = renderer.pieces(example.input_ids)
-    return [(printable(piece), position in trained) for position, piece in enumerate(pieces)]
+    lengths = {start: end - start for start, end in example.image_spans}
+    inside = {position for start, end in example.image_spans for position in range(start + 1, end)}
+    pieces = [printable(piece) for piece in renderer.pieces(example.input_ids)]
+    return [
+        (f"[{lengths[position]} image tokens]" if position in lengths else piece, position in trained)
+        for position, piece in enumerate(pieces)
+        if position not in inside
+    ]
 
 
 def printable(text: str) -> str:
@@ -41,14 +48,19 @@ def terminal_text(renderer: Renderer, example: Example) -> Any:
     return text
 
 
-def write_page(path: Path, renderer: Renderer, pairs: Sequence[tuple[Conversation, Example]]) -> None:
-    """Writes the page of conversations and their examples; everything in it is escaped."""
+def write_page(path: Path, data: Path, renderer: Renderer, pairs: Sequence[tuple[Conversation, Example]]) -> None:
+    """Writes the page of conversations and their examples; everything in it is escaped, images lie in `data`."""
     from jinja2 import Environment, FileSystemLoader
 
     folder = package_files("gemtune") / "templates"
     environment = Environment(loader=FileSystemLoader(str(folder)), autoescape=True)
-    data = [
+    rows = [
         {
+            "images": [
+                {"at": renderer.eyes.seen_at(part), "thumbnail": thumbnail(data / str(part.image))}
+                for part in c.images
+                if renderer.eyes
+            ],
             "where": c.where,
             "length": len(e.input_ids),
             "trained": sum(b - a for a, b in e.spans),
@@ -56,4 +68,4 @@ def write_page(path: Path, renderer: Renderer, pairs: Sequence[tuple[Conversatio
         }
         for c, e in pairs
     ]
-    write_text(path, environment.get_template("show.html.jinja").render(data=data))
+    write_text(path, environment.get_template("show.html.jinja").render(data=rows))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize
 
 Size = tuple[int, int]  # (width, height)
 
@@ -21,6 +22,7 @@ Size = tuple[int, int]  # (width, height)
 class Sight:
     """What a family that sees does with images; `inner` is the model without its head."""
 
+    token: str  # where an image's features go
     tower: str  # the module that is frozen
     projector: tuple[str, ...]  # the modules between it and the text
     # (config, image processor, size, settings) -> what stands for an image in the text a model reads
@@ -29,9 +31,10 @@ class Sight:
     see: Callable[[Any, dict[str, torch.Tensor]], list[torch.Tensor]]
     # (inner, what the tower saw of some images) -> what the model takes as `mm_encoder_outputs["image"]`
     project: Callable[[Any, Sequence[torch.Tensor]], Any]
+    linear: tuple[str, ...]  # the tower's linear layers, for adapters of its own
     both_ways: bool = False  # an image's tokens see each other in both directions
-    # (inner, ids (1, T), places of image tokens, grids) -> positions, where they are not a plain count
-    positions: Callable[..., torch.Tensor] | None = None
+    # (image processor, size) -> frames, rows and columns of patches, where images differ in them
+    grid: Callable[[Any, Size], tuple[int, int, int]] | None = None
 
 
 # --- Gemma 3 ---------------------------------------------------------------------------------------------------------
@@ -76,7 +79,16 @@ def _gemma_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
     return BaseModelOutputWithPooling(pooler_output=out)
 
 
-GEMMA3 = Sight("vision_tower", ("multi_modal_projector",), _gemma_text, _gemma_see, _gemma_project, both_ways=True)
+GEMMA3 = Sight(
+    SOFT,
+    "vision_tower",
+    ("multi_modal_projector",),
+    _gemma_text,
+    _gemma_see,
+    _gemma_project,
+    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    both_ways=True,
+)
 
 # --- LLaVA -----------------------------------------------------------------------------------------------------------
 
@@ -103,14 +115,28 @@ def _llava_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
     return BaseModelOutputWithPooling(pooler_output=list(out))
 
 
-LLAVA = Sight("vision_tower", ("multi_modal_projector",), _llava_text, _llava_see, _llava_project)
+LLAVA = Sight(
+    "<image>",
+    "vision_tower",
+    ("multi_modal_projector",),
+    _llava_text,
+    _llava_see,
+    _llava_project,
+    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+)
 
 # --- Qwen3-VL --------------------------------------------------------------------------------------------------------
 
 
+def _qwen_grid(processor: Any, size: Size) -> tuple[int, int, int]:
+    patch, limits = processor.patch_size, processor.size
+    side = patch * processor.merge_size
+    height, width = smart_resize(size[1], size[0], side, limits["shortest_edge"], limits["longest_edge"])
+    return 1, height // patch, width // patch
+
+
 def _qwen_text(config: Any, processor: Any, size: Size, settings: dict[str, Any]) -> str:
-    patches = processor.get_number_of_image_patches(size[1], size[0], {})
-    return "<|image_pad|>" * (patches // processor.merge_size**2)
+    return "<|image_pad|>" * (math.prod(_qwen_grid(processor, size)) // processor.merge_size**2)
 
 
 def _qwen_see(inner: Any, seen: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -136,21 +162,15 @@ def _qwen_project(inner: Any, features: Sequence[torch.Tensor]) -> Any:
     return BaseModelOutputWithDeepstackFeatures(pooler_output=merged, deepstack_features=deepstack)
 
 
-def _qwen_positions(inner: Any, ids: torch.Tensor, images: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
-    """Time, row and column of every token: (3, T)."""
-    kinds = torch.zeros_like(ids)
-    kinds[0, images] = 1
-    places, _ = inner.get_rope_index(ids, kinds, image_grid_thw=grids)
-    return places[:, 0]  # type: ignore[no-any-return]
-
-
 QWEN3_VL = Sight(
+    "<|image_pad|>",
     "visual",
     ("visual.merger", "visual.deepstack_merger_list"),
     _qwen_text,
     _qwen_see,
     _qwen_project,
-    positions=_qwen_positions,
+    ("qkv", "proj", "linear_fc1", "linear_fc2"),
+    grid=_qwen_grid,
 )
 
 
@@ -159,12 +179,10 @@ def tokens_of(config: Any) -> int:
     return int(config.image_token_id if hasattr(config, "image_token_id") else config.image_token_index)
 
 
-def shown(size: Size, processor: Any) -> Size:
+def shown(sight: Sight, processor: Any, size: Size) -> Size:
     """The (width, height) in pixels at which a model sees an image of a size."""
-    wanted = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
-    if getattr(wanted, "height", None):
-        return int(wanted.width), int(wanted.height)
-    rows = processor.get_number_of_image_patches(size[1], size[0], {})
-    side = math.sqrt(rows) * processor.patch_size
-    ratio = math.sqrt(size[0] / size[1])
-    return round(side * ratio), round(side / ratio)
+    if sight.grid:
+        _, rows, columns = sight.grid(processor, size)
+        return columns * processor.patch_size, rows * processor.patch_size
+    seen = processor.crop_size if getattr(processor, "do_center_crop", False) else processor.size
+    return int(seen["width"]), int(seen["height"])

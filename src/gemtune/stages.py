@@ -6,16 +6,18 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gemtune.conversation import Conversation, read_conversations
+from gemtune.conversation import Conversation, Part, read_conversations
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import read_json, sha256_of_text, write_json, write_jsonl
 from gemtune.job import Job
 from gemtune.machine import device_name, installed_versions, memory_gb
+from gemtune.prepare import image_store
 from gemtune.prepare import prepare as prepare_data
 from gemtune.report import write_report
 from gemtune.rows import check_columns, read_rows
@@ -129,9 +131,9 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         ids = job.tokenizer.get_vocab() if named else data["lengths"]["token_ids"]
         tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, ids, job.family))
         rows = [ids[token] for token in tokens]
-        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.projector)
+        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.trains)
     else:
-        train_every_weight(model, job.family, recipe.vision.projector)
+        train_every_weight(model, job.family, recipe.vision.trains)
     run.decide("learning_rate", resolved_lr(recipe))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
@@ -216,14 +218,29 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     return target
 
 
-def stream_reply(job: Job, prompt: str | None, name: str = "tuned") -> Iterator[str]:
-    """Yields the reply to one prompt, piece by piece."""
+def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequence[str] = ()) -> Iterator[str]:
+    """Yields the reply to one prompt, and to images in front of it, piece by piece."""
     from gemtune.generate import stream
 
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
-    conversation = job.task.asked(prompt)
+    conversation = _with_images(job, job.task.asked(prompt), images)
     return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
+
+
+def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:
+    """A question with image files in front of its last user message; DataError when one cannot be used."""
+    if not images:
+        return conversation
+    parts = tuple(Part(image=str(Path(image).absolute())) for image in images)
+    asked, answer = conversation.messages[-2:]
+    messages = (*conversation.messages[:-2], replace(asked, parts=(*parts, *asked.parts)), answer)
+    folders = [str(Path(image).absolute().parent) for image in images]
+    source = job.recipe.data[0].model_copy(update={"images": folders})
+    try:
+        return image_store(job.run, source).resolved(replace(conversation, messages=messages))
+    except RowError as error:
+        raise DataError(f"{', '.join(images)}: {error}") from error
 
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:
@@ -318,7 +335,7 @@ def _model_named(job: Job, name: str) -> Any:
     if job.recipe.lora:
         tokens = job.run.manifest["decisions"]["token_rows"]["value"]
         ids = job.tokenizer.convert_tokens_to_ids(tokens)
-        settings = (ids, job.recipe.train.seed, job.recipe.vision.projector)
+        settings = (ids, job.recipe.train.seed, job.recipe.vision.trains)
         tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
     else:
         tuned = job.base_model()
@@ -331,12 +348,13 @@ def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conver
     source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
     task = task_of(job.recipe, source.layout)
     make = task.conversation if answered else task.question
+    store = image_store(job.run, source)
     found: list[Conversation] = []
     for where, row in read_rows(source):
         if answered and not found:
             check_columns(row, task.columns, where)
         try:
-            found.append(make(row, where))
+            found.append(store.resolved(make(row, where)))
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
     return found

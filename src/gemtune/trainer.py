@@ -54,11 +54,10 @@ def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) 
         decoder,
         batch.positions,
         input_ids=batch.input_ids,
-        position_ids=batch.position_ids,
         attention_mask=NO_MASK.to(batch.input_ids.device),
         document_lengths=batch.lengths,
         use_cache=False,
-        **seen,
+        **{"position_ids": batch.position_ids, **seen},
     )  # (P, H)
     softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
@@ -110,6 +109,19 @@ class EffectiveBatchTrainer(Trainer):
             callbacks=[_Pace(self)],
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's optimizer; tower and projector of a model that sees have a learning rate of their own."""
+        super().create_optimizer(model)
+        if self.prepared.view is not None:
+            rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
+            seeing = {id(parameter) for parameter in self.prepared.view.parameters()}
+            for group in list(self.optimizer.param_groups):
+                own = [p for p in group["params"] if id(p) in seeing]
+                if own:
+                    group["params"] = [p for p in group["params"] if id(p) not in seeing]
+                    self.optimizer.add_param_group({**group, "params": own, "lr": rate})
+        return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader:
         # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.

@@ -7,7 +7,7 @@ weights; so runs over the same images share what they saw. An entry is a safeten
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 
 from gemtune.batch import MicroBatch
 from gemtune.files import cache_folder, sha256_of_text, write_bytes
-from gemtune.images import open_rgb
+from gemtune.images import open_rgb, size_of
 from gemtune.render import Eyes
 
 TOGETHER = 4  # images a forward pass of the tower; larger batches are no faster on a CPU and cost memory
@@ -26,18 +26,29 @@ VERSION = 1  # of what is kept
 
 
 class TowerView:
-    """A model's view of images: from the cache where the tower has seen them, through the frozen tower otherwise."""
+    """A model's view of images: from the cache where the tower has seen them, through the frozen tower otherwise.
 
-    def __init__(self, model: Any, eyes: Eyes, data: Path, cache_gb: float, weights: str):
+    `weights` identify the tower's; with `frozen` False nothing is cached and gradients reach the tower.
+    """
+
+    def __init__(self, model: Any, eyes: Eyes, data: Path, cache_gb: float, weights: str, frozen: bool = True):
         self.inner = model.model
         self.eyes, self._data, self._limit = eyes, data, cache_gb * 1e9
         reads = repr(sorted(eyes.processor.to_dict().items(), key=str))
         dtype = str(next(self.inner.get_submodule(eyes.sight.tower).parameters()).dtype)
         self._folder = cache_folder() / "seen" / sha256_of_text(str(VERSION), weights, reads, str(eyes.settings), dtype)
+        self._frozen = frozen
         self.passes = 0  # images that went through the tower
+
+    def parameters(self) -> Iterator[torch.nn.Parameter]:
+        """Those of the tower and of the projector."""
+        for name in dict.fromkeys((self.eyes.sight.tower, *self.eyes.sight.projector)):
+            yield from self.inner.get_submodule(name).parameters()
 
     def encoded(self, images: Sequence[str]) -> Any:
         """What the model takes as `mm_encoder_outputs["image"]` for images; gradients stop at the projector."""
+        if not self._frozen:
+            return self.eyes.sight.project(self.inner, self._see(images))
         features = self.features(images)
         device = next(self.inner.parameters()).device
         return self.eyes.sight.project(self.inner, [one.to(device) for one in features])
@@ -45,13 +56,38 @@ class TowerView:
     def inputs(self, batch: MicroBatch) -> dict[str, Any]:
         """What a forward pass over a micro-batch with images needs beside its tokens."""
         seen: dict[str, Any] = {"mm_encoder_outputs": {"image": self.encoded(batch.images)}}
-        return {**seen, "image_spans": batch.image_spans} if self.eyes.sight.both_ways else seen
+        if self.eyes.sight.both_ways:
+            seen["image_spans"] = batch.image_spans
+        if self.eyes.sight.grid:
+            seen["position_ids"] = self._positions(batch)
+        return seen
+
+    def _positions(self, batch: MicroBatch) -> torch.Tensor:
+        """Time, row and column of every token, each document from 0: (3, 1, T)."""
+        grids = iter(self._grids(batch.images))
+        kinds = (batch.input_ids == self.eyes.token).long()
+        places = []
+        for ids, kind, spans in zip(
+            batch.input_ids.split(batch.lengths, 1), kinds.split(batch.lengths, 1), batch.image_spans, strict=True
+        ):
+            own = torch.stack([next(grids) for _ in spans]) if spans else None
+            places.append(self.inner.get_rope_index(ids, kind, image_grid_thw=own)[0])
+        return torch.cat(places, -1)
+
+    def _grids(self, images: Sequence[str]) -> torch.Tensor:
+        grid = self.eyes.sight.grid
+        sizes = [size_of(self._data / image) for image in images]
+        return torch.tensor([grid(self.eyes.processor, size) for size in sizes] if grid else [])
 
     def prompt_inputs(self, ids: torch.Tensor, images: Sequence[str]) -> dict[str, Any]:
         """What generation needs beside padded prompts (B, T) for all their images, in order."""
         seen: dict[str, Any] = {"mm_encoder_outputs": {"image": self.encoded(images)}}
         kinds = (ids == self.eyes.token).long()
-        return {**seen, "token_type_ids" if self.eyes.sight.both_ways else "mm_token_type_ids": kinds}
+        if self.eyes.sight.both_ways:
+            return {**seen, "token_type_ids": kinds}
+        if self.eyes.sight.grid:
+            return {**seen, "mm_token_type_ids": kinds, "image_grid_thw": self._grids(images)}
+        return seen
 
     def features(self, images: Sequence[str]) -> list[torch.Tensor]:
         """What the tower sees of each image, from before the projector, on the CPU."""
@@ -59,13 +95,13 @@ class TowerView:
         missing = [image for image, feature in found.items() if feature is None]
         for start in range(0, len(missing), TOGETHER):
             some = missing[start : start + TOGETHER]
-            for image, feature in zip(some, self._see(some), strict=True):
-                found[image] = feature
-                self._keep(image, feature)
+            for image, seen in zip(some, self._see(some), strict=True):
+                found[image] = kept = seen.cpu().contiguous()
+                self._keep(image, kept)
         return [feature for image in images if (feature := found[image]) is not None]
 
-    @torch.no_grad()
     def _see(self, images: Sequence[str]) -> list[torch.Tensor]:
+        """What the tower makes of images; with gradients where it is trained."""
         with ThreadPoolExecutor() as pool:
             opened = list(pool.map(lambda image: open_rgb(self._data / image), images))
         seen = self.eyes.processor(opened, return_tensors="pt", **self.eyes.settings)
@@ -73,7 +109,8 @@ class TowerView:
         at = next(tower.parameters())
         moved = {k: v.to(at.device, at.dtype if v.is_floating_point() else None) for k, v in seen.items()}
         self.passes += len(images)
-        return [one.cpu().contiguous() for one in self.eyes.sight.see(self.inner, moved)]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
+            return self.eyes.sight.see(self.inner, moved)
 
     def _path(self, image: str) -> Path:
         name = Path(image).stem

@@ -14,10 +14,19 @@ from gemtune.errors import RecipeError
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
+from gemtune.tasks.multi_image import MultiImage
+from gemtune.tasks.product import Product
 from gemtune.tasks.sql import Sql
 from gemtune.tasks.task import Row, Task, text_of
 
-TASKS: dict[str, type[Task]] = {"emoji": Emoji, "sql": Sql, "columns": Columns, "messages": Messages}
+TASKS: dict[str, type[Task]] = {
+    "emoji": Emoji,
+    "sql": Sql,
+    "product": Product,
+    "multi_image": MultiImage,
+    "columns": Columns,
+    "messages": Messages,
+}
 
 __all__ = ["TASKS", "Row", "Task", "task_of", "text_of"]
 
@@ -27,8 +36,8 @@ def task_of(recipe: Recipe, layout: str = "auto") -> Task:
 
     >>> task_of(Recipe(name="e", task="emoij", data=[{"source": "e.csv"}]))
     Traceback (most recent call last):
-    gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? Known: emoji, sql, columns, \
-messages, or file.py:Class
+    gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? Known: emoji, sql, product, \
+multi_image, columns, messages, or file.py:Class
     """
     file, colon, name = recipe.task.rpartition(":")
     if colon:

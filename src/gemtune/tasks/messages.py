@@ -32,7 +32,7 @@ class Messages(Task):
     def conversation(self, row: Row, where: str) -> Conversation:
         messages = to_messages(row, self._layout_of(row, where))
         asked = (part for message in messages if message.role == "user" for part in message.parts)
-        key = "\n".join(part.text or part.image or "" for part in asked)
+        key = "\n".join(part.text for part in asked if part.text)
         return Conversation(messages, "messages", key=key, group=key, where=where)
 
     def question(self, row: Row, where: str) -> Conversation:

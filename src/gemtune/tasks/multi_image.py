@@ -1,0 +1,63 @@
+"""multi_image: a question about several images, answered by the letter of a choice or in words (MMIU's layout)."""
+
+from __future__ import annotations
+
+import re
+from types import MappingProxyType
+
+from gemtune.conversation import Conversation, Message, Part, validated
+from gemtune.errors import RowError
+from gemtune.images import reference_of
+from gemtune.metrics import exact, token_f1
+from gemtune.tasks.task import Row, Task, text_of
+
+IMAGES = ("input_image_path", "images", "image")  # the columns that may hold them, the first that is there
+_CHOICE = re.compile(r"(?<![A-Za-z'])([A-H])(?![A-Za-z'])")
+
+
+class MultiImage(Task):
+    """Columns `question`, `output`, and the images as a list; `context`, where a row has it, is the system message.
+
+    Scored by the letter chosen where the answer is one, otherwise by the words in common.
+
+    >>> from gemtune.config import Recipe
+    >>> task = MultiImage(Recipe(name="m", task="multi_image", data=[{"source": "m.json"}]))
+    >>> row = {"question": "Which is red?", "context": "A: first B: second", "output": "B",
+    ...        "input_image_path": ["./a.png", "./b.png"]}
+    >>> made = task.conversation(row, "m.json[1]")
+    >>> len(made.images), task.score(made, "The answer is (B)."), task.score(made, "A")["accuracy"]
+    (2, {'accuracy': 1.0, 'chose': 1.0}, 0.0)
+    """
+
+    metric = "accuracy"
+    columns = ("question", "output")
+    unanswered = MappingProxyType({"output": "?"})
+
+    def conversation(self, row: Row, where: str) -> Conversation:
+        column = next((name for name in IMAGES if row.get(name)), None)
+        if column is None:
+            raise RowError("missing image", f"none of the columns {', '.join(IMAGES)} holds one")
+        found = row[column] if isinstance(row[column], list) else [row[column]]
+        images = tuple(Part(image=reference_of(one, f"{column}[{n}]")) for n, one in enumerate(found, 1))
+        question, context = text_of(row, "question"), text_of(row, "context")
+        system = (Message.of("system", context),) if context else ()
+        asked = Message("user", (*images, Part(text=question)))
+        messages = (*system, asked, Message.of("assistant", text_of(row, "output")))
+        key = f"{context}\n{question}".strip()
+        return Conversation(validated(messages), "multi_image", key=key, group=key, where=where)
+
+    def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
+        gold = conversation.answer
+        if choice(gold) is None or choice(gold) != gold.strip(" ().:"):
+            return {"accuracy": exact(reply, gold), "token_f1": token_f1(reply, gold)}
+        return {"accuracy": float(choice(reply) == choice(gold)), "chose": float(choice(reply) is not None)}
+
+
+def choice(reply: str) -> str | None:
+    """The letter a reply chooses: the first capital from A to H that stands by itself.
+
+    >>> choice("Answer: C, because B is blue"), choice("(D)"), choice("Cups"), choice("I think B.")
+    ('C', 'D', None, 'B')
+    """
+    found = _CHOICE.search(reply)
+    return found[1] if found else None

@@ -1,0 +1,72 @@
+"""product: a product's name, category and photo become a short description for mobile search."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+from gemtune.conversation import Conversation, Message, Part, validated
+from gemtune.images import reference_of
+from gemtune.metrics import chrf, distinct_bigrams, rouge_l, words
+from gemtune.tasks.task import Row, Task, text_of
+
+SYSTEM = "You are an expert product description writer."
+PROMPT = """\
+Create a short product description based on the provided product, its category and its image. Return the description \
+only. It should be optimised for search and for a small screen.
+
+Product: {name}
+Category: {category}"""
+MOBILE = 160  # characters that a search result shows on a phone
+
+
+class Product(Task):
+    """Columns `name`, `category`, `image`, `description`, and `attributes` where a row has them.
+
+    Scored by closeness to the row's description, by whether it fits a phone's screen, names the product and its
+    attributes (`red; ceramic`), and does not repeat itself.
+
+    >>> from gemtune.config import Recipe
+    >>> task = Product(Recipe(name="p", task="product", data=[{"source": "p.csv"}]))
+    >>> row = {"name": "Red mug", "category": "Kitchen", "image": "a.png", "description": "A red mug."}
+    >>> made = task.conversation(row, "p.csv:2")
+    >>> made.images[0].image, task.score(made, "A red mug.")["rouge_l"]
+    ('a.png', 1.0)
+    """
+
+    metric = "chrf"
+    columns = ("name", "category", "image", "description")
+    unanswered = MappingProxyType({"description": "?"})
+
+    def conversation(self, row: Row, where: str) -> Conversation:
+        name, category = text_of(row, "name"), text_of(row, "category")
+        image = Part(image=reference_of(row.get("image"), "column 'image'"))
+        asked = Message("user", (image, Part(text=PROMPT.format(name=name, category=category))))
+        messages = (Message.of("system", SYSTEM), asked, Message.of("assistant", text_of(row, "description")))
+        meta: dict[str, Any] = {"name": name, "attributes": _listed(row)}
+        key = f"{name}\n{category}"
+        return Conversation(validated(messages), "product", key=key, group=name, where=where, meta=meta)
+
+    def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
+        gold, said = conversation.answer, set(words(reply))
+        scores = {
+            "chrf": chrf(reply, gold),
+            "rouge_l": rouge_l(reply, gold),
+            "fits_mobile": float(0 < len(reply) <= MOBILE),
+            "names_it": _share([word in said for word in words(conversation.meta["name"])]),
+            "no_repetition": distinct_bigrams(reply),
+        }
+        wanted = conversation.meta["attributes"]
+        if wanted:
+            scores["attribute_recall"] = _share([said >= set(words(attribute)) for attribute in wanted])
+        return scores
+
+
+def _listed(row: Row) -> list[str]:
+    value = row.get("attributes")
+    found = value if isinstance(value, list) else text_of(row, "attributes").split(";")
+    return [str(attribute).strip() for attribute in found if str(attribute).strip()]
+
+
+def _share(found: list[bool]) -> float:
+    return sum(found) / len(found) if found else 1.0
