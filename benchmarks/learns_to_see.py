@@ -29,8 +29,8 @@ COUNTS = ("one", "two", "three")
 COLOURS = {"red": (210, 40, 40), "green": (30, 150, 60), "blue": (40, 70, 200), "yellow": (225, 190, 20)}
 SHAPES = ("circle", "square", "triangle")
 QUESTION = "<image>What is in the picture?"
-TRAINED, TESTED = 3000, 200
-STEPS = 900
+TRAINED, TESTED = 2000, 200
+STEPS = 300
 PAGE = """\
 <!-- Written by `python benchmarks/learns_to_see.py`. -->
 
@@ -112,7 +112,7 @@ def recipe(folder: Path, model: Path) -> Path:
             "batch_size": 32,
             "learning_rate": 1e-3,
             "precision": "fp32",
-            "eval_steps": 150,
+            "eval_steps": 100,
             "early_stopping": None,
         },
         "evaluate": {"max_new_tokens": 12, "limit": None, "batch_size": 50},

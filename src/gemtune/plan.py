@@ -29,6 +29,7 @@ class Shape:
     kv_heads: int
     head_size: int
     vocab: int = 262_144
+    seeing: int = 0  # weights of a vision tower and its projector
 
     @classmethod
     def of(cls, config: Any) -> Shape:
@@ -41,6 +42,7 @@ class Shape:
             c.num_key_value_heads,
             c.head_dim,
             c.vocab_size,
+            _seeing(config),
         )
 
     @property
@@ -59,13 +61,22 @@ class Shape:
         return self.vocab * self.hidden
 
 
-# config.json of google/gemma-3-*; the vision sizes' text part.
+def _seeing(config: Any) -> int:
+    """About the weights of a tower of plain blocks, as SigLIP and CLIP are; their embeddings are a hundredth more."""
+    v = getattr(config, "vision_config", None)
+    if v is None:
+        return 0
+    return int(v.num_hidden_layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size))
+
+
+# config.json of google/gemma-3-*; from 4B on they see, by the same tower.
+SIGLIP = 27 * (4 * 1152**2 + 2 * 1152 * 4304)
 GEMMA3: dict[str, Shape] = {
     "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256),
     "gemma-3-1b": Shape(1152, 6912, 26, 4, 1, 256),
-    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256),
-    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256),
-    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128),
+    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256, seeing=SIGLIP),
+    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256, seeing=SIGLIP),
+    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128, seeing=SIGLIP),
 }
 
 # Memory in GB and an assumed sustained speed in TFLOP/s (about 40 % of the dense 16-bit peak of the data sheet).
@@ -106,7 +117,7 @@ def estimate(
     """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
     size = 4 if precision == "fp32" else 2
     block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
-    weights = shape.block_weights * block + shape.embedding * size
+    weights = shape.block_weights * block + (shape.embedding + shape.seeing) * size
     lora = shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
     trained = lora or shape.block_weights + shape.embedding
     # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.

@@ -146,7 +146,20 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
-    return run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
+    if view:
+        _look(job, view)
+    training = run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
+    if view:
+        view.tidy()
+    return training
+
+
+def _look(job: Job, view: Any) -> None:
+    """Every image of train and val goes through a frozen tower before the first step."""
+    from gemtune.table import ExampleTable
+
+    images = [image for part in ("train", "val") for image in ExampleTable(job.run.table(part)).every_image()]
+    view.look(images, partial(_tick, job, "images", len(set(images))))
 
 
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:

@@ -7,7 +7,8 @@ weights; so runs over the same images share what they saw. An entry is a safeten
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from gemtune.images import open_rgb, size_of
 from gemtune.render import Eyes
 
 TOGETHER = 4  # images a forward pass of the tower; larger batches are no faster on a CPU and cost memory
+AHEAD = 2  # such batches that are read from disk while the tower works
 VERSION = 1  # of what is kept
 
 
@@ -48,7 +50,7 @@ class TowerView:
     def encoded(self, images: Sequence[str]) -> Any:
         """What the model takes as `mm_encoder_outputs["image"]` for images; gradients stop at the projector."""
         if not self._frozen:
-            return self.eyes.sight.project(self.inner, self._see(images))
+            return self.eyes.sight.project(self.inner, self._through_tower(self._read(images)))
         features = self.features(images)
         device = next(self.inner.parameters()).device
         return self.eyes.sight.project(self.inner, [one.to(device) for one in features])
@@ -89,28 +91,46 @@ class TowerView:
             return {**seen, "mm_token_type_ids": kinds, "image_grid_thw": self._grids(images)}
         return seen
 
+    def look(self, images: Sequence[str], tick: Callable[[int], None] = lambda done: None) -> None:
+        """Shows a frozen tower every image that the cache does not have yet, so that training only reads."""
+        if self._frozen and self._limit:
+            missing = [image for image in dict.fromkeys(images) if not self._path(image).exists()]
+            for done, _ in enumerate(self._seen(missing), 1):
+                tick(done)
+
     def features(self, images: Sequence[str]) -> list[torch.Tensor]:
         """What the tower sees of each image, from before the projector, on the CPU."""
-        found = {image: self._kept(image) for image in dict.fromkeys(images)}
-        missing = [image for image, feature in found.items() if feature is None]
-        for start in range(0, len(missing), TOGETHER):
-            some = missing[start : start + TOGETHER]
-            for image, seen in zip(some, self._see(some), strict=True):
-                found[image] = kept = seen.cpu().contiguous()
-                self._keep(image, kept)
-        return [feature for image in images if (feature := found[image]) is not None]
+        kept = {image: self._kept(image) for image in dict.fromkeys(images)}
+        found = {image: feature for image, feature in kept.items() if feature is not None}
+        found |= dict(self._seen([image for image in kept if image not in found]))
+        return [found[image] for image in images]
 
-    def _see(self, images: Sequence[str]) -> list[torch.Tensor]:
-        """What the tower makes of images; with gradients where it is trained."""
+    def _seen(self, images: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yields images and what the tower makes of them, which the cache keeps; the next are read meanwhile."""
+        blocks = [images[start : start + TOGETHER] for start in range(0, len(images), TOGETHER)]
         with ThreadPoolExecutor() as pool:
-            opened = list(pool.map(lambda image: open_rgb(self._data / image), images))
-        seen = self.eyes.processor(opened, return_tensors="pt", **self.eyes.settings)
-        tower = self.inner.get_submodule(self.eyes.sight.tower)
-        at = next(tower.parameters())
-        moved = {k: v.to(at.device, at.dtype if v.is_floating_point() else None) for k, v in seen.items()}
-        self.passes += len(images)
+            read = deque(pool.submit(self._read, block) for block in blocks[:AHEAD])
+            for number, block in enumerate(blocks):
+                seen = self._through_tower(read.popleft().result())
+                read.extend(pool.submit(self._read, later) for later in blocks[number + AHEAD : number + AHEAD + 1])
+                for image, feature in zip(block, seen, strict=True):
+                    kept = feature.cpu().contiguous()
+                    self._keep(image, kept)
+                    yield image, kept
+
+    def _read(self, images: Sequence[str]) -> dict[str, torch.Tensor]:
+        """Image files as the tower takes them."""
+        opened = [open_rgb(self._data / image) for image in images]
+        return dict(self.eyes.processor(opened, return_tensors="pt", **self.eyes.settings))
+
+    def _through_tower(self, read: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """What the tower makes of images; with gradients where it is trained."""
+        at = next(self.inner.get_submodule(self.eyes.sight.tower).parameters())
+        moved = {k: v.to(at.device, at.dtype if v.is_floating_point() else None) for k, v in read.items()}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._frozen):
-            return self.eyes.sight.see(self.inner, moved)
+            seen = self.eyes.sight.see(self.inner, moved)
+        self.passes += len(seen)
+        return seen
 
     def _path(self, image: str) -> Path:
         name = Path(image).stem
