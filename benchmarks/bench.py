@@ -139,7 +139,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-        peak = _peak_memory(process)
+        peak = peak_memory(process)
     if process.returncode:
         raise SystemExit(f"{arm} ended with {process.returncode}; see {log}")
     times, adapter = read_json(output / "times.json"), output / "adapter"
@@ -170,7 +170,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
     return figures
 
 
-def _peak_memory(process: subprocess.Popen[bytes]) -> int:
+def peak_memory(process: subprocess.Popen[bytes]) -> int:
     """The most resident memory of a process and its children together, in bytes, watched until it ends."""
     peak, root = 0, psutil.Process(process.pid)
     while process.poll() is None:

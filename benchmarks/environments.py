@@ -43,7 +43,8 @@ def python_of(name: str) -> str:
     """The interpreter of an environment, made when it is not there."""
     folder, wanted = HERE / ".venvs" / name, ENVIRONMENTS[name]
     python, made = folder / "bin" / "python", folder / "made-from.txt"
-    if not made.exists() or made.read_text(encoding="utf-8") != repr(wanted):
+    key = repr(wanted) + (HERE.parent / "pyproject.toml").read_text(encoding="utf-8") * (name == "gemtune")
+    if not made.exists() or made.read_text(encoding="utf-8") != key:
         print(f"Making {folder} ...", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         call(sys.executable, "-m", "venv", str(folder))
@@ -52,7 +53,7 @@ def python_of(name: str) -> str:
         (site,) = folder.glob("lib/python*/site-packages")
         for module in wanted.empty_modules:
             (site / f"{module}.py").touch()
-        made.write_text(repr(wanted), encoding="utf-8")
+        made.write_text(key, encoding="utf-8")
     return str(python)
 
 

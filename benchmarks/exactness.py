@@ -20,10 +20,10 @@ from transformers import AutoModelForCausalLM
 from gemtune import stages
 from gemtune.batch import ALIGNED, cut, micro_batch
 from gemtune.config import Lora
+from gemtune.families import family_of
 from gemtune.files import write_text
 from gemtune.job import Job
 from gemtune.kernels import native
-from gemtune.families import family_of
 from gemtune.model import attach_adapters, load_model
 from gemtune.render import Example
 from gemtune.table import ExampleTable

@@ -142,14 +142,14 @@ def alone(tokens: list[int], labelled: list[int], model: str) -> float:
     from gemtune.plan import Shape
 
     shape = Shape.of(AutoConfig.from_pretrained(model))
-    weights = [products._weight(size, out) for _ in range(shape.layers) for size, out in shape.linear]
-    head = products._weight(shape.hidden, shape.vocab)
+    weights = [products.weight_of(size, out) for _ in range(shape.layers) for size, out in shape.linear]
+    head = products.weight_of(shape.hidden, shape.vocab)
     inputs = {size: torch.randn(max(tokens), size).bfloat16() for size, _ in shape.linear}
     began = time.perf_counter()
     for count, few in zip(tokens, labelled, strict=True):
         for weight in weights:
-            products._there_and_back(inputs[weight.shape[1]][:count], weight)
-        products._there_and_back(inputs[shape.hidden][:few], head)
+            products.there_and_back(inputs[weight.shape[1]][:count], weight)
+        products.there_and_back(inputs[shape.hidden][:few], head)
     return 1e3 * (time.perf_counter() - began)
 
 

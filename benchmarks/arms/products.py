@@ -14,24 +14,24 @@ from gemtune.plan import Shape
 def main() -> None:
     arm = Arm()
     shape = Shape.of(AutoConfig.from_pretrained(arm.meta["model"]))
-    layers = [[_weight(size, out) for size, out in shape.linear] for _ in range(shape.layers)]
-    head = _weight(shape.hidden, shape.vocab)
+    layers = [[weight_of(size, out) for size, out in shape.linear] for _ in range(shape.layers)]
+    head = weight_of(shape.hidden, shape.vocab)
     most = max(arm.meta["tokens"])
     inputs = {size: torch.randn(most, size).bfloat16() for size, _ in shape.linear}
     arm.ready()
     for tokens, labelled in zip(arm.meta["tokens"], arm.meta["labelled"], strict=True):
         for weight in [weight for layer in layers for weight in layer]:
-            _there_and_back(inputs[weight.shape[1]][:tokens], weight)
-        _there_and_back(inputs[shape.hidden][:labelled], head)
+            there_and_back(inputs[weight.shape[1]][:tokens], weight)
+        there_and_back(inputs[shape.hidden][:labelled], head)
         arm.step()
     arm.finish()
 
 
-def _weight(size: int, out: int) -> torch.Tensor:
+def weight_of(size: int, out: int) -> torch.Tensor:
     return torch.randn(out, size).bfloat16()
 
 
-def _there_and_back(x: torch.Tensor, weight: torch.Tensor) -> None:
+def there_and_back(x: torch.Tensor, weight: torch.Tensor) -> None:
     out = x @ weight.t()
     out @ weight
 
