@@ -412,3 +412,29 @@ def test_a_broken_image_drops_its_row_and_never_trains_its_text(
     stopped = Job.of(failing)
     with pytest.raises(DataError, match=r"rows\.jsonl:\d+: bad image: cannot be decoded"):
         prepare(stopped.recipe, stopped.run)
+
+
+def test_nf4_leaves_tower_and_projector_as_they_are(
+    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
+    train = {"max_length": 512, "max_steps": 2}
+    job = Job.of(write_recipe(task="messages", model=str(gemma), data=data, train=train, quantize="nf4"))
+    quantised = {name for name, module in job.base_model().named_modules() if "4bit" in type(module).__name__}
+    assert quantised and all("language_model" in name for name in quantised)
+    assert stages.train(job)["steps"] == 2
+
+
+def test_a_resumed_run_never_runs_the_tower_again(
+    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
+    train = {"max_length": 512, "max_steps": 2}
+    first, second = (Job.of(write_recipe(n, task="messages", model=str(gemma), data=data, train=train)) for n in "ab")
+    stages.train(first)
+    kept = {path: path.stat().st_ino for path in (tmp_path / "cache" / "seen").rglob("*.safetensors")}
+    stages.train(second)
+    after = {path: path.stat().st_ino for path in (tmp_path / "cache" / "seen").rglob("*.safetensors")}
+    assert kept and after == kept  # written anew, a file would be another one

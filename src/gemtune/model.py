@@ -160,7 +160,8 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     if sight:
         settings["attn_implementation"] = {"": "sdpa", "text_config": ATTENTION}
     if quantize == "nf4":
-        skipped = [sight.tower, *sight.projector, "lm_head"] if sight else ["lm_head"]
+        unseen = (sight.tower, *sight.projector) if sight else ()
+        skipped = [*(f"model.{name}" for name in unseen), "lm_head"]  # names are matched from their start
         settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32, skipped)}
         settings |= {"device_map": {"": device}}
     try:

@@ -90,8 +90,10 @@ def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
 
 def _forget_images(staged: Run) -> None:
     """Removes the images of rows that were dropped."""
+    if not staged.images.exists():
+        return
     kept = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
-    for path in staged.images.rglob("*.*") if staged.images.exists() else ():
+    for path in staged.images.rglob("*.*"):
         if path.relative_to(staged.data).as_posix() not in kept:
             path.unlink()
 
