@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +19,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rota
 from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.adapters import add_low, append_low, outer
-from gemtune.kernels.attention import BATCHED, COMPILED, documents_attention
+from gemtune.kernels.attention import BATCHED, COMPILED, Spans, documents_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
@@ -152,13 +154,23 @@ def test_adapter_layers_follow_disable_and_merge(passes: None, tmp_path: Path) -
 # ---- attention
 
 
-def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int], window: int | None) -> Any:
-    """Each document alone, every score written out: (T, N, D)."""
+def plain_attention(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    lengths: list[int],
+    window: int | None,
+    images: Sequence[Spans] = (),
+) -> Any:
+    """Each document alone, every score written out, an image's tokens seeing each other: (T, N, D)."""
     outs = []
-    for one_q, one_k, one_v in zip(*(t.split(lengths) for t in (q, k, v)), strict=True):
+    for number, (one_q, one_k, one_v) in enumerate(zip(*(t.split(lengths) for t in (q, k, v)), strict=True)):
         places = torch.arange(len(one_q))
         behind = places[:, None] - places[None]
-        seen = (behind >= 0) & (behind < (window or len(one_q)))
+        seen = behind >= 0
+        for start, end in images[number] if images else ():
+            seen[start:end, start:end] = True
+        seen &= behind < (window or len(one_q))
         shared = q.shape[1] // k.shape[1]
         keys, values = (t.repeat_interleave(shared, 1).transpose(0, 1) for t in (one_k, one_v))
         scores = (one_q.transpose(0, 1) @ keys.transpose(1, 2) / 4).masked_fill(~seen, float("-inf"))
@@ -166,8 +178,16 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: 
     return torch.cat(outs)
 
 
+def some_images(lengths: list[int], draw: int) -> tuple[Spans, ...]:
+    """Up to three runs of tokens in every other document; none at all for 0."""
+    random = np.random.default_rng(draw)
+    edges = [sorted(set(random.integers(0, length + 1, 6).tolist())) for length in lengths]
+    found = [tuple(zip(cut[::2], cut[1::2], strict=False)) if random.random() < 0.5 else () for cut in edges]
+    return tuple(found) if draw else ()
+
+
 # The fixture stays as it is for all examples.
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lengths=st.lists(st.integers(1, 40) | st.integers(COMPILED - 2, COMPILED + 60), min_size=1, max_size=8),
     long=st.none() | st.integers(BATCHED - 1, BATCHED + 2),
@@ -175,6 +195,7 @@ def plain_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: 
     heads=st.sampled_from([(4, 1), (4, 2), (2, 2), (3, 1), (16, 1)]),
     size=st.sampled_from([16, 24, 48]),
     in_order=st.booleans(),
+    draw=st.just(0) | st.integers(1, 99),
 )
 def test_documents_see_themselves_only(
     passes: None,
@@ -184,17 +205,21 @@ def test_documents_see_themselves_only(
     heads: tuple[int, int],
     size: int,
     in_order: bool,
+    draw: int,
 ) -> None:
-    """Values and gradients equal one plain attention a document, in any order of lengths, within any window."""
+    """Values and gradients equal one plain attention a document, in any order of lengths, within any window.
+
+    With images in some of them, whose tokens see each other in both directions.
+    """
     lengths = sorted(lengths, reverse=True) if in_order else [*lengths, *([long] if long else [])]
     torch.manual_seed(sum(lengths))
-    tokens = sum(lengths)
+    tokens, images = sum(lengths), some_images(lengths, draw)
     shapes = [(tokens, heads[0], size), (tokens, heads[1], size), (tokens, heads[1], size)]
     ours = [torch.randn(shape, requires_grad=True) for shape in shapes]
     plain = [t.detach().clone().requires_grad_() for t in ours]
     value = torch.cat([torch.ones(tokens, 1, size), ours[2]], 1)[:, 1:]  # columns of something wider, as in a model
-    out = documents_attention(*ours[:2], value, lengths, 0.25, window)
-    reference = plain_attention(*plain, lengths, window)
+    out = documents_attention(*ours[:2], value, lengths, 0.25, window, images)
+    reference = plain_attention(*plain, lengths, window, images)
     torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
     slope = torch.randn_like(out)
     out.backward(slope)
@@ -206,15 +231,17 @@ def test_documents_see_themselves_only(
 @pytest.mark.parametrize("lengths", [[1, 5, 31, 32, 33, 64], [200, 7], [130, 513]])
 @pytest.mark.parametrize("window", [None, 16, 100])
 @pytest.mark.parametrize("heads", [(4, 1), (4, 2), (3, 3)])
+@pytest.mark.parametrize("draw", [0, 7])
 def test_documents_in_bf16_are_as_near_as_bf16_is(
-    passes: None, lengths: list[int], window: int | None, heads: tuple[int, int]
+    passes: None, lengths: list[int], window: int | None, heads: tuple[int, int], draw: int
 ) -> None:
     torch.manual_seed(len(lengths))
     shapes = [(sum(lengths), number, 40) for number in (heads[0], heads[1], heads[1])]
     ours = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
     plain = [t.detach().double().requires_grad_() for t in ours]
-    found = gradients(documents_attention(*ours, lengths, 0.25, window), *ours)
-    for a, b in zip(found, gradients(plain_attention(*plain, lengths, window), *plain), strict=True):
+    images = some_images(lengths, draw)
+    found = gradients(documents_attention(*ours, lengths, 0.25, window, images), *ours)
+    for a, b in zip(found, gradients(plain_attention(*plain, lengths, window, images), *plain), strict=True):
         assert (a.double() - b).norm() < 0.01 * b.norm()
 
 

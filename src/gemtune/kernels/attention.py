@@ -80,17 +80,18 @@ def documents_attention(
     if native.usable(query, key, value):
         tiles = query.dtype == torch.bfloat16 and native.has_tiles()
         compiled = COMPILED_BY_TILES if tiles else COMPILED
-    groups = list(grouped(lengths, compiled, {number for number, seen in spans.items() if seen}))
+    alone = {number for number, seen in spans.items() if seen and lengths[number] > compiled}
+    groups = list(grouped(lengths, compiled, alone))
     sizes = [sum(group) for group in groups]
     outs: list[torch.Tensor] = []
     document = 0
     for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True):
-        longest, seen = max(group), spans.get(document, ())
+        longest, seen = max(group), tuple(spans.get(number, ()) for number in range(document, document + len(group)))
         document += len(group)
-        if seen:
-            outs.append(_attention_with_images(q, k, v, scale, window, tuple(seen)))
-        elif longest <= compiled:
-            outs.append(CompiledAttention.apply(q, k, v, group, scale, window))
+        if longest <= compiled:
+            outs.append(CompiledAttention.apply(q, k, v, group, scale, window, seen if any(seen) else ()))
+        elif any(seen):
+            outs.append(_attention_with_images(q, k, v, scale, window, seen[0]))
         elif longest <= BATCHED:
             outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
         else:
@@ -135,6 +136,7 @@ class CompiledAttention(torch.autograd.Function):
         lengths: tuple[int, ...],
         scale: float,
         window: int | None,
+        image_spans: tuple[Spans, ...] = (),
     ) -> torch.Tensor:
         query, key, value = query.contiguous(), _heads_together(key), _heads_together(value)
         ctx.save_for_backward(query, key, value)
@@ -143,16 +145,31 @@ class CompiledAttention(torch.autograd.Function):
         strides = (key.stride(0), value.stride(0))
         ctx.sizes = (len(lengths), heads, key.shape[1], size, *strides, window or 0, scale)
         out = torch.empty_like(query)
-        native.call("attention", query.dtype, query, key, value, out, ctx.documents, *ctx.sizes)
+        ctx.ends = _ends(lengths, image_spans) if image_spans else None
+        native.call("attention", query.dtype, query, key, value, out, ctx.documents, ctx.ends, *ctx.sizes)
         return out
 
     @staticmethod
     def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
         grads = [torch.empty(t.shape, dtype=t.dtype) for t in (query, key, value)]
-        tensors = (d_out.contiguous(), query, key, value, *grads, ctx.documents)
+        tensors = (d_out.contiguous(), query, key, value, *grads, ctx.documents, ctx.ends)
         native.call("attention_back", query.dtype, *tensors, *ctx.sizes)
-        return *grads, None, None, None
+        return *grads, None, None, None, None
+
+
+@lru_cache(maxsize=16)
+def _ends(lengths: tuple[int, ...], image_spans: tuple[Spans, ...]) -> torch.Tensor:
+    """How far each token sees, from its document's start (T,) int64: to itself, or to the end of its image.
+
+    >>> _ends((4, 2), (((1, 3),), ())).tolist()
+    [1, 3, 3, 4, 1, 2]
+    """
+    ends = [torch.arange(1, length + 1) for length in lengths]
+    for own, spans in zip(ends, image_spans, strict=True):
+        for start, end in spans:
+            own[start:end] = end
+    return torch.cat(ends)
 
 
 def _heads_together(x: torch.Tensor) -> torch.Tensor:

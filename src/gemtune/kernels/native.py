@@ -36,8 +36,8 @@ def usable(*tensors: torch.Tensor) -> bool:
     return alike and dtype in SUFFIX and compiled()[0] is not None
 
 
-def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float) -> None:
-    """Calls a function of kernels.cpp for a type: tensors go as pointers, numbers as int64 and float."""
+def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float | None) -> None:
+    """Calls a function of kernels.cpp for a type: tensors go as pointers, None as null, numbers as int64 and float."""
     function = getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")
     if function.argtypes is None:  # its first call shows what it takes
         function.argtypes = [KINDS.get(type(value), ctypes.c_void_p) for value in arguments]

@@ -23,6 +23,7 @@ constexpr int64_t UNIT = 32;  // ranges of keys and of queries begin and end at 
 
 struct Document {  // one key head of one document, and the query heads that share it
     int64_t start, length, kv;
+    const int64_t* ends;  // how far each token sees, where that is not just to itself; it never falls
     const Heads& h;
 
     int64_t wide() const { return up_to(length, UNIT); }
@@ -32,11 +33,17 @@ struct Document {  // one key head of one document, and the query heads that sha
     int64_t place_of(int64_t row) const {  // of a query in tokens x heads x size
         return ((start + row / h.shared()) * h.heads + kv * h.shared() + row % h.shared()) * h.size;
     }
+    int64_t end_of(int64_t token) const { return ends ? ends[start + token] : token + 1; }
     int64_t first_seen(int64_t token) const { return h.window && token >= h.window ? token - h.window + 1 : 0; }
     // The keys that the block of queries from `row` on may see, rounded out to UNIT.
     int64_t seen_from(int64_t row) const { return first_seen(row / h.shared()) / UNIT * UNIT; }
     int64_t seen_to(int64_t row) const {
-        return up_to(std::min((row + TILE - 1) / h.shared(), length - 1) + 1, UNIT);
+        return up_to(end_of(std::min((row + TILE - 1) / h.shared(), length - 1)), UNIT);
+    }
+    int64_t first_seeing(int64_t token) const {  // the first token that sees a token
+        int64_t first = token;
+        while (first > 0 && end_of(first - 1) > token) first--;
+        return first;
     }
     template <class T> Right<T> token_a_column(const T* x, int64_t stride, float* room) const {
         return Right<T>(x + start * stride + kv * h.size, h.size, length, 1, stride, room);
@@ -66,7 +73,7 @@ void weights_of(const T* queries, const Right<T>& keys, const Document& d, int64
     keys.times(queries, d.deep(), weights, wide, 0, d.deep(), from, to);
     for (int64_t r = 0; r < TILE; r++) {
         float* score = weights + r * wide;
-        const int64_t token = (row + r) / d.h.shared(), end = token < d.length ? token + 1 : from;
+        const int64_t token = (row + r) / d.h.shared(), end = token < d.length ? d.end_of(token) : from;
         const int64_t begin = std::min(end, std::max(from, d.first_seen(token)));
         float top = -INFINITY, sum = 0.0f;
 #pragma omp simd reduction(max : top)
@@ -149,7 +156,7 @@ void attend_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* 
 #pragma omp parallel for schedule(dynamic, 1) if (shared_out)
     for (int64_t first = 0; first < d.length; first += TILE) {  // keys, and all queries that see one of them
         const int64_t last = d.h.window ? std::min(d.length, first + TILE - 1 + d.h.window) : d.length;
-        const int64_t begin = first * shared / UNIT * UNIT, end = up_to(last * shared, UNIT);
+        const int64_t begin = d.first_seeing(first) * shared / UNIT * UNIT, end = up_to(last * shared, UNIT);
         std::vector<float> sums(TILE * deep);
         const TilesInUse in_use;
         for (int64_t which = 0; which < 2; which++) {
@@ -164,11 +171,12 @@ void attend_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* 
 
 // Calls work(document, whether its blocks are shared out among threads) for every key head of every document: a
 // document is one thread's where there are enough of them.
-template <class Work> void each_document(const int64_t* lengths, int64_t count, const Heads& h, const Work& work) {
+template <class Work>
+void each_document(const int64_t* lengths, int64_t count, const int64_t* ends, const Heads& h, const Work& work) {
     std::vector<Document> documents;
     int64_t start = 0, longest = 0;
     for (int64_t i = 0; i < count; start += lengths[i++]) {
-        for (int64_t kv = 0; kv < h.kv_heads; kv++) documents.push_back({start, lengths[i], kv, h});
+        for (int64_t kv = 0; kv < h.kv_heads; kv++) documents.push_back({start, lengths[i], kv, ends, h});
         longest = std::max(longest, lengths[i]);
     }
     const int64_t found = documents.size();
@@ -182,14 +190,15 @@ template <class Work> void each_document(const int64_t* lengths, int64_t count, 
 }
 
 template <class T>
-void attention(const T* q, const T* k, const T* v, T* out, const int64_t* lengths, int64_t count, const Heads& h) {
-    each_document(lengths, count, h, [&](const Document& d, bool shared_out) { attend(q, k, v, out, d, shared_out); });
+void attention(const T* q, const T* k, const T* v, T* out, const int64_t* lengths, int64_t count, const int64_t* ends,
+               const Heads& h) {
+    each_document(lengths, count, ends, h, [&](const Document& d, bool shared_out) { attend(q, k, v, out, d, shared_out); });
 }
 
 template <class T>
 void attention_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v, const int64_t* lengths,
-                    int64_t count, const Heads& h) {
-    each_document(lengths, count, h, [&](const Document& d, bool shared_out) {
+                    int64_t count, const int64_t* ends, const Heads& h) {
+    each_document(lengths, count, ends, h, [&](const Document& d, bool shared_out) {
         attend_back(d_out, q, k, v, d_q, d_k, d_v, d, shared_out);
     });
 }

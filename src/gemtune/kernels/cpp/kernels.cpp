@@ -75,18 +75,18 @@ extern "C" void page_out(char* from, int64_t bytes) {
                               int64_t stride, int64_t small_stride, int64_t transposed, float scale) {                 \
         outer<T>(big, small, out, tokens, size, rank, stride, small_stride, transposed, scale);                        \
     }                                                                                                                  \
-    extern "C" void attention_##S(const T* q, const T* k, const T* v, T* out, const int64_t* lengths, int64_t count,   \
-                                  int64_t heads, int64_t kv_heads, int64_t size, int64_t key_stride,                   \
-                                  int64_t value_stride, int64_t window, float scale) {                                 \
+    extern "C" void attention_##S(const T* q, const T* k, const T* v, T* out, const int64_t* lengths,                  \
+                                  const int64_t* ends, int64_t count, int64_t heads, int64_t kv_heads, int64_t size,   \
+                                  int64_t key_stride, int64_t value_stride, int64_t window, float scale) {             \
         const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
-        attention<T>(q, k, v, out, lengths, count, h);                                                                 \
+        attention<T>(q, k, v, out, lengths, count, ends, h);                                                           \
     }                                                                                                                  \
     extern "C" void attention_back_##S(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v,     \
-                                       const int64_t* lengths, int64_t count, int64_t heads, int64_t kv_heads,         \
-                                       int64_t size, int64_t key_stride, int64_t value_stride, int64_t window,         \
-                                       float scale) {                                                                  \
+                                       const int64_t* lengths, const int64_t* ends, int64_t count, int64_t heads,      \
+                                       int64_t kv_heads, int64_t size, int64_t key_stride, int64_t value_stride,       \
+                                       int64_t window, float scale) {                                                  \
         const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
-        attention_back<T>(d_out, q, k, v, d_q, d_k, d_v, lengths, count, h);                                           \
+        attention_back<T>(d_out, q, k, v, d_q, d_k, d_v, lengths, count, ends, h);                                     \
     }
 
 EXPORT(bf16, bf16)
