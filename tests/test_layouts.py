@@ -141,6 +141,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
         "conversations[1] names image 2; the row has 1",
     ),
     "image part": (openai(("user", [{"type": "image"}]), HI[1]), "missing image", "messages[1] names image 1"),
+    "an image as answer": (
+        sharegpt(("human", "Draw it."), ("gpt", "<image>"), images=["a.png"]),
+        "bad message",
+        "message 2 (assistant) holds an image; only the user shows any",
+    ),
     "empty image": (openai(*HI, images=[{"bytes": None}]), "missing image", "images[1] is empty; wanted a path"),
     "audio part": (openai(("user", [{"type": "input_audio"}]), HI[1]), "audio or video", "no audio or video"),
     "videos column": (sharegpt(("human", "a"), ("gpt", "b"), videos=["a.mp4"]), "audio or video", "`videos` is set"),

@@ -120,6 +120,10 @@ assistant take turns
     if not turns or turns[-1].role != "assistant":
         raise RowError("no answer", "the last message is not the assistant's; there is nothing to train on")
     for index, message in enumerate(messages):
+        if message.role != "user" and any(part.image is not None for part in message.parts):
+            raise RowError(
+                "bad message", f"message {index + 1} ({message.role}) holds an image; only the user shows any"
+            )
         if broken := _half_a_pair(message.text):
             raise RowError(
                 "bad unicode",
