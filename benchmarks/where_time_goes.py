@@ -88,7 +88,6 @@ def split(name: str) -> tuple[dict[str, float], int]:
         sys.argv = ["arms.gemtune", str(workload), output]
         arm.main()
     arm.clock, native.call = clock, call
-    watch.profiler.stop()
     steps = len(watch.ended) - SKIPPED
     spent = {kind: ms / steps for kind, ms in by_kind(watch.profiler).items()}
     spent["step"] = 1e3 * (watch.ended[-1] - watch.ended[SKIPPED - 1]) / steps
@@ -116,6 +115,8 @@ class Watch:
         if len(self.ended) == SKIPPED:
             self.profiler.start()
             self.ended[-1] = time.perf_counter()
+        if len(self.ended) == one.steps:
+            self.profiler.stop()
 
 
 def by_kind(profiler: Any) -> dict[str, float]:
