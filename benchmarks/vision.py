@@ -42,7 +42,7 @@ READS = {
 READS["layer_types"] = READS["layer_types"][:10]  # type: ignore[index]
 ROWS, BATCH, EPOCHS = 12, 4, 3
 RATE = 2e-4
-REPEATS = 3
+REPEATS = 2
 PAGE = """\
 <!-- Written by `python benchmarks/vision.py`. -->
 
