@@ -31,8 +31,7 @@ class MicroBatch:
     targets: torch.Tensor  # (P,) int64: the labelled tokens, then IGNORE
     labelled: int  # how many they are
     images: tuple[str, ...] = ()  # paths in the data directory, in the order of their tokens
-    image_places: torch.Tensor | None = None  # (I,) int64: the tokens that the images' features stand in for
-    image_spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # for each document: the runs of those, from its start
+    image_spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # for each document: (start, end) of its runs of those
 
     def to(self, device: torch.device | str) -> MicroBatch:
         return MicroBatch(
@@ -43,7 +42,6 @@ class MicroBatch:
             self.targets.to(device),
             self.labelled,
             self.images,
-            None if self.image_places is None else self.image_places.to(device),
             self.image_spans,
         )
 
@@ -64,7 +62,6 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
     labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
     lengths = (*lengths, pads) if pads else lengths
     images = tuple(path for example in examples for path in example.images)
-    runs = [range(start + a, start + b) for e, start in zip(examples, starts, strict=True) for a, b in e.image_spans]
     idle = -len(labelled) % aligned
     return MicroBatch(
         torch.from_numpy(ids)[None],
@@ -74,7 +71,6 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
         torch.from_numpy(np.append(ids[labelled], np.full(idle, IGNORE))),
         len(labelled),
         images,
-        torch.tensor([place for run in runs for place in run]) if images else None,
         (*(example.image_spans for example in examples), *(((),) if pads else ())) if images else (),
     )
 

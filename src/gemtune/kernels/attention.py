@@ -294,13 +294,9 @@ def _attention_with_images(
 def _image_mask(length: int, window: int | None, spans: Spans, device: torch.device) -> torch.Tensor:
     """Whether a token (row) sees another (column): backwards, and within an image; both within the window."""
     places = torch.arange(length)
-    image = torch.full((length,), -1)
-    for number, (start, end) in enumerate(spans):
-        image[start:end] = number
-    behind = places[:, None] - places[None]  # (T, T)
-    seen = (behind >= 0) | ((image[:, None] == image[None]) & (image[:, None] >= 0))
+    seen = places[None] < _ends((length,), (spans,))[:, None]  # (T, T)
     if window is not None:
-        seen &= behind < window
+        seen &= places[:, None] - places[None] < window
     return seen.to(device)
 
 
