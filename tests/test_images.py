@@ -195,6 +195,15 @@ def test_a_header_that_lies_about_its_size(tmp_path: Path) -> None:
     assert refused(Places(tmp_path, ["lie.zip"]).find, "a.png").startswith("bad archive member")
 
 
+def test_a_damaged_member_names_itself(tmp_path: Path) -> None:
+    data = encoded(Image.frombytes("RGB", (64, 64), bytes(range(256)) * 48))
+    path = archive_zip(tmp_path / "hurt.zip", {"a.png": data})
+    raw = bytearray(path.read_bytes())
+    raw[60:90] = bytes(30)
+    path.write_bytes(raw)
+    assert refused(Places(tmp_path, ["hurt.zip"]).find, "a.png").startswith("bad archive member: a.png: ")
+
+
 def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK but no zip")
     with pytest.raises(DataError, match=r"a\.zip: neither a folder nor a zip or tar"):

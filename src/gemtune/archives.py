@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +19,8 @@ from gemtune.images import MOST_BYTES
 MOST_MEMBERS = 1_000_000
 MOST_RATIO = 200  # a member's size to its compressed size; pictures are compressed already
 _LINK = 0o120000  # of a zip member's Unix mode
+# A member that is cut, damaged, encrypted (RuntimeError) or compressed in a way Python cannot undo.
+_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
 Read = Callable[[], bytes]
 Download = Callable[[str], bytes]
@@ -46,7 +49,10 @@ class Places:
                 raise RowError("image not here", f"{name[:100]} is on the network; set data.download_images: true")
             return self._download(name)
         if read := self._members.get(_normal(name)):
-            return read()
+            try:
+                return read()
+            except _BROKEN as error:
+                raise RowError("bad archive member", f"{name}: {error}") from error
         for folder in self._folders:
             path = (folder / name).resolve()
             if not path.is_relative_to(folder):
@@ -88,11 +94,8 @@ def _zip_index(path: Path) -> dict[str, Read]:
             if (member.external_attr >> 16) & 0o170000 == _LINK:
                 raise RowError("bad archive member", f"{path.name}/{member.filename} is a link; wanted a picture")
             _small_enough(path, member.filename, member.file_size, member.compress_size)
-            try:
-                with archive.open(member) as stream:
-                    return _read_up_to(path, member.filename, stream)
-            except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError) as error:
-                raise RowError("bad archive member", f"{path.name}/{member.filename}: {error}") from error
+            with archive.open(member) as stream:
+                return _read_up_to(path, member.filename, stream)
 
         return read
 
