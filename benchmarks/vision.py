@@ -40,9 +40,9 @@ READS = {
     "layer_types": [*["sliding_attention"] * 5, "full_attention"] * 2,
 }
 READS["layer_types"] = READS["layer_types"][:10]  # type: ignore[index]
-ROWS, BATCH, EPOCHS = 12, 4, 3
+ROWS, BATCH, EPOCHS = 36, 4, 2
 RATE = 2e-4
-REPEATS = 2
+REPEATS = 3
 PAGE = """\
 <!-- Written by `python benchmarks/vision.py`. -->
 

@@ -24,7 +24,7 @@ from gemtune.render import Eyes
 
 TOGETHER = 4  # images a forward pass of the tower; larger batches are no faster on a CPU and cost memory
 AHEAD = 2  # such batches that are read from disk while the tower works
-VERSION = 1  # of what is kept
+VERSION = 2  # of what is kept, and of how it is computed
 
 
 class TowerView:

@@ -93,6 +93,13 @@ template <class T> void round_to(const float* from, int64_t count, T* to) {
     for (int64_t i = 0; i < count; i++) put(to, i, from[i]);
 }
 
+// A row of `to` (columns x TILE, rows apart) from each column of x (TILE x columns, rows `wide` apart).
+template <class T> void turn(const float* x, int64_t wide, int64_t columns, T* to, int64_t apart) {
+    for (int64_t j = 0; j < columns; j++)
+#pragma omp simd
+        for (int64_t r = 0; r < TILE; r++) put(to + j * apart, r, x[r * wide + j]);
+}
+
 template <class T> void attend(const T* q, const T* k, const T* v, T* out, const Document& d, bool shared_out) {
     const int64_t wide = d.wide(), deep = d.deep(), room = wide * deep;
     float* rooms = scratch(2 * room);
@@ -135,19 +142,16 @@ void attend_back(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* 
         weights_of(query, keys, d, row, weight.data());
         values.times(slope, deep, d_weight.data(), wide, 0, deep, from, to);
         for (int64_t r = 0; r < TILE; r++) {
-            const float *share = weight.data() + r * wide, *along = d_weight.data() + r * wide;
-            T* score = d_score.data() + r * wide;
-            float mean = 0.0f;
+            const float* share = weight.data() + r * wide;
+            float *along = d_weight.data() + r * wide, mean = 0.0f;
 #pragma omp simd reduction(+ : mean)
             for (int64_t j = from; j < to; j++) mean += along[j] * share[j];
 #pragma omp simd
-            for (int64_t j = from; j < to; j++) put(score, j, share[j] * (along[j] - mean) * d.h.scale);
+            for (int64_t j = from; j < to; j++) along[j] = share[j] * (along[j] - mean) * d.h.scale;
+            round_to(along + from, to - from, d_score.data() + r * wide + from);
         }
-        for (int64_t j = from; j < to; j++)
-            for (int64_t r = 0; r < TILE; r++) {
-                put(weights.data(), j * tall + row + r, weight[r * wide + j]);
-                d_scores[j * tall + row + r] = d_score[r * wide + j];
-            }
+        turn(weight.data() + from, wide, to - from, weights.data() + from * tall + row, tall);
+        turn(d_weight.data() + from, wide, to - from, d_scores.data() + from * tall + row, tall);
         key_rows.times(d_score.data(), wide, d_query.data(), deep, from, to, 0, deep);
         write_queries(d_query.data(), d, row, d_q);
     }
