@@ -39,7 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("table", "batch", "vision", "plan", "show", "check", "checkpoint"),
     ("generate", "trainer", "train"),
     ("evaluate",),
-    ("machine", "job", "stages", "doctor"),
+    ("machine", "job", "weights", "resume", "stages", "doctor"),
     ("terminal", "cli"),
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}

@@ -25,7 +25,7 @@ from gemtune.errors import DataError, ModelError
 from gemtune.families import chat_template, family_of
 from gemtune.generate import replies
 from gemtune.images import open_rgb
-from gemtune.model import load_image_processor, load_model, load_tokenizer
+from gemtune.model import DTYPES, load_image_processor, load_model, load_tokenizer
 from gemtune.prepare import prepare
 from gemtune.render import IGNORE
 from gemtune.show import write_page
@@ -33,6 +33,7 @@ from gemtune.sight import QWEN3_VL, tokens_of
 from gemtune.stages import Job
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss
+from gemtune.weights import model_named
 
 WriteRecipe = Callable[..., Path]
 WORDS = ("a red cup", "two dogs", "what is it?", "count them", "eat pizza with the dog", "coffee time", "rain")
@@ -80,8 +81,8 @@ def job(write_recipe: WriteRecipe, tmp_path: Path, seeing: Path, monkeypatch: py
     return job
 
 
-def stock_inputs(folder: Path, job: Job, conversation: Conversation, **settings: Any) -> Any:
-    """What the stock processor makes of a conversation, with the template that the family's own is equal to."""
+def stock_inputs(folder: Path, job: Job, conversation: Conversation, reads: Path | None = None, **settings: Any) -> Any:
+    """What the stock processor makes of a conversation, by the template of its family and the processor in `reads`."""
     messages = [
         {
             "role": m.role,
@@ -94,7 +95,7 @@ def stock_inputs(folder: Path, job: Job, conversation: Conversation, **settings:
     images = [open_rgb(job.run.data / str(part.image)) for part in conversation.images]
     if family_of(folder).sight is QWEN3_VL:
         return qwen_inputs(folder, text, images)
-    processor = AutoProcessor.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(reads or folder)
     settings |= {"add_special_tokens": False, "return_tensors": "pt"}
     return processor(text=[text], images=[images] if images else None, **settings)
 
@@ -182,6 +183,30 @@ def test_the_tower_runs_once_an_image_and_never_backward(job: Job, seeing: Path)
     assert again.passes == 0 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_frozen_tower_is_as_exact_as_stock(seeing: Path, precision: str) -> None:
+    sight = family_of(seeing).sight
+    assert sight
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 56, 84, 3), dtype=np.uint8)
+    read = load_image_processor(seeing)([Image.fromarray(image) for image in pixels], return_tensors="pt")
+
+    def seen(model: Any) -> torch.Tensor:
+        moved = {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in read.items()}
+        return torch.cat([image.flatten() for image in sight.see(model.model, moved)]).float()
+
+    def stock(dtype: torch.dtype) -> Any:
+        return AutoModelForImageTextToText.from_pretrained(seeing, dtype=dtype, attn_implementation="sdpa").eval()
+
+    ours, theirs = load_model(seeing, precision=precision), stock(DTYPES[precision])
+    assert torch.equal(seen(ours), seen(theirs))  # with gradients it is the stock tower
+    with torch.no_grad():
+        exact, mine, plain = seen(stock(torch.float32)), seen(ours), seen(theirs)
+    if precision == "fp32":
+        torch.testing.assert_close(mine, exact, rtol=1e-4, atol=1e-5)
+    else:
+        assert (mine - exact).norm() <= 1.25 * (plain - exact).norm()  # a few hundred numbers scatter
+
+
 def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, seeing: Path) -> None:
     model = load_model(seeing)
     view = job.view(model)
@@ -256,6 +281,10 @@ def test_pan_and_scan_equals_the_stock_processor(
             ours, _ = labelled_loss(model, micro_batch([example]), job.view(model))
             torch.testing.assert_close(ours, stock_loss(stock, inputs, example.labels), rtol=2e-5, atol=1e-5)
     assert sorted(len(example.image_spans) for _, example in kept(job)) == [1, 3, 4]
+    stages.train(job)
+    for conversation, example in kept(job):  # the adapter says it to whoever loads it
+        inputs = stock_inputs(gemma, job, conversation, reads=job.run.adapter)
+        assert example.input_ids == inputs["input_ids"][0].tolist()
 
 
 @pytest.fixture(scope="session")
@@ -301,7 +330,7 @@ def test_what_of_it_is_trained(
     job = Job.of(write_recipe(task="messages", model=str(gemma), **keys))
     stages.train(job)
     before = dict(load_model(gemma).named_parameters())
-    after = stages._model_named(job, "tuned")
+    after = model_named(job, "tuned")
     after = after if lora == "none" else after.merge_and_unload()
     moved = {name for name, value in after.named_parameters() if not torch.equal(value, before[name])}
     projector, tower = TRAINED[trains]

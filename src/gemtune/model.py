@@ -16,7 +16,7 @@ from gemtune.config import Lora, Recipe
 from gemtune.embedded import LICENCE, NAME, embedded_model
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.families import Family, chat_template, family_of
-from gemtune.files import sha256_of, sha256_of_text
+from gemtune.files import read_json, sha256_of, sha256_of_text, write_json
 from gemtune.sight import Sight
 
 SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
@@ -311,10 +311,13 @@ def special_ids(tokenizer: Any, family: Family) -> dict[str, Any]:
     return {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": stops}
 
 
-def save_tuned(model: Any, base: Path, family: Family, ids: dict[str, Any], folder: Path) -> None:
+def save_tuned(
+    model: Any, base: Path, family: Family, ids: dict[str, Any], folder: Path, reads: Mapping[str, Any]
+) -> None:
     """Writes an adapter (or a whole model), with the base folder's tokenizer, chat template and stop tokens.
 
     An adapter loads with plain `PeftModel.from_pretrained`, a whole model with `AutoModelForCausalLM.from_pretrained`.
+    `reads` is how images were read other than the image processor's config says: the saved config says it.
     The tokenizer's files are copied: loading it would take 0.34 GB when memory is at its fullest.
     """
     from peft import PeftModel
@@ -330,7 +333,19 @@ def save_tuned(model: Any, base: Path, family: Family, ids: dict[str, Any], fold
     for path in (base / name for name in TOKENIZER_FILES):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
+    if reads:
+        _say_how_images_are_read(folder, reads)
     (folder / "chat_template.jinja").write_text(chat_template(family), encoding="utf-8")
+
+
+def _say_how_images_are_read(folder: Path, reads: Mapping[str, Any]) -> None:
+    """Puts settings into an image processor's config, which is a file or a section of the processor's."""
+    alone, section = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if alone.is_file():
+        write_json(alone, {**read_json(alone), **reads})
+    said = read_json(section) if section.is_file() else {}
+    if "image_processor" in said:
+        write_json(section, {**said, "image_processor": {**said["image_processor"], **reads}})
 
 
 def without_adapters(model: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,18 +13,17 @@ from typing import Any
 
 from gemtune.conversation import Conversation, Part, read_conversations
 from gemtune.errors import CheckError, DataError, RowError, RunError
-from gemtune.files import read_json, sha256_of_text, write_json, write_jsonl
+from gemtune.files import read_json, sha256_of_text, write_jsonl
 from gemtune.job import Job
 from gemtune.machine import device_name, installed_versions, memory_gb
 from gemtune.prepare import image_store
 from gemtune.prepare import prepare as prepare_data
 from gemtune.report import write_report
+from gemtune.resume import already_trained, refuse_another_recipe
 from gemtune.rows import check_columns, read_rows
-from gemtune.runs import Run
 from gemtune.tasks import task_of
+from gemtune.weights import model_named, weights_key
 
-# What training depends on; everything else of a recipe can change without training again.
-TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train", "vision")
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
 
@@ -34,7 +32,7 @@ def prepare(job: Job) -> dict[str, Any]:
     from gemtune.model import tokenizer_fingerprint
     from gemtune.table import write_tables
 
-    _refuse_another_recipe(job)
+    refuse_another_recipe(job)
     prepare_data(job.recipe, job.run, lambda done: job.tick("rows", done, 0))
     key = tokenizer_fingerprint(job.folder)
     write_tables(
@@ -65,7 +63,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
 
 def _check_key(job: Job) -> str:
     """What a check that held need not be made again for: the same tokens and the same base model."""
-    return sha256_of_text(read_json(job.run.data_manifest_file)["lengths"]["key"], _weights_key(job, "base"))
+    return sha256_of_text(read_json(job.run.data_manifest_file)["lengths"]["key"], weights_key(job, "base"))
 
 
 def plan(job: Job) -> dict[str, Any]:
@@ -119,7 +117,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
 
     recipe, run = job.recipe, job.run
     data = prepare(job)
-    if _already_trained(job, data):
+    if already_trained(job, data):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
     _require_metric(job)
@@ -176,13 +174,13 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         folder = run.eval
     if not conversations:
         raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
-    keys = {name: _weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
+    keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
     for name, key in keys.items():
         answer(
             folder / f"{name}.jsonl",
             conversations,
             key=key,
-            model=partial(_model_named, job, name),
+            model=partial(model_named, job, name),
             renderer=job.renderer,
             task=job.task,
             recipe=recipe,
@@ -223,7 +221,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     from gemtune.generate import replies
 
     conversations = _conversations_of(job, source, answered=False)
-    model = _model_named(job, name)
+    model = model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
     answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.view)
@@ -238,7 +236,7 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = _with_images(job, job.task.asked(prompt), images)
-    return stream(_model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
+    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
 
 
 def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:
@@ -258,102 +256,6 @@ def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) ->
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:
     job.tick(what, done, total)
-
-
-def start_again(run: Run) -> None:
-    """Removes what a run has made but its data, which is made again when it must be."""
-    for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (run.metrics_file, run.report_page, run.report_markdown):
-        path.unlink(missing_ok=True)
-    manifest = run.manifest
-    for section in ("trained_on", "training"):
-        manifest.pop(section, None)
-    write_json(run.manifest_file, manifest)
-
-
-def _refuse_another_recipe(job: Job) -> None:
-    """RunError when the run was begun with other values of what training depends on; nothing is touched then."""
-    begun = job.run.manifest.get("trained_on")
-    changed = _first_difference(begun["recipe"], _trained_on(job)) if begun else None
-    if changed:
-        raise RunError(
-            f"{job.run.root} was begun with another recipe ({changed}); start it --fresh, or give another name="
-        )
-
-
-def _trained_on(job: Job) -> dict[str, Any]:
-    return job.recipe.model_dump(mode="json", include=set(TRAINED_ON))
-
-
-def _already_trained(job: Job, data: dict[str, Any]) -> bool:
-    """Whether the run has its weights; RunError when its tokens have changed since. Notes what it is trained on."""
-    wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
-    manifest = job.run.manifest
-    if manifest.get("trained_on", wanted) != wanted:
-        raise RunError(
-            f"{job.run.root}: its tokens have changed since it was begun; start it --fresh, or give another name="
-        )
-    job.run.note("trained_on", wanted)
-    return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
-
-
-def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
-    """Where two recipes differ first, in words.
-
-    >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})
-    'train.epochs was 3, is 5'
-    >>> _first_difference({"data": [{"limit": None}]}, {"data": [{"limit": 9}]})
-    'data.0.limit was None, is 9'
-    """
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in {**before, **after}:
-            found = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
-            if found:
-                return found
-        return None
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)
-    return None if before == after else f"{at} was {before}, is {after}"
-
-
-def _weights_key(job: Job, name: str) -> str:
-    """What identifies the weights behind `base`, `tuned` or `step-N`."""
-    from gemtune.checkpoint import WHOLE, require_whole
-    from gemtune.model import fingerprint
-
-    base = f"{fingerprint(job.folder)} {job.precision} {job.recipe.quantize} {job.device}"
-    if name == "base":
-        return base
-    return base + (require_whole(_weights_folder(job, name)) / WHOLE).read_text(encoding="utf-8")
-
-
-def _weights_folder(job: Job, name: str) -> Path:
-    if name == "tuned":
-        return job.run.adapter if job.recipe.lora else job.run.full_model
-    return job.run.checkpoints / name
-
-
-def _model_named(job: Job, name: str) -> Any:
-    """The base model, or the tuned one, or a checkpoint, ready to answer."""
-    from gemtune import checkpoint, model
-
-    if name == "base":
-        return job.base_model()
-    folder = checkpoint.require_whole(_weights_folder(job, name))
-    if name == "tuned" and job.recipe.lora:
-        return model.with_adapter(job.base_model(), folder)
-    if name == "tuned":
-        return model.load_model(folder, device=job.device, precision=job.precision)
-    if job.recipe.lora:
-        tokens = job.run.manifest["decisions"]["token_rows"]["value"]
-        ids = job.tokenizer.convert_tokens_to_ids(tokens)
-        settings = (ids, job.recipe.train.seed, job.recipe.vision.trains)
-        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
-    else:
-        tuned = job.base_model()
-    checkpoint.load_weights(tuned, folder / checkpoint.WEIGHTS)
-    return tuned.eval()
 
 
 def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:

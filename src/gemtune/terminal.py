@@ -20,8 +20,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from gemtune.job import Job
+from gemtune.resume import start_again
 from gemtune.runs import PARTS, Run
-from gemtune.stages import start_again
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",

@@ -120,7 +120,8 @@ def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dic
     ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
     target = run.adapter if trainer.recipe.lora else run.full_model
     kept = (prepared.model, prepared.base, prepared.family, prepared.special_ids)
-    ckpt.save_folder(target, lambda path: save_tuned(*kept, path))
+    reads = prepared.view.eyes.settings if prepared.view else {}
+    ckpt.save_folder(target, lambda path: save_tuned(*kept, path, reads))
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
     early = state.global_step < state.max_steps
