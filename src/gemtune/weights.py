@@ -20,6 +20,7 @@ def weights_key(job: Job, name: str) -> str:
 
 
 def weights_folder(job: Job, name: str) -> Path:
+    """Where the weights of `tuned` or `step-N` lie, whether they are there or not."""
     if name == "tuned":
         return job.run.adapter if job.recipe.lora else job.run.full_model
     return job.run.checkpoints / name
