@@ -27,6 +27,7 @@ from gemtune.conversation import read_conversations
 from gemtune.families import family_of
 from gemtune.model import attach_adapters, load_model, load_tokenizer
 from gemtune.render import Renderer
+from gemtune.runs import Run
 from gemtune.stages import Job
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss
@@ -136,7 +137,7 @@ def test_resume_after_kill_9_gives_the_same_adapter_bit_for_bit(write_recipe: Wr
     recipe = write_recipe("killed", **keys)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command(recipe), env=environment, stderr=subprocess.DEVNULL)
-    run = stages.Run(whole.run.root.parent / "killed")
+    run = Run(whole.run.root.parent / "killed")
     while process.poll() is None and not run.checkpoint(10).is_dir():
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
