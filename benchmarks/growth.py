@@ -5,24 +5,27 @@ Every line is a process of its own: `python benchmarks/growth.py tokens 2048` an
 
 from __future__ import annotations
 
+import io
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from gemtune.files import write_text
+from gemtune.files import write_jsonl, write_text
 
 HERE = Path(__file__).resolve().parent
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 SIZES = (1_000, 100_000, 1_000_000)
 RENDERED = (1_000, 20_000)
+PICTURES = (1_000, 10_000, 100_000)
 A_STEP = 2_048  # tokens, or one row where that is longer
 STEPS = 4  # the first is not counted
 LABELLED = 0.2
@@ -50,6 +53,12 @@ Rows tokenised by template and mask, in one process, the tokenizer loaded before
 | rows | rows/s | peak GB |
 | ---: | ---: | ---: |
 {rendered}
+
+`prepare` of rows with a picture each, of 64 x 64 pixels, all in one zip archive:
+
+| pictures | rows/s | peak GB |
+| ---: | ---: | ---: |
+{pictures}
 """
 
 
@@ -59,6 +68,7 @@ def main() -> None:
     lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
     sizes = [(size, *measured("rows", size)) for size in SIZES]
     rendered = [(size, *measured("render", size)) for size in RENDERED]
+    pictures = [(size, *measured("pictures", size)) for size in PICTURES]
     page = HEAD.format(
         machine=device_name("cpu"),
         tokens=A_STEP,
@@ -66,6 +76,7 @@ def main() -> None:
         lengths="\n".join(f"| {length:,} | {speed:.0f} | {peak:.2f} |" for length, speed, peak in lengths),
         sizes=lines(sizes),
         rendered=lines(rendered),
+        pictures=lines(pictures),
     )
     write_text(HERE / "GROWTH.md", page)
     print(page)
@@ -142,6 +153,31 @@ def render_speed(size: int) -> float:
         return size / (time.perf_counter() - began)
 
 
+def picture_speed(size: int) -> float:
+    """Rows a second of `prepare` over rows with a picture each, out of one archive."""
+    from PIL import Image
+
+    from gemtune.job import Job
+    from gemtune.prepare import prepare
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with zipfile.ZipFile(folder / "pictures.zip", "w") as out:
+            for number in range(size):
+                file = io.BytesIO()
+                Image.new("RGB", (64, 64), (number % 256, number // 256 % 256, number // 65_536)).save(file, "PNG")
+                out.writestr(f"{number}.png", file.getvalue())
+        turns = ({"role": "user", "content": "<image>?"}, {"role": "assistant", "content": "one"})
+        write_jsonl(folder / "rows.jsonl", ({"messages": turns, "images": [f"{n}.png"]} for n in range(size)))
+        recipe = folder / "r.yaml"
+        data = "{source: rows.jsonl, images: [pictures.zip]}"
+        recipe.write_text(f"name: r\ntask: messages\nruns_dir: {folder}\ndata: {data}\n", encoding="utf-8")
+        job = Job.of(recipe)
+        began = time.perf_counter()
+        prepare(job.recipe, job.run)
+        return size / (time.perf_counter() - began)
+
+
 def job_of(size: int, folder: Path) -> Any:
     """A recipe over so many short rows of a CSV."""
     from gemtune.job import Job
@@ -170,6 +206,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 1:
         main()
     else:
-        speed = {"tokens": step_speed, "rows": prepare_speed, "render": render_speed}[sys.argv[1]](int(sys.argv[2]))
+        of = {"tokens": step_speed, "rows": prepare_speed, "render": render_speed, "pictures": picture_speed}
+        speed = of[sys.argv[1]](int(sys.argv[2]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
         print(json.dumps({"speed": speed, "peak_gb": peak}))
