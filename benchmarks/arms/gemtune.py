@@ -124,13 +124,12 @@ def clock(arm: Arm, line: dict[str, Any]) -> None:
     arm.loss(line["loss"])
 
 
-def every_logit(model: Any, micro: batch.MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+def every_logit(model: Any, micro: batch.MicroBatch, _view: None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """labelled_loss with the head at every position."""
     decoder, head, _ = parts_of(model)
-    masks = dict.fromkeys(decoder.config.layer_types)
-    ids, places = micro.input_ids, micro.position_ids
+    ids, places, mask = micro.input_ids, micro.position_ids, trainer.NO_MASK
     out = decoder(
-        input_ids=ids, position_ids=places, attention_mask=masks, document_lengths=micro.lengths, use_cache=False
+        input_ids=ids, position_ids=places, attention_mask=mask, document_lengths=micro.lengths, use_cache=False
     )
     logits = (out.last_hidden_state[0] @ head.t()).float()  # (T, V)
     labels = torch.full((len(logits),), IGNORE).index_copy(0, micro.positions, micro.targets)
@@ -148,7 +147,9 @@ VARIANTS = {
     "without gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
     "without compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
     "without grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
-    "without own attention": lambda: [setattr(attention, name, 0) for name in ("COMPILED", "BATCHED")],
+    "without own attention": lambda: [
+        setattr(attention, name, 0) for name in ("COMPILED", "COMPILED_BY_TILES", "BATCHED")
+    ],
     "without last block": lambda: setattr(trainer, "hidden_at", every_hidden),
     "without alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
 }
