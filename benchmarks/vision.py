@@ -37,9 +37,8 @@ READS = {
     "head_dim": 256,
     "query_pre_attn_scalar": 256,
     "sliding_window": 512,
-    "layer_types": [*["sliding_attention"] * 5, "full_attention"] * 2,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention", *["sliding_attention"] * 4],
 }
-READS["layer_types"] = READS["layer_types"][:10]  # type: ignore[index]
 ROWS, BATCH, EPOCHS = 36, 4, 2
 RATE = 2e-4
 REPEATS = 3

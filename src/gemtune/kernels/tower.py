@@ -53,8 +53,11 @@ class QwenBlockForward:
 
 def usable(x: torch.Tensor, *layers: nn.Module) -> bool:
     """Whether oneDNN takes these layers here: on a CPU, plain (neither adapters nor quantised), without autograd."""
+    if torch.is_grad_enabled() or not (x.is_cpu and torch.backends.mkldnn.is_available()):
+        return False
     plain = all(type(layer) is nn.Linear and layer.weight.dtype == x.dtype for layer in layers)
-    return plain and x.is_cpu and torch.backends.mkldnn.is_available() and not torch.is_grad_enabled()
+    bf16 = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # not on every processor
+    return plain and (bf16 or x.dtype == torch.float32)
 
 
 def linear(x: torch.Tensor, layer: Any, ends_in: tuple[str, str] = ("none", "")) -> torch.Tensor:
