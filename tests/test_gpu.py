@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from gemtune import stages
+from gemtune.kernels.attention import documents_attention
+from gemtune.model import DTYPES
 from gemtune.stages import Job
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
@@ -28,6 +30,24 @@ def test_losses_on_the_gpu_follow_those_on_the_cpu(write_recipe: Callable[..., P
     reference = losses(write_recipe("cpu", **keys))
     found = losses(write_recipe("gpu", **keys), "train.device=cuda", f"train.precision={precision}")
     assert found == pytest.approx(reference, rel=TOLERANCE[precision])
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("window", [None, 24])
+def test_packed_attention_and_its_gradients_follow_the_cpu(precision: str, window: int | None) -> None:
+    lengths, spans = (5, 70, 33, 128, 1), ((), (), ((2, 18), (20, 30)), (), ())
+    torch.manual_seed(0)
+    tensors = [torch.randn(sum(lengths), heads, 256) for heads in (4, 1, 1)]
+    d_out = torch.randn(sum(lengths), 4, 256)
+
+    def found(device: str, dtype: torch.dtype) -> list[torch.Tensor]:
+        query, key, value = (t.to(device, dtype).requires_grad_() for t in tensors)
+        out = documents_attention(query, key, value, lengths, 256**-0.5, window, spans)
+        out.backward(d_out.to(device, dtype))
+        return [t.detach().float().cpu() for t in (out, *(t.grad for t in (query, key, value) if t.grad is not None))]
+
+    for ours, reference in zip(found("cuda", DTYPES[precision]), found("cpu", torch.float32), strict=True):
+        assert (ours - reference).norm() < 1e-2 * reference.norm()
 
 
 def test_a_gpu_run_is_evaluated_and_reported(write_recipe: Callable[..., Path]) -> None:

@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
+from torch.nn.attention import varlen
 from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
 from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.adapters import add_low, append_low, outer
-from gemtune.kernels.attention import BATCHED, COMPILED, Spans, documents_attention
+from gemtune.kernels.attention import BATCHED, COMPILED, Spans, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
@@ -226,6 +227,33 @@ def test_documents_see_themselves_only(
     reference.backward(slope)
     for a, b in zip(ours, plain, strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
+
+
+def as_documented(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ends: torch.Tensor, _: Any, *sizes: Any
+) -> tuple[torch.Tensor, ...]:
+    """torch.nn.attention.varlen.varlen_attn in plain PyTorch, by its documentation: it only runs on a GPU itself."""
+    _, _, _, scale, (before, after), shared_heads = sizes[:6]
+    assert shared_heads and ends.dtype == torch.int32
+    outs = []
+    for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
+        behind = torch.arange(end - start)[:, None] - torch.arange(end - start)[None]
+        seen = ((before < 0) | (behind <= before)) & ((after < 0) | (-behind <= after))
+        q, k, v = (t[start:end].transpose(0, 1) for t in (query, key, value))
+        k, v = (t.repeat_interleave(q.shape[0] // k.shape[0], 0) for t in (k, v))
+        weights = (q @ k.transpose(1, 2) * scale).masked_fill(~seen, float("-inf")).softmax(-1)
+        outs.append((weights @ v).transpose(0, 1))
+    return torch.cat(outs), query.new_zeros(query.shape[1], len(query)), torch.zeros(2, dtype=torch.uint64)
+
+
+@pytest.mark.parametrize("window", [None, 1, 16, 100])
+def test_the_gpus_packed_kernel_is_asked_for_the_same(window: int | None) -> None:
+    """tests/test_gpu.py runs the kernel itself."""
+    varlen._varlen_attn.register_kernel("cpu", as_documented)
+    lengths = [1, 5, 33, 130]
+    query, key, value = (torch.randn(sum(lengths), heads, 16) for heads in (4, 2, 2))
+    out = varlen_attention(query, key, value, tuple(lengths), 0.25, window)
+    torch.testing.assert_close(out, plain_attention(query, key, value, lengths, window))
 
 
 @pytest.mark.parametrize("lengths", [[1, 5, 31, 32, 33, 64], [200, 7], [130, 513]])

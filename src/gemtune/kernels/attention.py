@@ -1,15 +1,17 @@
 """Attention over a packed row: each document sees itself only, and pays for itself only.
 
-Short documents run in kernels/cpp, those of middle length (and all of them where it is not at hand) side by side as
-plain batched products: PyTorch's flash kernel for CPUs takes five times as long to go back through rows of 27 tokens.
-Longer ones go through `scaled_dot_product_attention`, in bands where the layer's window is shorter than they are.
+On a CPU short documents run in kernels/cpp, those of middle length (and all of them where it is not at hand) side by
+side as plain batched products: PyTorch's flash kernel for CPUs takes five times as long to go back through rows of 27
+tokens. Longer ones go through `scaled_dot_product_attention`, in bands where the layer's window is shorter than they
+are. On a GPU of sm80 or later, PyTorch's flash kernel for packed rows takes them all at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -76,27 +78,61 @@ def documents_attention(
     one of `image_spans` see each other, too.
     """
     spans = dict(enumerate(image_spans))
-    compiled = 0
-    if native.usable(query, key, value):
-        tiles = query.dtype == torch.bfloat16 and native.has_tiles()
-        compiled = COMPILED_BY_TILES if tiles else COMPILED
-    alone = {number for number, seen in spans.items() if seen and lengths[number] > compiled}
-    groups = list(grouped(lengths, compiled, alone))
+    kernel, most = packed_kernel(query, key, value)
+    sees = kernel is not varlen_attention
+    alone = {number for number, seen in spans.items() if seen and not (sees and lengths[number] <= most)}
+    groups = list(grouped(lengths, most, alone))
     sizes = [sum(group) for group in groups]
     outs: list[torch.Tensor] = []
     document = 0
     for q, k, v, group in zip(*(t.split(sizes) for t in (query, key, value)), groups, strict=True):
         longest, seen = max(group), tuple(spans.get(number, ()) for number in range(document, document + len(group)))
-        document += len(group)
-        if longest <= compiled:
-            outs.append(CompiledAttention.apply(q, k, v, group, scale, window, seen if any(seen) else ()))
-        elif any(seen):
+        if document in alone:
             outs.append(_attention_with_images(q, k, v, scale, window, seen[0]))
+        elif longest <= most:
+            outs.append(kernel(q, k, v, group, scale, window, seen if any(seen) else ()))
         elif longest <= BATCHED:
             outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
         else:
             outs.append(_long_attention(q, k, v, scale, window))
+        document += len(group)
     return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+def packed_kernel(*tensors: torch.Tensor) -> tuple[Callable[..., torch.Tensor], int]:
+    """What takes documents together whatever their lengths, and the longest of them in tokens that it is best for."""
+    query = tensors[0]
+    if native.usable(*tensors):
+        tiles = query.dtype == torch.bfloat16 and native.has_tiles()
+        return CompiledAttention.apply, COMPILED_BY_TILES if tiles else COMPILED
+    half = query.dtype in (torch.bfloat16, torch.float16)
+    if query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0):
+        return varlen_attention, sys.maxsize
+    return CompiledAttention.apply, 0
+
+
+def varlen_attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: tuple[int, ...],
+    scale: float,
+    window: int | None,
+    image_spans: tuple[Spans, ...] = (),
+) -> torch.Tensor:
+    """documents_attention without images by PyTorch's flash kernel for packed rows."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends, longest = _varlen_ends(lengths, query.device), max(lengths)
+    before = -1 if window is None else window - 1  # tokens in front of a token that it sees
+    asked: dict[str, Any] = {"scale": scale, "window_size": (before, 0), "enable_gqa": True}
+    return cast(torch.Tensor, varlen_attn(query, key, value, ends, ends, longest, longest, **asked))
+
+
+@lru_cache(maxsize=64)
+def _varlen_ends(lengths: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """0 and where every document ends (documents + 1,) int32."""
+    return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def grouped(lengths: Sequence[int], compiled: int, alone: Collection[int] = ()) -> Iterator[tuple[int, ...]]:
