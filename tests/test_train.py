@@ -31,6 +31,7 @@ from gemtune.runs import Run
 from gemtune.stages import Job
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss
+from gemtune.weights import model_named
 
 WriteRecipe = Callable[..., Path]
 
@@ -189,6 +190,26 @@ def test_the_adapter_loads_with_plain_peft_and_says_the_same(write_recipe: Write
         out = plain.generate(input_ids=ids, max_new_tokens=8, do_sample=False, eos_token_id=stops, pad_token_id=0)
         assert rendered.reply(out[0, ids.shape[1] :].tolist())[0] == reply
     assert tokenizer.chat_template, "a served adapter needs its template"
+
+
+def test_adapters_of_the_head_are_trained_as_plain_peft_trains_them(
+    write_recipe: WriteRecipe, tiny_model: Path
+) -> None:
+    lora = {"target_modules": ["q_proj", "lm_head"], "token_rows": "none"}
+    job = trained(write_recipe(lora=lora, train={"learning_rate": 1e-3}))
+    assert job.run.manifest["decisions"]["head"]["value"] == "logits_to_keep"
+    ours = model_named(job, "tuned").requires_grad_(True)
+    stock = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_model), job.run.adapter)
+    stock.requires_grad_(True)
+    row = ExampleTable(job.run.table("train"))[0]
+    labelled_loss(ours, micro_batch([row]))[0].backward()
+    full_logits_loss(stock, row.input_ids, row.spans).backward()
+    reference = {name: p.grad for name, p in stock.named_parameters() if ".lora_" in name}
+    found = {name: p.grad for name, p in ours.named_parameters() if ".lora_" in name}
+    assert any("lm_head.lora_B" in name and weight.any() for name, weight in adapter(job).items())
+    assert found.keys() == reference.keys() and any("lm_head" in name for name in found)
+    for name, grad in reference.items():
+        torch.testing.assert_close(found[name], grad, rtol=1e-3, atol=1e-5)
 
 
 def test_full_training_moves_every_weight_and_reloads(write_recipe: WriteRecipe) -> None:

@@ -368,6 +368,16 @@ def parts_of(model: Any) -> tuple[Any, Any, tuple[torch.Tensor, torch.Tensor] | 
     return base.model, adapter.base_layer.weight, rows
 
 
+def choose_head(model: Any) -> tuple[str, str]:
+    """Whether the loss is `gathered` from the head's weight, or of the model's own logits where the head is special."""
+    head = without_adapters(model).get_output_embeddings()
+    plain = getattr(getattr(head, "token_adapter", None), "base_layer", head)
+    if type(plain) is nn.Linear and plain.bias is None:
+        return "gathered", "the head is one product with its weight: only labelled positions are scored, in pieces"
+    kind = "a bias" if type(plain) is nn.Linear else "adapters or a form of its own"
+    return "logits_to_keep", f"the head has {kind}: the model scores the labelled positions itself, all at once"
+
+
 def resolved_lr(recipe: Recipe) -> tuple[float, str]:
     """The learning rate and why."""
     if recipe.train.learning_rate is not None:

@@ -110,7 +110,7 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
-    from gemtune.model import attach_adapters, choose_token_rows, resolved_lr, train_every_weight
+    from gemtune.model import attach_adapters, choose_head, choose_token_rows, resolved_lr, train_every_weight
     from gemtune.plan import Shape, choose_micro_tokens
     from gemtune.train import train as run_training
     from gemtune.trainer import Prepared
@@ -133,6 +133,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     else:
         train_every_weight(model, job.family, recipe.vision.trains)
     run.decide("learning_rate", resolved_lr(recipe))
+    run.decide("head", choose_head(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))

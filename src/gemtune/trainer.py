@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
@@ -24,7 +25,8 @@ from gemtune.errors import RunError
 from gemtune.families import Family
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.swap import hidden_at
-from gemtune.model import parts_of
+from gemtune.model import choose_head, parts_of, without_adapters
+from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.vision import TowerView
 
@@ -48,17 +50,20 @@ class Prepared:
 
 def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
+    inputs = {
+        "input_ids": batch.input_ids,
+        "attention_mask": NO_MASK.to(batch.input_ids.device),
+        "document_lengths": batch.lengths,
+        "use_cache": False,
+        "position_ids": batch.position_ids,
+        **(view.inputs(batch) if view and batch.images else {}),
+    }
+    if choose_head(model)[0] != "gathered":
+        logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
+        loss = cross_entropy(logits, batch.targets, ignore_index=IGNORE, reduction="sum")
+        return loss, (logits.argmax(-1) == batch.targets).sum()
     decoder, head, rows = parts_of(model)
-    seen = view.inputs(batch) if view and batch.images else {}
-    hidden = hidden_at(
-        decoder,
-        batch.positions,
-        input_ids=batch.input_ids,
-        attention_mask=NO_MASK.to(batch.input_ids.device),
-        document_lengths=batch.lengths,
-        use_cache=False,
-        **{"position_ids": batch.position_ids, **seen},
-    )  # (P, H)
+    hidden = hidden_at(decoder, batch.positions, **inputs)  # (P, H)
     softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
