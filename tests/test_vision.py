@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from torch.nn import functional as F
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlavaOnevisionConfig,
+    SiglipVisionConfig,
+)
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
 from gemtune import stages, tiny
 from gemtune.batch import micro_batch
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, ModelError
-from gemtune.families import chat_template, family_of
+from gemtune.families import FAMILIES, chat_template, family_of
 from gemtune.generate import replies
 from gemtune.images import open_rgb
 from gemtune.model import DTYPES, load_image_processor, load_model, load_tokenizer
 from gemtune.prepare import prepare
 from gemtune.render import IGNORE
 from gemtune.show import write_page
-from gemtune.sight import QWEN3_VL, tokens_of
+from gemtune.sight import LLAVA_ONEVISION, QWEN3_VL, tokens_of
 from gemtune.stages import Job
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss
@@ -39,7 +50,12 @@ WriteRecipe = Callable[..., Path]
 WORDS = ("a red cup", "two dogs", "what is it?", "count them", "eat pizza with the dog", "coffee time", "rain")
 
 
-MODELS = {"gemma3": tiny.write_vision_model, "llava": tiny.write_llava, "qwen3_vl": tiny.write_qwen}
+MODELS = {
+    "gemma3": tiny.write_vision_model,
+    "llava": tiny.write_llava,
+    "llava_onevision": tiny.write_onevision,
+    "qwen3_vl": tiny.write_qwen,
+}
 
 
 @pytest.fixture(scope="session", params=MODELS)
@@ -93,8 +109,8 @@ def stock_inputs(folder: Path, job: Job, conversation: Conversation, **settings:
     template = chat_template(family_of(folder))
     text = load_tokenizer(folder).apply_chat_template(messages, chat_template=template, tokenize=False)
     images = [open_rgb(job.run.data / str(part.image)) for part in conversation.images]
-    if family_of(folder).sight is QWEN3_VL:
-        return qwen_inputs(folder, text, images)
+    if family_of(folder).sight in PARTS_OF_A_PROCESSOR:
+        return PARTS_OF_A_PROCESSOR[family_of(folder).sight](folder, text, images)
     processor = AutoProcessor.from_pretrained(folder)
     settings |= {"add_special_tokens": False, "return_tensors": "pt"}
     return processor(text=[text], images=[images] if images else None, **settings)
@@ -110,6 +126,86 @@ def qwen_inputs(folder: Path, text: str, images: list[Image.Image]) -> Any:
     ids = tokenizer([text], add_special_tokens=False, return_tensors="pt")
     kinds = (ids["input_ids"] == tokenizer.convert_tokens_to_ids("<|image_pad|>")).long()
     return {**ids, **seen, **({"mm_token_type_ids": kinds} if images else {})}
+
+
+def onevision_inputs(folder: Path, text: str, images: list[Image.Image]) -> Any:
+    """As LlavaOnevisionProcessor does, which needs torchvision for its videos: its own count of tokens an image."""
+    config, reads = AutoConfig.from_pretrained(folder), load_image_processor(folder)
+    counts = stock_counts(config, reads)
+    seen = reads([images], return_tensors="pt") if images else {}
+    first, *rest = text.split("<image>")
+    tokens = [counts.replace_image_token(seen, index) for index in range(len(images))]
+    text = first + "".join(own + piece for own, piece in zip(tokens, rest, strict=True))
+    return {**load_tokenizer(folder)([text], add_special_tokens=False, return_tensors="pt"), **seen}
+
+
+def stock_counts(config: Any, reads: Any) -> LlavaOnevisionProcessor:
+    """A stock processor that only counts."""
+    counts = object.__new__(LlavaOnevisionProcessor)
+    counts.image_processor, counts.image_token = reads, "<image>"
+    counts.num_image_tokens = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
+    counts.vision_aspect_ratio = config.vision_aspect_ratio
+    counts.vision_feature_select_strategy = config.vision_feature_select_strategy
+    return counts
+
+
+PARTS_OF_A_PROCESSOR = {QWEN3_VL: qwen_inputs, LLAVA_ONEVISION: onevision_inputs}
+
+
+TRL = files("trl") / "chat_templates"
+IMAGES_FIRST = (
+    "{%% for content in message['content'] | selectattr('type', 'equalto', 'image') %%}{{ '%s' }}{%% endfor %%}"
+)
+STOCK = {  # what the models on the Hub come with; TRL carries some of it
+    "gemma3": (TRL / "gemma3.jinja").read_text(encoding="utf-8"),
+    "llava": "<bos>{% for message in messages %}{{ message['role'].upper() + ': '}}"
+    + IMAGES_FIRST % "<image>\\n"
+    + "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
+    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
+    "llava_onevision": "{% for message in messages %}{{'<|im_start|>' + message['role'] + ' '}}"
+    + IMAGES_FIRST % "<image>"
+    + "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\\n' + content['text'] }}"
+    "{% endfor %}{{'<|im_end|>'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "qwen3_vl": (TRL / "qwen3_vl.jinja").read_text(encoding="utf-8"),
+}
+
+
+def test_prompts_equal_the_stock_template(seeing: Path) -> None:
+    tokenizer, (family,) = (
+        load_tokenizer(seeing),
+        [name for name, made in FAMILIES.items() if made == family_of(seeing)],
+    )
+    texts = [{"type": "text", "text": text} for text in WORDS[:2]]
+    image = {"type": "image"}
+    for content in ([texts[0]], [image, texts[0]], [texts[0], image, image, texts[1]]):
+        prompts = [
+            tokenizer.apply_chat_template(
+                [{"role": "user", "content": content}],
+                chat_template=template,
+                tokenize=False,
+                add_generation_prompt=True,
+            )
+            for template in (chat_template(family_of(seeing)), STOCK[family])
+        ]
+        assert prompts[0] == prompts[1]
+
+
+@pytest.fixture(scope="session")
+def onevision() -> Any:
+    """The stock config and image processor of LLaVA-OneVision, as they come: 36 resolutions of 384 pixels a tile."""
+    return LlavaOnevisionConfig(vision_config=SiglipVisionConfig(image_size=384, patch_size=14))
+
+
+@given(width=st.integers(1, 5000), height=st.integers(1, 5000))
+def test_an_image_of_any_size_has_the_tokens_that_stock_gives_it(onevision: Any, width: int, height: int) -> None:
+    reads = LlavaOnevisionImageProcessorPil()
+    seen = {
+        "image_sizes": [[height, width]],
+        "batch_num_images": [1],
+        "pixel_values": np.zeros((1, 1, 3, 384, 384), np.bool_),
+    }
+    stock = stock_counts(onevision, reads).replace_image_token(seen, 0)
+    assert LLAVA_ONEVISION.text(onevision, reads, (width, height), True, {}) == stock
 
 
 def kept(job: Job) -> list[tuple[Conversation, Any]]:
@@ -141,7 +237,8 @@ def test_ids_kinds_pixels_and_losses_equal_the_stock_processor_and_model(job: Jo
         counts.add(len(example.images))
         if example.images:
             opened = [open_rgb(job.run.data / image) for image in example.images]
-            assert torch.equal(job.eyes.processor(opened, return_tensors="pt")["pixel_values"], inputs["pixel_values"])
+            read = view.eyes.sight.read(view.eyes.processor, opened, len(opened) == 1, {})["pixel_values"]
+            assert torch.equal(read.flatten(), inputs["pixel_values"].flatten())
         with torch.no_grad():
             ours, _ = labelled_loss(model, micro_batch([example]), view)
             torch.testing.assert_close(ours, stock_loss(stock, inputs, example.labels), rtol=2e-5, atol=1e-5)
@@ -174,7 +271,8 @@ def test_the_tower_runs_once_an_image_and_never_backward(job: Job, seeing: Path)
     tower = model.model.get_submodule(job.family.sight.tower)
     tower.register_forward_hook(lambda module, given, out: passed.append(out.last_hidden_state))
     examples = [example for _, example in kept(job)]
-    distinct = {image for example in examples for image in example.images}
+    by_number = job.family.sight.alone_differs
+    distinct = {(image, by_number and len(e.images) == 1) for e in examples for image in e.images}
     first = [labelled_loss(model, micro_batch([example]), view)[0] for example in examples]
     assert view.passes == len(distinct)
     assert passed and not any(states.requires_grad for states in passed)
@@ -183,12 +281,29 @@ def test_the_tower_runs_once_an_image_and_never_backward(job: Job, seeing: Path)
     assert again.passes == 0 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+def test_models_with_the_same_tower_share_what_it_saw(job: Job, seeing: Path) -> None:
+    rows = [example.images for _, example in kept(job) if example.images]
+    job.view(load_model(seeing)).look(rows)
+    other = load_model(seeing)
+    with torch.no_grad():
+        other.model.language_model.norm.weight.add_(1)
+        next(other.model.get_submodule(job.family.sight.projector[0]).parameters()).add_(1)
+        view = job.view(other)
+        view.look(rows)
+        assert view.passes == 0
+        tower = other.model.get_submodule(job.family.sight.tower)
+        next(tower.parameters()).add_(1)
+        another = job.view(other)
+        another.look(rows)
+        assert another.passes == len({look for look in another._looks(rows)})
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_frozen_tower_is_as_exact_as_stock(seeing: Path, precision: str) -> None:
     sight = family_of(seeing).sight
     assert sight
     pixels = np.random.default_rng(0).integers(0, 255, (2, 56, 84, 3), dtype=np.uint8)
-    read = load_image_processor(seeing)([Image.fromarray(image) for image in pixels], return_tensors="pt")
+    read = sight.read(load_image_processor(seeing), [Image.fromarray(image) for image in pixels], True, {})
 
     def seen(model: Any) -> torch.Tensor:
         moved = {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in read.items()}
@@ -210,7 +325,7 @@ def test_a_frozen_tower_is_as_exact_as_stock(seeing: Path, precision: str) -> No
 def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, seeing: Path) -> None:
     model = load_model(seeing)
     view = job.view(model)
-    images = sorted({image for _, example in kept(job) for image in example.images})
+    images = sorted({(image,) for _, example in kept(job) for image in example.images})
     before = view.features(images)
     files = sorted((Path(view._folder)).rglob("*.safetensors"))
     assert len(files) == len(images)
@@ -282,7 +397,7 @@ def test_pan_and_scan_equals_the_stock_processor(
             torch.testing.assert_close(ours, stock_loss(stock, inputs, example.labels), rtol=2e-5, atol=1e-5)
     assert sorted(len(example.image_spans) for _, example in kept(job)) == [1, 3, 4]
     stages.train(job)
-    images = [open_rgb(job.run.data / image) for image in ExampleTable(job.run.table("train")).every_image()]
+    images = [open_rgb(job.run.data / image) for (image,) in ExampleTable(job.run.table("train")).images()]
     reads = load_image_processor(job.run.adapter)  # the adapter says it to whoever loads it
     assert sorted(reads(images)["num_crops"]) == [0, 2, 3]
 

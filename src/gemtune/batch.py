@@ -30,8 +30,8 @@ class MicroBatch:
     positions: torch.Tensor  # (P,) int64: the places that predict a labelled token, then repeats of the last one
     targets: torch.Tensor  # (P,) int64: the labelled tokens, then IGNORE
     labelled: int  # how many they are
-    images: tuple[str, ...] = ()  # paths in the data directory, in the order of their tokens
-    image_spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # for each document: (start, end) of its runs of those
+    images: tuple[tuple[str, ...], ...] = ()  # for each example: paths in the data directory; none where none has any
+    image_spans: tuple[tuple[tuple[int, int], ...], ...] = ()  # for each document: (start, end) of their runs of tokens
 
     def to(self, device: torch.device | str) -> MicroBatch:
         return MicroBatch(
@@ -61,7 +61,7 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
     spans = [span + start for example, start in zip(examples, starts, strict=True) for span in np.array(example.spans)]
     labelled = np.concatenate([np.arange(first, end) for first, end in spans] or [np.zeros(0, np.int64)])
     lengths = (*lengths, pads) if pads else lengths
-    images = tuple(path for example in examples for path in example.images)
+    images = tuple(example.images for example in examples) if any(example.images for example in examples) else ()
     idle = -len(labelled) % aligned
     return MicroBatch(
         torch.from_numpy(ids)[None],

@@ -30,16 +30,18 @@ _GEMMA3 = Family(
     stop_tokens=("<end_of_turn>", "<eos>"),
 )
 
+_QWEN = Family(
+    "qwen3_vl.jinja",
+    turn_tokens=("<|im_start|>", "<|im_end|>"),
+    stop_tokens=("<|im_end|>", "<|endoftext|>"),
+)
+
 FAMILIES: dict[str, Family] = {
     "gemma3_text": _GEMMA3,
     "gemma3": replace(_GEMMA3, sight=sight.GEMMA3),
     "llava": Family("llava.jinja", turn_tokens=(), stop_tokens=("</s>",), sight=sight.LLAVA),
-    "qwen3_vl": Family(
-        "qwen3_vl.jinja",
-        turn_tokens=("<|im_start|>", "<|im_end|>"),
-        stop_tokens=("<|im_end|>", "<|endoftext|>"),
-        sight=sight.QWEN3_VL,
-    ),
+    "llava_onevision": replace(_QWEN, template="llava_onevision.jinja", sight=sight.LLAVA_ONEVISION),
+    "qwen3_vl": replace(_QWEN, sight=sight.QWEN3_VL),
 }
 
 

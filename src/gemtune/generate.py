@@ -49,12 +49,17 @@ def replies(
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
         some = [prompts[index] for index in indices]
-        images = [str(part.image) for index in indices for part in conversations[index].images]
+        images = [images_of(conversations[index]) for index in indices]
         answered = _generate(model, renderer, some, decoding, images, view)
         for index, ids in zip(indices, answered, strict=True):
             found[index] = Reply(*renderer.reply(ids))
         progress(len(found))
     return [found[index] for index in range(len(prompts))]
+
+
+def images_of(conversation: Conversation) -> list[str]:
+    """The paths of a conversation's images in the data directory."""
+    return [str(part.image) for part in conversation.images]
 
 
 @torch.no_grad()
@@ -63,11 +68,11 @@ def _generate(
     renderer: Renderer,
     prompts: list[list[int]],
     decoding: Evaluate,
-    images: list[str],
+    images: list[list[str]],
     view: TowerView | None,
 ) -> list[list[int]]:
     ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
-    seen = view.prompt_inputs(ids, images) if view and images else {}
+    seen = view.prompt_inputs(ids, images) if view and any(images) else {}
     out = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
@@ -103,7 +108,7 @@ def stream(
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
     ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
-    images, view = [str(part.image) for part in conversation.images], view_of(model)
+    images, view = [images_of(conversation)], view_of(model)
     torch.manual_seed(decoding.seed)
     thread = Thread(
         target=model.generate,
@@ -112,7 +117,7 @@ def stream(
             "attention_mask": mask.to(model.device),
             "generation_config": _generation_config(renderer, decoding),
             "streamer": streamer,
-            **(view.prompt_inputs(ids, images) if view and images else {}),
+            **(view.prompt_inputs(ids, images) if view and any(images) else {}),
         },
     )
     thread.start()

@@ -79,14 +79,15 @@ class Job:
 
     def view(self, model: Any) -> Any:
         """What a model that sees makes of the run's images; None for one that does not."""
-        from gemtune.model import fingerprint, without_adapters
+        from gemtune.model import without_adapters
         from gemtune.vision import TowerView
 
         if self.eyes is None:
             return None
-        vision, weights = self.recipe.vision, fingerprint(self.folder)
-        frozen = vision.trains != "tower"
-        return TowerView(without_adapters(model), self.eyes, self.run.data, vision.cache_gb, weights, frozen)
+        vision = self.recipe.vision
+        return TowerView(
+            without_adapters(model), self.eyes, self.run.data, vision.cache_gb, frozen=vision.trains != "tower"
+        )
 
     def forget_tokenizer(self) -> None:
         """Lets go of tokenizer and renderer until they are asked for again: 0.34 GB for Gemma's 262,144 words."""

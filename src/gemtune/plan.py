@@ -40,7 +40,7 @@ class Shape:
             c.num_hidden_layers,
             c.num_attention_heads,
             c.num_key_value_heads,
-            c.head_dim,
+            getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads,
             c.vocab_size,
             _seeing(config),
         )

@@ -11,7 +11,7 @@ from gemtune.config import Vision
 from gemtune.conversation import Conversation, Message, Part
 from gemtune.errors import ModelError, RowError
 from gemtune.families import Family, chat_template
-from gemtune.sight import PAN_AND_SCAN, Sight, shown, tokens_of
+from gemtune.sight import PAN_AND_SCAN, Sight, tokens_of
 
 IGNORE = -100  # the label of a position that is not trained
 TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten of them
@@ -51,20 +51,20 @@ class Eyes:
         self._config = config
         self.settings = {"do_pan_and_scan": True, **PAN_AND_SCAN} if vision.pan_and_scan else {}
 
-    def text(self, part: Part) -> str:
-        """What stands for an image in the text."""
+    def text(self, part: Part, alone: bool) -> str:
+        """What stands for an image in the text; `alone` where its conversation has no other."""
         if part.size is None:
             raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
-        return self.sight.text(self._config, self.processor, part.size, self.settings)
+        return self.sight.text(self._config, self.processor, part.size, alone, self.settings)
 
-    def count(self, part: Part) -> int:
+    def count(self, part: Part, alone: bool) -> int:
         """How many tokens of the model an image is."""
-        return self.text(part).count(self.name)
+        return self.text(part, alone).count(self.name)
 
-    def seen_at(self, part: Part) -> str:
+    def seen_at(self, part: Part, alone: bool) -> str:
         """An image's size, and the size at which the model sees it."""
         width, height = part.size or (0, 0)
-        at = shown(self.sight, self.processor, (width, height))
+        at = self.sight.shown(self.processor, (width, height), alone)
         return f"{width}x{height} to {at[0]}x{at[1]}"
 
 
@@ -158,16 +158,17 @@ class Renderer:
             yield Example(list(ids), spans if self.train_on == "all" else spans[-1:], images, runs)
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        return [{"role": message.role, "content": self._content(message)} for message in messages]
+        alone = sum(part.image is not None for message in messages for part in message.parts) == 1
+        return [{"role": message.role, "content": self._content(message, alone)} for message in messages]
 
-    def _content(self, message: Message) -> str | list[dict[str, str]]:
+    def _content(self, message: Message, alone: bool) -> str | list[dict[str, str]]:
         """Text as it is, or as a list in which an image has the text that stands for it."""
         if self.eyes is None or all(part.image is None for part in message.parts):
             return message.text
         return [
             {"type": "text", "text": part.text or ""}
             if part.image is None
-            else {"type": "image", "text": self.eyes.text(part)}
+            else {"type": "image", "text": self.eyes.text(part, alone)}
             for part in message.parts
         ]
 

@@ -57,7 +57,7 @@ def write_page(path: Path, data: Path, renderer: Renderer, pairs: Sequence[tuple
     rows = [
         {
             "images": [
-                {"at": renderer.eyes.seen_at(part), "thumbnail": thumbnail(data / str(part.image))}
+                {"at": renderer.eyes.seen_at(part, len(c.images) == 1), "thumbnail": thumbnail(data / str(part.image))}
                 for part in c.images
                 if renderer.eyes
             ],

@@ -157,8 +157,8 @@ def _look(job: Job, view: Any) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     from gemtune.table import ExampleTable
 
-    images = [image for part in ("train", "val") for image in ExampleTable(job.run.table(part)).every_image()]
-    view.look(images, partial(_tick, job, "images", len(set(images))))
+    rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
+    view.look(rows, partial(_tick, job, "images"))
 
 
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:

@@ -58,9 +58,9 @@ class ExampleTable:
         image_spans = _pairs(self._image_spans[index]) if images else ()
         return Example(self._ids[index].values.to_pylist(), _pairs(self._spans[index]), images, image_spans)
 
-    def every_image(self) -> list[str]:
-        """The images of all rows, each once."""
-        return list(dict.fromkeys(self._images.combine_chunks().flatten().to_pylist()))
+    def images(self) -> Iterator[list[str]]:
+        """Yields the images of every row that has any."""
+        return (images for chunk in self._images.chunks for row in chunk if (images := row.as_py()))
 
 
 def _pairs(flat: Any) -> tuple[tuple[int, int], ...]:

@@ -202,6 +202,49 @@ def write_qwen(folder: Path, seed: int = 0) -> Path:
     return _saved(model, processor, folder, tok)
 
 
+def write_onevision(folder: Path, seed: int = 0) -> Path:
+    """Writes a tiny LLaVA-OneVision: an image alone is read in crops too, and shrunk where they are many; Qwen2."""
+    from transformers import (
+        LlavaOnevisionConfig,
+        LlavaOnevisionForConditionalGeneration,
+        Qwen2Config,
+        SiglipVisionConfig,
+    )
+    from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+
+    torch.manual_seed(seed)
+    tok = tokenizer("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<image>", "<video>", eos_token="<|im_end|>")
+    grid = [[56 * rows, 56 * columns] for rows, columns in ((1, 1), (1, 2), (2, 1), (2, 2), (1, 3))]
+    processor = LlavaOnevisionImageProcessorPil(size={"height": 56, "width": 56}, image_grid_pinpoints=grid)
+    reads = Qwen2Config(
+        vocab_size=len(tok),
+        hidden_size=48,
+        intermediate_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        pad_token_id=0,
+    )
+    sees = SiglipVisionConfig(
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=56,
+        patch_size=14,
+        vision_use_head=False,
+    )
+    made = LlavaOnevisionConfig(
+        vision_config=sees,
+        text_config=reads,
+        image_grid_pinpoints=grid,
+        vision_aspect_ratio="anyres_max_2",
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
+        video_token_index=tok.convert_tokens_to_ids("<video>"),
+    )
+    return _saved(LlavaOnevisionForConditionalGeneration(made), processor, folder, tok)
+
+
 QWEN_IDS = {
     "image_token_id": "image_pad",
     "video_token_id": "video_pad",
@@ -231,5 +274,6 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
     "gemma3": write_model,
     "gemma3-vision": write_vision_model,
     "llava": write_llava,
+    "llava-onevision": write_onevision,
     "qwen3-vl": write_qwen,
 }
