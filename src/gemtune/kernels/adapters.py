@@ -9,7 +9,7 @@ touch only the rows themselves, where PEFT copies the whole embedding at each us
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -88,13 +88,12 @@ class LinearGroup:
 
     def gradients(self, d_out: torch.Tensor, d_low: torch.Tensor, x: torch.Tensor, low: torch.Tensor) -> Parameters:
         """The gradients of the parameters, in fp32."""
-        grads = []
-        for (rows, columns), layer in zip(self.blocks, self.layers, strict=True):
-            grads += [
-                outer(d_low[:, columns], x, 1.0),
-                outer(low[:, columns], d_out[:, rows], layer.scaling[ADAPTER], transposed=True),
-            ]
-        return grads
+        of_b = [
+            Outer(low[:, columns], d_out[:, rows], layer.scaling[ADAPTER], transposed=True)
+            for (rows, columns), layer in zip(self.blocks, self.layers, strict=True)
+        ]
+        d_a, *d_b = outers([Outer(d_low[:, : sum(self.ranks)], x), *of_b])  # x is the input of every layer
+        return [gradient for both in zip(d_a.split(self.ranks), d_b, strict=True) for gradient in both]
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
         """Yields each layer's outputs, and its ranks."""
@@ -131,16 +130,44 @@ def add_low(x: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor
     return out
 
 
-def outer(small: torch.Tensor, big: torch.Tensor, scale: float, transposed: bool = False) -> torch.Tensor:
+class Outer(NamedTuple):
     """scale * small^T big in fp32, or its transpose: small (N, r), big (N, n) -> (r, n), or (n, r)."""
-    shape = (big.shape[1], small.shape[1]) if transposed else (small.shape[1], big.shape[1])
-    if native.usable(small, big):
-        out = torch.empty(shape)
-        sizes = (*big.shape, small.shape[1], big.stride(0), small.stride(0), int(transposed))
-        native.call("outer", big.dtype, big, small, out, *sizes, scale)
-        return out
-    product = big.t() @ small if transposed else small.t() @ big
-    return product.float().mul_(scale)
+
+    small: torch.Tensor
+    big: torch.Tensor
+    scale: float = 1.0
+    transposed: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        r, n = self.small.shape[1], self.big.shape[1]
+        return (n, r) if self.transposed else (r, n)
+
+    def plain(self) -> torch.Tensor:
+        product = self.big.t() @ self.small if self.transposed else self.small.t() @ self.big
+        return product.float().mul_(self.scale)
+
+
+def outers(products: Sequence[Outer]) -> list[torch.Tensor]:
+    """Several such products over the same tokens, computed together."""
+    if not native.usable(*(matrix for product in products for matrix in (product.small, product.big))):
+        return [product.plain() for product in products]
+    outs = [torch.empty(product.shape) for product in products]
+    table = [
+        (
+            *(t.data_ptr() for t in (big, small, out)),
+            big.shape[1],
+            small.shape[1],
+            big.stride(0),
+            small.stride(0),
+            turned,
+        )
+        for (small, big, _, turned), out in zip(products, outs, strict=True)
+    ]
+    scales = torch.tensor([product.scale for product in products])
+    of_all = products[0].big
+    native.call("outers", of_all.dtype, torch.tensor(table), scales, len(products), len(of_all))
+    return outs
 
 
 def group_of(owner: nn.Module, *names: str) -> LinearGroup | None:

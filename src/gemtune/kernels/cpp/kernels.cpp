@@ -71,9 +71,8 @@ extern "C" void page_out(char* from, int64_t bytes) {
     extern "C" void cast_##S(const float* from, T* to, int64_t rows, int64_t columns, int64_t stride, float scale) {   \
         cast<T>(from, to, rows, columns, stride, scale);                                                               \
     }                                                                                                                  \
-    extern "C" void outer_##S(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank,    \
-                              int64_t stride, int64_t small_stride, int64_t transposed, float scale) {                 \
-        outer<T>(big, small, out, tokens, size, rank, stride, small_stride, transposed, scale);                        \
+    extern "C" void outers_##S(const Outer<T>* products, const float* scales, int64_t count, int64_t tokens) {         \
+        outers<T>(products, scales, count, tokens);                                                                    \
     }                                                                                                                  \
     extern "C" void attention_##S(const T* q, const T* k, const T* v, T* out, const int64_t* lengths,                  \
                                   const int64_t* ends, int64_t count, int64_t heads, int64_t kv_heads, int64_t size,   \

@@ -64,33 +64,60 @@ template <class T> void cast(const float* from, T* to, int64_t rows, int64_t col
         for (int64_t i = 0; i < columns; i++) put(to + r * stride, i, scale * from[r * columns + i]);
 }
 
-// out = scale * small^T big, rank x size, or its transpose: the gradient of a LoRA matrix over all tokens.
-// big: a token every `stride` values; small: a token every `small_stride`.
+// One of the products of `outers`: scale * small^T big, rank x size, or its transpose. A token of big every `stride`
+// values, of small every `small_stride`.
+template <class T> struct Outer {
+    const T *big, *small;
+    float* out;
+    int64_t size, rank, stride, small_stride, transposed;
+};
+
+// Sums over all tokens, as the gradients of LoRA's matrices are: several in one go, as each is small.
 template <class T>
-void outer(const T* big, const T* small, float* out, int64_t tokens, int64_t size, int64_t rank, int64_t stride,
-           int64_t small_stride, int64_t transposed, float scale) {
-    const int64_t ranks = up_to(rank, TILE), together = 4 * STEPS, block = 4 * STEPS;  // what the nearest cache holds
-    const int64_t steps = up_to(tokens, together);                                    // zeros beyond
-    std::vector<T> flat(ranks * steps);                                               // small^T
-#pragma omp parallel for schedule(static)
-    for (int64_t r = 0; r < rank; r++)
-        for (int64_t t = 0; t < tokens; t++) flat[r * steps + t] = small[t * small_stride + r];
-#pragma omp parallel for schedule(dynamic, 1)
-    for (int64_t first = 0; first < size; first += block) {
-        const int64_t n = std::min(block, size - first);
-        float *sums = scratch((2 * ranks + together) * block), *part = sums + ranks * block;
-        std::fill(sums, part, 0.0f);
-        const TilesInUse in_use;
-        for (int64_t t = 0; t < tokens; t += together) {
-            const Right<T> right(big + t * stride + first, std::min(together, tokens - t), n, stride, 1,
-                                 part + ranks * block);
-            for (int64_t r = 0; r < ranks; r += TILE)
-                right.times(flat.data() + r * steps + t, steps, part + r * block, block, 0, right.deep, 0, right.wide);
-            for (int64_t i = 0; i < ranks * block; i++) sums[i] += part[i];
+void outers(const Outer<T>* products, const float* scales, int64_t count, int64_t tokens) {
+    const int64_t together = 2 * STEPS, block = 16 * TILE;  // what the nearest cache holds
+    const int64_t steps = up_to(tokens, STEPS);            // zeros beyond
+    std::vector<int64_t> blocks(count + 1), places(count + 1);
+    for (int64_t p = 0; p < count; p++) {
+        blocks[p + 1] = blocks[p] + up_to(products[p].size, block) / block;
+        places[p + 1] = places[p] + up_to(products[p].rank, TILE) * steps;
+    }
+    T* flats = reinterpret_cast<T*>(scratch(places[count], 2));  // small^T of each
+#pragma omp parallel
+    {
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t p = 0; p < count; p++) {
+            const auto& own = products[p];
+            T* flat = flats + places[p];
+            for (int64_t t = 0; t < tokens; t++)
+                for (int64_t r = 0; r < own.rank; r++) flat[r * steps + t] = own.small[t * own.small_stride + r];
+            for (int64_t r = 0; r < own.rank; r++) std::fill(flat + r * steps + tokens, flat + (r + 1) * steps, T{});
         }
-        for (int64_t r = 0; r < rank; r++)
-            for (int64_t i = 0; i < n; i++)
-                out[transposed ? (first + i) * rank + r : r * size + first + i] = scale * sums[r * block + i];
+        const TilesInUse in_use;
+#pragma omp for schedule(dynamic, 1)
+        for (int64_t b = 0; b < blocks[count]; b++) {
+            int64_t p = 0;
+            while (blocks[p + 1] <= b) p++;
+            const auto& own = products[p];
+            const int64_t first = (b - blocks[p]) * block, n = std::min(block, own.size - first);
+            const int64_t ranks = up_to(own.rank, TILE);
+            float *sums = scratch((ranks + together) * block), *room = sums + ranks * block;
+            for (int64_t t = 0; t < tokens; t += together) {
+                const Right<T> right(own.big + t * own.stride + first, std::min(together, tokens - t), n, own.stride, 1,
+                                     room);
+                for (int64_t r = 0; r < ranks; r += TILE)
+                    right.times(flats + places[p] + r * steps + t, steps, sums + r * block, block, 0, right.deep, 0,
+                                right.wide, t > 0);
+            }
+            const float scale = scales[p];
+            if (own.transposed) {
+                for (int64_t i = 0; i < n; i++)
+                    for (int64_t r = 0; r < own.rank; r++) own.out[(first + i) * own.rank + r] = scale * sums[r * block + i];
+            } else {
+                for (int64_t r = 0; r < own.rank; r++)
+                    for (int64_t i = 0; i < n; i++) own.out[r * own.size + first + i] = scale * sums[r * block + i];
+            }
+        }
     }
 }
 

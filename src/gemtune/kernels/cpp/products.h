@@ -17,11 +17,17 @@ typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
 
-// c (ROWS x columns) = a (ROWS x steps) b (steps x columns); columns are a multiple of 2 LANES.
+// c (ROWS x columns) = a (ROWS x steps) b (steps x columns), added to c where it `adds`; columns are a multiple of 2
+// LANES.
 inline void product(const float* a, int64_t a_row, const float* b, int64_t b_row, float* c, int64_t c_row,
-                    int64_t steps, int64_t columns) {
+                    int64_t steps, int64_t columns, bool adds) {
     for (int64_t j = 0; j < columns; j += 2 * LANES) {
         Vector sum[ROWS][2] = {};
+        if (adds)
+            for (int64_t r = 0; r < ROWS; r++) {
+                sum[r][0] = *reinterpret_cast<const Vector*>(c + r * c_row + j);
+                sum[r][1] = *reinterpret_cast<const Vector*>(c + r * c_row + j + LANES);
+            }
         for (int64_t k = 0; k < steps; k++) {
             const Vector first = *reinterpret_cast<const Vector*>(b + k * b_row + j);
             const Vector second = *reinterpret_cast<const Vector*>(b + k * b_row + j + LANES);
@@ -42,7 +48,7 @@ inline void product(const float* a, int64_t a_row, const float* b, int64_t b_row
 
 // Memory that stays with its thread: asked for at every call, it would be mapped and zeroed again each time.
 inline float* scratch(int64_t values, int64_t slot = 0) {
-    static thread_local std::vector<float> slots[2];
+    static thread_local std::vector<float> slots[3];
     std::vector<float>& mine = slots[slot];
     if (static_cast<int64_t>(mine.size()) < values + LANES) mine.resize(values + LANES);
     return reinterpret_cast<float*>(up_to(reinterpret_cast<int64_t>(mine.data()), 4 * LANES));  // on a cache line
@@ -76,14 +82,16 @@ template <class T> struct Right {
     }
 
     // Columns c0 to c1 of out (TILE rows, out_row apart) = left (TILE x deep, rows left_row apart) times this matrix, of
-    // which only rows k0 to k1 count; all of these are multiples of 32. Tiles are in use by this thread.
+    // which only rows k0 to k1 count; all of these are multiples of 32. Added to what is there where it `adds`. Tiles are
+    // in use by this thread.
     void times(const T* left, int64_t left_row, float* out, int64_t out_row, int64_t k0, int64_t k1, int64_t c0,
-               int64_t c1) const {
+               int64_t c1, bool adds = false) const {
         if constexpr (std::is_same_v<T, bf16>)
             if (woven) {
                 const bf16* pairs = reinterpret_cast<const bf16*>(room) + k0 * wide;
                 for (int64_t c = c0; c < c1; c += 2 * TILE)
-                    tile_product(left + k0, left_row, pairs + 2 * c, wide, out + c, out_row, k1 - k0);
+                    tile_product(left + k0, left_row, pairs + 2 * c, wide, out + c, out_row, k1 - k0,
+                                 adds);
                 return;
             }
         float* lefts = scratch(TILE * (k1 - k0), 1);
@@ -91,7 +99,7 @@ template <class T> struct Right {
             for (int64_t k = k0; k < k1; k++) lefts[r * (k1 - k0) + k - k0] = get(left, r * left_row + k);
         for (int64_t r = 0; r < TILE; r += ROWS)
             product(lefts + r * (k1 - k0), k1 - k0, room + k0 * wide + c0, wide, out + r * out_row + c0, out_row,
-                    k1 - k0, c1 - c0);
+                    k1 - k0, c1 - c0, adds);
     }
 };
 

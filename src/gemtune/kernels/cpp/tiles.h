@@ -16,6 +16,7 @@
 namespace {
 
 constexpr int64_t TILE = 16, STEPS = 32;  // rows of a tile; what a product of tiles sums over at a time
+constexpr int64_t AHEAD = 32;             // rows that are asked of memory before they are read
 
 #ifdef __AMX_BF16__
 
@@ -38,7 +39,8 @@ struct TilesInUse {
     TilesInUse() {
         if (!tiles()) return;
         _tile_storeconfig(&before);
-        const TileShapes ours;
+        // Not on the stack: GCC's intrinsic says that it reads 8 bytes, and the stores of the others could be left out.
+        static constexpr TileShapes ours;
         _tile_loadconfig(&ours);
     }
     ~TilesInUse() {
@@ -46,12 +48,17 @@ struct TilesInUse {
     }
 };
 
-// c (TILE x 2 TILE, rows c_row apart) = a (TILE x steps, rows a_row apart) b; steps are a multiple of STEPS. b is as
-// `weave` makes it, `wide` columns in all, from the first column that is wanted on.
+// c (TILE x 2 TILE, rows c_row apart) = a (TILE x steps, rows a_row apart) b, added to c where it `adds`; steps are a
+// multiple of STEPS. b is as `weave` makes it, `wide` columns in all, from the first column that is wanted on.
 inline void tile_product(const bf16* a, int64_t a_row, const bf16* b, int64_t wide, float* c, int64_t c_row,
-                         int64_t steps) {
-    _tile_zero(0);
-    _tile_zero(1);
+                         int64_t steps, bool adds) {
+    if (adds) {
+        _tile_loadd(0, c, 4 * c_row);
+        _tile_loadd(1, c + TILE, 4 * c_row);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+    }
     for (int64_t k = 0; k < steps; k += STEPS) {
         _tile_loadd(2, a + k, 2 * a_row);
         _tile_loadd(3, b + k * wide, 4 * wide);
@@ -69,7 +76,7 @@ inline bool tiles() { return false; }
 struct TilesInUse {
     TilesInUse() {}
 };
-inline void tile_product(const bf16*, int64_t, const bf16*, int64_t, float*, int64_t, int64_t) {}
+inline void tile_product(const bf16*, int64_t, const bf16*, int64_t, float*, int64_t, int64_t, bool) {}
 
 #endif
 
@@ -84,6 +91,10 @@ inline void weave(const bf16* x, int64_t rows, int64_t columns, int64_t row, int
     if (column == 1) {
         for (int64_t p = 0; p < pairs; p++) {
             const bf16 *first = x + 2 * p * row, *second = first + row;
+            for (int64_t i = 0; i < columns; i += 32) {  // rows lie too far apart for the processor to foresee them
+                __builtin_prefetch(first + AHEAD * row + i);
+                __builtin_prefetch(second + AHEAD * row + i);
+            }
 #pragma omp simd
             for (int64_t i = 0; i < columns; i++) to[p * wide + i] = pair(first[i], second[i]);
         }
