@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -42,6 +43,7 @@ class Arm:
     trains: bool = True
 
 
+LIMIT = "the limit: after each step of gemtune, in the same process, its frozen matrix products and nothing else, bf16"
 ARMS = {
     "guide": Arm("peers", "Google's guide for Gemma 3 270M: fp32, two trained embeddings, eager, 4 rows at a time"),
     "trl_default": Arm("peers", "TRL's defaults: fp32 weights, bf16 autocast, checkpointing"),
@@ -49,7 +51,7 @@ ARMS = {
     "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16, no checkpointing, sdpa"),
     "gemtune": Arm("gemtune", "gemtune's defaults"),
     "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
-    "products": Arm("gemtune", "the limit: a step's frozen matrix products and nothing else, bf16", trains=False),
+    "products": Arm("gemtune", LIMIT, "gemtune", "products in turn", trains=False),
 }
 # What gemtune is without one of its optimisations; measured on one workload.
 ABLATIONS = {
@@ -144,7 +146,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
         raise SystemExit(f"{arm} ended with {process.returncode}; see {log}")
     times, adapter = read_json(output / "times.json"), output / "adapter"
     steps = times["steps"]
-    timed = steps[-1] - steps[0]
+    timed = sum(times["products"][1:]) if "products" in times else steps[-1] - steps[0]
     figures = {
         "load": round(load, 2),
         "seconds": steps[-1] - start,
@@ -156,6 +158,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
         "peak_gb": peak / 1e9,
         "losses": times["losses"],
         **({"plan": times["plan"]} if "plan" in times else {}),
+        **({"share": share(times)} if "products" in times else {}),
     }
     if what.trains:
         weights = adapter / "adapter_model.safetensors"
@@ -168,6 +171,11 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str
         }
     shutil.rmtree(output)  # the guide's adapter alone is over a gigabyte
     return figures
+
+
+def share(times: dict[str, Any]) -> float:
+    """What share of a step its bare products take: the median over all steps but the first."""
+    return median(alone / own for alone, own in zip(times["products"][1:], times["own"][1:], strict=True))
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> int:

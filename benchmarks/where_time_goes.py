@@ -21,6 +21,8 @@ from bench import CORES, WORK
 from gemtune.files import read_json, write_text
 from gemtune.kernels import native
 from gemtune.machine import device_name
+from gemtune.plan import Shape
+from limit import Products
 from workloads import WORKLOADS, build
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +37,7 @@ KERNELS = {
     "silu": "gated feed-forward, elementwise",
     "append_low": "LoRA's own products and gradients",
     "add_low": "LoRA's own products and gradients",
-    "outer": "LoRA's own products and gradients",
+    "outers": "LoRA's own products and gradients",
     "cast": "LoRA's own products and gradients",
 }
 BLOCKS, HEAD, OTHER = "matrix products of the blocks", "matrix products of the head", "other PyTorch operations"
@@ -136,22 +138,11 @@ def by_kind(profiler: Any) -> dict[str, float]:
 
 
 def alone(tokens: list[int], labelled: list[int], model: str) -> float:
-    """Milliseconds that the frozen products of some steps take, as the arm `products` runs them."""
+    """Milliseconds that the frozen products of some steps take."""
     from transformers import AutoConfig
 
-    from arms import products
-    from gemtune.plan import Shape
-
-    shape = Shape.of(AutoConfig.from_pretrained(model))
-    weights = [products.weight_of(size, out) for _ in range(shape.layers) for size, out in shape.linear]
-    head = products.weight_of(shape.hidden, shape.vocab)
-    inputs = {size: torch.randn(max(tokens), size).bfloat16() for size, _ in shape.linear}
-    began = time.perf_counter()
-    for count, few in zip(tokens, labelled, strict=True):
-        for weight in weights:
-            products.there_and_back(inputs[weight.shape[1]][:count], weight)
-        products.there_and_back(inputs[shape.hidden][:few], head)
-    return 1e3 * (time.perf_counter() - began)
+    products = Products(Shape.of(AutoConfig.from_pretrained(model)), max(tokens))
+    return 1e3 * sum(products.seconds(count, few) for count, few in zip(tokens, labelled, strict=True))
 
 
 if __name__ == "__main__":

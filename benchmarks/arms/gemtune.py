@@ -1,6 +1,8 @@
 """gemtune: what `gemtune train` does with a run whose tokens are prepared; all of it, or a variant."""
 
 import sys
+import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.table import SCHEMA
 from gemtune.trainer import Prepared
+from limit import Products
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
@@ -50,7 +53,8 @@ def main() -> None:
     write_table(run.table("val"), [])
     arm.ready()
     prepared = Prepared(model, folder, family, arm.meta["special_ids"], device, precision, micro)
-    training.train(run, recipe, prepared, progress=lambda line: clock(arm, line))  # writes output/adapter
+    watch = InTurn(arm, Shape.of(model.config)).step if variant == "products in turn" else partial(clock, arm)
+    training.train(run, recipe, prepared, progress=watch)  # writes output/adapter
     if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
         arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.finish()
@@ -122,6 +126,24 @@ def spans(labels: list[int]) -> dict[str, Any]:
 def clock(arm: Arm, line: dict[str, Any]) -> None:
     arm.step()
     arm.loss(line["loss"])
+
+
+class InTurn:
+    """A clock that after every step takes the step's bare products, too: a machine that slows down slows both."""
+
+    def __init__(self, arm: Arm, shape: Shape):
+        self.arm, self.products = arm, Products(shape, max(arm.meta["tokens"]))
+        arm.times |= {"own": [], "products": []}
+        self.began = time.perf_counter()
+
+    def step(self, line: dict[str, Any]) -> None:
+        times, number = self.arm.times, len(self.arm.times["own"])
+        times["own"].append(time.perf_counter() - self.began)
+        times["products"].append(
+            self.products.seconds(self.arm.meta["tokens"][number], self.arm.meta["labelled"][number])
+        )
+        clock(self.arm, line)
+        self.began = time.perf_counter()
 
 
 def every_logit(model: Any, micro: batch.MicroBatch, _view: None = None) -> tuple[torch.Tensor, torch.Tensor]:
