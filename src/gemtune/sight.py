@@ -21,6 +21,8 @@ Size = tuple[int, int]  # (width, height)
 Settings = dict[str, Any]  # of the image processor, other than its config says
 Pixels = dict[str, torch.Tensor]
 
+ENCODER = ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2")  # the linear layers of SigLIP and of CLIP
+
 
 def _read(processor: Any, images: Sequence[Image], alone: bool, settings: Settings) -> Pixels:
     return dict(processor(list(images), return_tensors="pt", **settings))
@@ -104,7 +106,7 @@ GEMMA3 = Sight(
     _gemma_text,
     _gemma_see,
     _gemma_project,
-    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    ENCODER,
     both_ways=True,
 )
 
@@ -145,7 +147,7 @@ LLAVA = Sight(
     _llava_text,
     _llava_see,
     _llava_project,
-    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    ENCODER,
 )
 
 # --- LLaVA-OneVision -------------------------------------------------------------------------------------------------
@@ -214,7 +216,7 @@ LLAVA_ONEVISION = Sight(
     _onevision_text,
     _onevision_see,
     _onevision_project,
-    ("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
+    ENCODER,
     read=_onevision_read,
     shown=_onevision_shown,
     alone_differs=True,

@@ -50,22 +50,28 @@ def tokenizer(*added: str, **named: str) -> GemmaTokenizer:
     return made
 
 
+TEXT: dict[str, Any] = {  # sizes of a text part
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+}
+TOWER: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
 def config(vocab: int, **sizes: Any) -> Gemma3TextConfig:
     """Two sliding layers to one full one, a window shorter than the longest rows, GQA: all that packing can break."""
     wanted: dict[str, Any] = dict(
+        **TEXT,
         architectures=["Gemma3ForCausalLM"],
         vocab_size=vocab,
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         head_dim=16,
         query_pre_attn_scalar=16,
         sliding_window=24,
         layer_types=["sliding_attention", "sliding_attention", "full_attention"],
         max_position_embeddings=2048,
-        pad_token_id=0,
         eos_token_id=1,
         bos_token_id=2,
     )
@@ -111,14 +117,10 @@ def write_vision_model(
     tok = tokenizer(**IMAGE_TOKENS)
     size = {"height": side, "width": side}
     processor = Gemma3Processor(Gemma3ImageProcessorPil(size=size), tok, image_seq_length=tokens)
-    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2} | (
-        sees or {}
-    )
+    tower = SiglipVisionConfig(**TOWER | (sees or {}), image_size=side, patch_size=patch, vision_use_head=False)
     made = Gemma3Config(
         text_config=config(len(tok), **(reads or {})),
-        vision_config=SiglipVisionConfig(
-            **small | (sees or {}), image_size=side, patch_size=patch, vision_use_head=False
-        ),
+        vision_config=tower,
         mm_tokens_per_image=tokens,
         boi_token_index=tok.boi_token_id,
         eoi_token_index=tok.eoi_token_id,
@@ -146,20 +148,8 @@ def write_llava(folder: Path, seed: int = 0) -> Path:
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
     )
-    sees = CLIPVisionConfig(
-        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, image_size=56, patch_size=14
-    )
-    reads = LlamaConfig(
-        vocab_size=len(tok),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=tok.eos_token_id,
-    )
+    sees = CLIPVisionConfig(**TOWER | {"num_hidden_layers": 3}, image_size=56, patch_size=14)
+    reads = LlamaConfig(**TEXT, vocab_size=len(tok), bos_token_id=2, eos_token_id=tok.eos_token_id)
     model = LlavaForConditionalGeneration(
         LlavaConfig(vision_config=sees, text_config=reads, image_token_id=tok.image_token_id, image_seq_length=16)
     )
@@ -176,16 +166,10 @@ def write_qwen(folder: Path, seed: int = 0) -> Path:
     tok = tokenizer(*named, "<|image_pad|>", "<|video_pad|>", eos_token="<|im_end|>")
     limits = {"shortest_edge": 32 * 32, "longest_edge": 32 * 32 * 9}
     processor = Qwen2VLImageProcessorPil(patch_size=8, merge_size=2, temporal_patch_size=2, size=limits)
-    reads = {
+    reads = TEXT | {
         "vocab_size": len(tok),
-        "hidden_size": 48,
-        "intermediate_size": 96,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
         "head_dim": 16,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000, "mrope_section": [4, 2, 2]},
-        "pad_token_id": 0,
     }
     sees = {
         "depth": 3,
@@ -216,27 +200,9 @@ def write_onevision(folder: Path, seed: int = 0) -> Path:
     tok = tokenizer("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<image>", "<video>", eos_token="<|im_end|>")
     grid = [[56 * rows, 56 * columns] for rows, columns in ((1, 1), (1, 2), (2, 1), (2, 2), (1, 3))]
     processor = LlavaOnevisionImageProcessorPil(size={"height": 56, "width": 56}, image_grid_pinpoints=grid)
-    reads = Qwen2Config(
-        vocab_size=len(tok),
-        hidden_size=48,
-        intermediate_size=96,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        pad_token_id=0,
-    )
-    sees = SiglipVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=56,
-        patch_size=14,
-        vision_use_head=False,
-    )
     made = LlavaOnevisionConfig(
-        vision_config=sees,
-        text_config=reads,
+        vision_config=SiglipVisionConfig(**TOWER, image_size=56, patch_size=14, vision_use_head=False),
+        text_config=Qwen2Config(**TEXT, vocab_size=len(tok)),
         image_grid_pinpoints=grid,
         vision_aspect_ratio="anyres_max_2",
         image_token_index=tok.convert_tokens_to_ids("<image>"),
