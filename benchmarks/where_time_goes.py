@@ -1,4 +1,4 @@
-"""Writes PROFILE.md: what a training step of each workload spends its time on, by torch.profiler.
+"""Writes PROFILE.md: what a training step of each workload spends its time on, and how near it is to its products.
 
 The same arm as in RESULTS.md, with the kernels of kernels/cpp named too; the first steps are left out, in which oneDNN
 makes its kernels. A profiler costs some time itself, so the shares mean more than the milliseconds.
@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from statistics import median, quantiles
 from typing import Any
 
 import torch
@@ -21,12 +22,11 @@ from bench import CORES, WORK
 from gemtune.files import read_json, write_text
 from gemtune.kernels import native
 from gemtune.machine import device_name
-from gemtune.plan import Shape
-from limit import Products
 from workloads import WORKLOADS, build
 
 HERE = Path(__file__).resolve().parent
 SKIPPED = 2  # steps at the start
+RUNS = 4  # of steps and their products in turn
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 # What a kernel of kernels/cpp is counted as, by the start of its name.
 KERNELS = {
@@ -51,9 +51,12 @@ PAGE = """\
 
 {table}
 
-`the products alone` are the same frozen products timed in the same process right after, without anything between them:
-what the two first lines have more than it is what the rest of a step costs them (its data pushes the weights and
-each other's inputs out of the caches).
+Without the profiler, each step and then its bare products, in turn in one process, so that a machine that slows down
+slows both; medians of all steps but the first of {runs} runs, with the quartiles:
+
+{limit}
+
+The bare products are the frozen ones that a LoRA step cannot do without, and nothing between them.
 """
 
 
@@ -65,14 +68,17 @@ def main() -> None:
     for kind in kinds:
         cells = [f"{ms[kind]:.0f} ({ms[kind] / ms['step']:.0%})" for ms, _ in found.values()]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
-    for row in ("step", "the products alone"):
-        lines.append(f"| **{row}** | {' | '.join(f'{ms[row]:.0f}' for ms, _ in found.values())} |")
+    steps = [f"{ms['step']:.0f}" for ms, _ in found.values()]
+    lines.append(f"| **step** | {' | '.join(steps)} |")
+    limits = [f"| {name} | {' | '.join(in_turn(name))} |" for name in WORKLOADS]
     page = PAGE.format(
         machine=device_name("cpu"),
         threads=CORES,
         torch=torch.__version__,
         steps=", ".join(f"{name}: {steps} steps" for name, (_, steps) in found.items()),
         table="\n".join(lines),
+        runs=RUNS,
+        limit="\n".join(["| | step, ms | its products, ms | share |", "|---|---|---|---|", *limits]),
     )
     write_text(HERE / "PROFILE.md", page)
     print(page)
@@ -86,16 +92,12 @@ def split(name: str) -> tuple[dict[str, float], int]:
     clock, call = arm.clock, native.call
     arm.clock = watch.step
     native.call = lambda kernel, *args: named(call, kernel, *args)
-    with tempfile.TemporaryDirectory() as output:
-        sys.argv = ["arms.gemtune", str(workload), output]
-        arm.main()
+    _train(workload)
     arm.clock, native.call = clock, call
     steps = len(watch.ended) - SKIPPED
     spent = {kind: ms / steps for kind, ms in by_kind(watch.profiler).items()}
     spent["step"] = 1e3 * (watch.ended[-1] - watch.ended[SKIPPED - 1]) / steps
     spent[OUTSIDE] = spent["step"] - sum(ms for kind, ms in spent.items() if kind != "step")
-    meta = read_json(workload / "meta.json")
-    spent["the products alone"] = alone(meta["tokens"][SKIPPED:], meta["labelled"][SKIPPED:], meta["model"]) / steps
     return defaultdict(float, spent), steps
 
 
@@ -137,12 +139,20 @@ def by_kind(profiler: Any) -> dict[str, float]:
     return found
 
 
-def alone(tokens: list[int], labelled: list[int], model: str) -> float:
-    """Milliseconds that the frozen products of some steps take."""
-    from transformers import AutoConfig
+def in_turn(name: str) -> list[str]:
+    """Milliseconds of a step and of its bare products, and the share with its quartiles."""
+    runs = [_train(WORK / "whole" / name, "products in turn") for _ in range(RUNS)]
+    own, products = ([seconds for run in runs for seconds in run[key][1:]] for key in ("own", "products"))
+    low, middle, high = quantiles([alone / step for alone, step in zip(products, own, strict=True)], n=4)
+    return [f"{1e3 * median(own):.0f}", f"{1e3 * median(products):.0f}", f"{middle:.0%} [{low:.0%}, {high:.0%}]"]
 
-    products = Products(Shape.of(AutoConfig.from_pretrained(model)), max(tokens))
-    return 1e3 * sum(products.seconds(count, few) for count, few in zip(tokens, labelled, strict=True))
+
+def _train(workload: Path, *variant: str) -> dict[str, Any]:
+    """Runs gemtune's arm here, and what it wrote of its times."""
+    with tempfile.TemporaryDirectory() as output:
+        sys.argv = ["arms.gemtune", str(workload), output, *variant]
+        arm.main()
+        return read_json(Path(output) / "times.json")
 
 
 if __name__ == "__main__":
