@@ -53,22 +53,6 @@ ARMS = {
     "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
     "products": Arm("gemtune", LIMIT, "gemtune", "products in turn", trains=False),
 }
-# What gemtune is without one of its optimisations; measured on one workload.
-ABLATIONS = {
-    f"without {what}": Arm("gemtune", why, file="gemtune", variant=f"without {what}")
-    for what, why in {
-        "gathered head": "logits at every position, PyTorch's cross-entropy",
-        "bf16": "everything in fp32",
-        "compiled passes": "elementwise work by PyTorch, as where there is no C++ compiler",
-        "grouped products": "LoRA as small products and additions of their own, plain autograd in the feed-forward",
-        "own attention": "every document through PyTorch's scaled_dot_product_attention",
-        "last block": "the last block at every position, not at the labelled ones alone",
-        "alignment": "rows not filled up to a multiple of 16 tokens",
-        "packing": "every row a micro-batch of its own",
-    }.items()
-}
-ABLATED = "emoji"
-ARMS |= ABLATIONS
 
 
 def main() -> None:
@@ -93,7 +77,7 @@ def main() -> None:
         done = {(run["workload"], run["arm"], run["repeat"]) for run in results["runs"]}
         for repeat in range(1, args.repeats + 1):
             for arm in args.arms:
-                if (name, arm, repeat) not in done and (arm not in ABLATIONS or name == ABLATED):
+                if (name, arm, repeat) not in done:
                     print(f"{name}: {arm}, repeat {repeat} of {args.repeats} ...", end=" ", flush=True)
                     run = {"workload": name, "arm": arm, "repeat": repeat, **measured(arm, folder, results["runs"])}
                     print(f"{run['seconds']:.0f} s, {run['tokens_per_s']:.0f} tokens/s, {run['peak_gb']:.1f} GB")
@@ -122,9 +106,9 @@ def _forget_another_workload(results: dict[str, Any], name: str, folder: Path) -
         results["workloads"][name] = {**meta, "base_loss": heldout_loss(folder, folder / "init_adapter")}
 
 
-def measured(arm: str, workload: Path, before: list[dict[str, Any]]) -> dict[str, Any]:
+def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm | None = None) -> dict[str, Any]:
     """Runs an arm once, and what it took; an adapter that a run before ended with has that run's held-out loss."""
-    meta, what = read_json(workload / "meta.json"), ARMS[arm]
+    meta, what = read_json(workload / "meta.json"), what or ARMS[arm]
     output = workload / arm.replace(" ", "-")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()

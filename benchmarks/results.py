@@ -15,7 +15,6 @@ REFERENCE = "trl_tuned"  # the arm whose held-out loss decides who counts
 TOLERANCE = 0.005  # a faster arm whose held-out loss is worse by more has not done the same work
 OURS = "gemtune"
 LIMIT = "products"  # the arm that does a step's matrix products and nothing else
-ABLATION = "without "  # what the names of gemtune's ablations begin with
 
 HEAD = """\
 <!-- Written by `make bench`. -->
@@ -78,7 +77,7 @@ def _by_arm(results: dict[str, Any], workload: str) -> dict[str, Runs]:
 
 def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
     tokens, labelled = sum(meta["tokens"]), sum(meta["labelled"])
-    trained = {arm: runs for arm, runs in arms.items() if arm != LIMIT and not arm.startswith(ABLATION)}
+    trained = {arm: runs for arm, runs in arms.items() if arm != LIMIT}
     figures = [[arm, *_figures(runs, arms)] for arm, runs in trained.items()]
     starts = [[arm, *_start(runs)] for arm, runs in trained.items()]
     return "\n\n".join(
@@ -87,29 +86,28 @@ def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
             f"{len(meta['tokens'])} steps of {meta['batch_size']} rows, {tokens:,} tokens, {labelled / tokens:.0%} of "
             f"them labelled. Held-out loss of the base model over {meta['heldout_labelled']:,} tokens: "
             f"{meta['base_loss']:.3f}.",
-            _table(
+            table(
                 "arm | seconds | tokens/s | labelled/s | peak GB | held-out loss | adapter MB | load before", figures
             ),
             *_limit(arms),
             *_ratios(trained),
             *_plan(arms),
-            *_ablations(arms),
             "To the end of the first step, in seconds:",
-            _table("arm | imports | model and data | first step | together", starts),
+            table("arm | imports | model and data | first step | together", starts),
         ]
     )
 
 
 def _figures(runs: Runs, arms: dict[str, Runs]) -> list[str]:
-    spreads = [_spread(runs, key) for key in ("seconds", "tokens_per_s", "labelled_per_s", "peak_gb")]
-    return [*spreads, _heldout(runs, arms), number(_median(runs, "adapter_mb")), number(_median(runs, "load"))]
+    spreads = [spread(runs, key) for key in ("seconds", "tokens_per_s", "labelled_per_s", "peak_gb")]
+    return [*spreads, _heldout(runs, arms), number(median_of(runs, "adapter_mb")), number(median_of(runs, "load"))]
 
 
 def _heldout(runs: Runs, arms: dict[str, Runs]) -> str:
-    loss = _median(runs, "heldout_loss")
+    loss = median_of(runs, "heldout_loss")
     if REFERENCE not in arms:
         return f"{loss:.4f}"
-    worse = loss / _median(arms[REFERENCE], "heldout_loss") - 1
+    worse = loss / median_of(arms[REFERENCE], "heldout_loss") - 1
     return f"{loss:.4f} ({worse:+.2%})" + (", does not count" if worse > TOLERANCE else "")
 
 
@@ -120,7 +118,7 @@ def _ratios(arms: dict[str, Runs]) -> list[str]:
         return []
 
     def times(arm: str, key: str, more_is_better: bool = False) -> str:
-        ratio = _median(arms[arm], key) / _median(arms[OURS], key)
+        ratio = median_of(arms[arm], key) / median_of(arms[OURS], key)
         return f"{1 / ratio if more_is_better else ratio:.2f}x"
 
     rows = [
@@ -129,7 +127,7 @@ def _ratios(arms: dict[str, Runs]) -> list[str]:
     ]
     return [
         "How many times better gemtune is than each:",
-        _table("arm | less time | more tokens/s | less memory | smaller adapter", rows),
+        table("arm | less time | more tokens/s | less memory | smaller adapter", rows),
     ]
 
 
@@ -139,7 +137,7 @@ def _limit(arms: dict[str, Runs]) -> list[str]:
         return []
     shares = [run["share"] for run in arms[LIMIT]]
     return [
-        f"The frozen matrix products of these steps alone run at {_spread(arms[LIMIT], 'tokens_per_s')} tokens/s here. "
+        f"The frozen matrix products of these steps alone run at {spread(arms[LIMIT], 'tokens_per_s')} tokens/s here. "
         f"Taken in turn with gemtune's steps, in one process, they are {median(shares):.0%} "
         f"[{min(shares):.0%}, {max(shares):.0%}] of a step's time: the share of that limit at which gemtune trains."
     ]
@@ -152,52 +150,33 @@ def _plan(arms: dict[str, Runs]) -> list[str]:
         return []
     rows = []
     for key, what in (("peak_gb", "peak GB"), ("tokens_per_s", "tokens/s")):
-        said, found = median(run["plan"][key] for run in runs), _median(runs, key)
+        said, found = median(run["plan"][key] for run in runs), median_of(runs, key)
         rows.append([what, number(said), number(found), f"{said / found - 1:+.0%}"])
-    return ["What `gemtune plan` says of this run before it starts:", _table("| planned | measured |", rows)]
-
-
-def _ablations(arms: dict[str, Runs]) -> list[str]:
-    """What each optimisation is worth: gemtune as it is, and without one at a time."""
-    some = {arm: runs for arm, runs in arms.items() if arm == OURS or arm.startswith(ABLATION)}
-    if OURS not in some or len(some) == 1:
-        return []
-    fastest = _median(some[OURS], "tokens_per_s")
-    rows = [
-        [
-            arm,
-            _spread(runs, "tokens_per_s"),
-            f"{_median(runs, 'tokens_per_s') / fastest:.2f}x",
-            _spread(runs, "peak_gb"),
-            f"{_median(runs, 'heldout_loss'):.4f}",
-        ]
-        for arm, runs in some.items()
-    ]
-    return ["gemtune without one optimisation at a time:", _table("arm | tokens/s | | peak GB | held-out loss", rows)]
+    return ["What `gemtune plan` says of this run before it starts:", table("| planned | measured |", rows)]
 
 
 def _start(runs: Runs) -> list[str]:
-    parts = [_median(runs, key) for key in ("imports_s", "ready_s", "first_step_s")]
+    parts = [median_of(runs, key) for key in ("imports_s", "ready_s", "first_step_s")]
     return [f"{seconds:.1f}" for seconds in (*parts, sum(parts))]
 
 
 def _versions(environments: dict[str, dict[str, str]]) -> str:
     packages = sorted({package for versions in environments.values() for package in versions})
     rows = [[package, *(versions.get(package, "") for versions in environments.values())] for package in packages]
-    return "## Versions\n\n" + _table(" | ".join(["package", *environments]), rows)
+    return "## Versions\n\n" + table(" | ".join(["package", *environments]), rows)
 
 
-def _median(runs: Runs, key: str) -> float:
+def median_of(runs: Runs, key: str) -> float:
     return float(median(run[key] for run in runs))
 
 
-def _spread(runs: Runs, key: str) -> str:
+def spread(runs: Runs, key: str) -> str:
     values = [run[key] for run in runs]
     middle = number(median(values))
     return middle if len(values) == 1 else f"{middle} [{number(min(values))}, {number(max(values))}]"
 
 
-def _table(head: str, rows: Sequence[Sequence[str]]) -> str:
+def table(head: str, rows: Sequence[Sequence[str]]) -> str:
     lines = [head, " | ".join(["---", *["---:"] * head.count("|")]), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines)
 
