@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
-from bench import CORES, WORK, Arm, measured
-from environments import HERE, call
+from bench import CORES, WORK, Arm, make_ready, measured
+from environments import HERE
 from gemtune.files import write_text
 from gemtune.machine import device_name
 from results import median_of, spread, table
@@ -27,14 +25,13 @@ WORKLOAD, REPEATS = "emoji", 3
 
 
 def main() -> None:
-    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}
     folder = WORK / "whole" / WORKLOAD
-    call(sys.executable, "workloads.py", WORKLOAD, str(folder))
+    make_ready(WORKLOAD, folder)
     runs: list[dict[str, Any]] = []
     for repeat in range(1, REPEATS + 1):
         for name in WHAT:
             arm = Arm("gemtune", WHAT[name], "gemtune", "" if name == "gemtune" else name)
-            runs.append({"arm": name, **measured(name, folder, runs, arm)})
+            runs.append({"arm": name, **measured(name, arm, folder, runs)})
             print(f"{name}, repeat {repeat} of {REPEATS}: {runs[-1]['tokens_per_s']:.0f} tokens/s", flush=True)
         write_text(HERE / "ABLATIONS.md", _page(runs, repeat))
 

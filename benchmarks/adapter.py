@@ -6,14 +6,12 @@ copies of the embedding, gemtune the rows of two control tokens. Here each is ju
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
-from bench import ARMS, CORES, WORK, measured
-from environments import HERE, call, versions
+from bench import ARMS, CORES, WORK, make_ready, measured
+from environments import HERE, versions
 from gemtune.files import read_json, write_json, write_text
 from gemtune.machine import device_name
 
@@ -23,9 +21,8 @@ WORKLOAD = "emoji"
 
 
 def main() -> None:
-    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}
     folder = WORK / "adapter" / WORKLOAD
-    call(sys.executable, "workloads.py", WORKLOAD, str(folder))
+    make_ready(WORKLOAD, folder)
     meta = read_json(folder / "meta.json")
     runs = [{"arm": arm, "rate": rate, **_at(folder, meta, arm, rate)} for arm in ARMS_HERE for rate in RATES]
     write_text(HERE / "ADAPTER.md", _page(meta, runs))
@@ -36,7 +33,7 @@ def _at(folder: Path, meta: dict[str, Any], arm: str, rate: float) -> dict[str, 
     own = folder.with_name(f"{folder.name}-{rate:g}")
     shutil.copytree(folder, own, dirs_exist_ok=True)
     write_json(own / "meta.json", {**meta, "learning_rate": rate})
-    run = measured(arm, own, [])
+    run = measured(arm, ARMS[arm], own, [])
     print(f"{arm} at {rate:g}: held-out loss {run['heldout_loss']:.4f}, {run['seconds']:.0f} s")
     return run
 

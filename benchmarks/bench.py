@@ -24,6 +24,7 @@ import psutil
 from environments import ENVIRONMENTS, HERE, call, python_of, versions
 from gemtune.files import read_json, sha256_of, write_json
 from gemtune.machine import device_name, memory_gb
+from limit import shares
 from results import slug, write_page
 from workloads import WORKLOADS
 
@@ -43,7 +44,6 @@ class Arm:
     trains: bool = True
 
 
-LIMIT = "the limit: after each step of gemtune, in the same process, its frozen matrix products and nothing else, bf16"
 ARMS = {
     "guide": Arm("peers", "Google's guide for Gemma 3 270M: fp32, two trained embeddings, eager, 4 rows at a time"),
     "trl_default": Arm("peers", "TRL's defaults: fp32 weights, bf16 autocast, checkpointing"),
@@ -51,13 +51,12 @@ ARMS = {
     "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16, no checkpointing, sdpa"),
     "gemtune": Arm("gemtune", "gemtune's defaults"),
     "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
-    "products": Arm("gemtune", LIMIT, "gemtune", "products in turn", trains=False),
+    "products": Arm("gemtune", "the limit: after each step its bare products", "gemtune", "products in turn", False),
 }
 
 
 def main() -> None:
     args = _arguments()
-    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}  # for every arm
     work = WORK / (f"{args.steps}-steps" if args.steps else "whole")
     place = work if args.steps else HERE  # a trial never replaces the results
     machine = {"name": device_name("cpu"), "cores": CORES, "memory_gb": round(memory_gb(), 1)}
@@ -71,20 +70,27 @@ def main() -> None:
     }
     for name in args.workloads:
         folder = work / name
-        # In a process of its own: the model it loads has left memory before anything is measured.
-        call(sys.executable, "workloads.py", name, str(folder), *([str(args.steps)] if args.steps else []))
+        make_ready(name, folder, args.steps)
         _forget_another_workload(results, name, folder)
         done = {(run["workload"], run["arm"], run["repeat"]) for run in results["runs"]}
         for repeat in range(1, args.repeats + 1):
             for arm in args.arms:
                 if (name, arm, repeat) not in done:
                     print(f"{name}: {arm}, repeat {repeat} of {args.repeats} ...", end=" ", flush=True)
-                    run = {"workload": name, "arm": arm, "repeat": repeat, **measured(arm, folder, results["runs"])}
+                    run = {"workload": name, "arm": arm, "repeat": repeat}
+                    run |= measured(arm, ARMS[arm], folder, results["runs"])
                     print(f"{run['seconds']:.0f} s, {run['tokens_per_s']:.0f} tokens/s, {run['peak_gb']:.1f} GB")
                     results["runs"].append(run)
                     write_json(file, results)
                     write_page(results, place)
     print(f"{place / 'RESULTS.md'} and {file}")
+
+
+def make_ready(name: str, folder: Path, steps: int | None = None) -> None:
+    """Builds a workload, and sets what every arm's process inherits: as many threads as cores, and no Hub."""
+    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}
+    # In a process of its own: the model it loads has left memory before anything is measured.
+    call(sys.executable, "workloads.py", name, str(folder), *([str(steps)] if steps else []))
 
 
 def _forget_another_gemtune(results: dict[str, Any]) -> None:
@@ -106,10 +112,9 @@ def _forget_another_workload(results: dict[str, Any], name: str, folder: Path) -
         results["workloads"][name] = {**meta, "base_loss": heldout_loss(folder, folder / "init_adapter")}
 
 
-def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm | None = None) -> dict[str, Any]:
+def measured(name: str, arm: Arm, workload: Path, before: list[dict[str, Any]]) -> dict[str, Any]:
     """Runs an arm once, and what it took; an adapter that a run before ended with has that run's held-out loss."""
-    meta, what = read_json(workload / "meta.json"), what or ARMS[arm]
-    output = workload / arm.replace(" ", "-")
+    meta, output = read_json(workload / "meta.json"), workload / name.replace(" ", "-")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
     log = output.with_suffix(".log")
@@ -117,9 +122,9 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm |
     with log.open("w", encoding="utf-8") as out:
         process = subprocess.Popen(  # noqa: S603 (written here)
             [
-                python_of(what.environment),
-                *("-m", f"arms.{what.file or arm}", str(workload), str(output)),
-                *([what.variant] if what.variant else []),
+                python_of(arm.environment),
+                *("-m", f"arms.{arm.file or name}", str(workload), str(output)),
+                *([arm.variant] if arm.variant else []),
             ],
             cwd=HERE,
             stdout=out,
@@ -127,7 +132,7 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm |
         )
         peak = peak_memory(process)
     if process.returncode:
-        raise SystemExit(f"{arm} ended with {process.returncode}; see {log}")
+        raise SystemExit(f"{name} ended with {process.returncode}; see {log}")
     times, adapter = read_json(output / "times.json"), output / "adapter"
     steps = times["steps"]
     timed = sum(times["products"][1:]) if "products" in times else steps[-1] - steps[0]
@@ -142,9 +147,9 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm |
         "peak_gb": peak / 1e9,
         "losses": times["losses"],
         **({"plan": times["plan"]} if "plan" in times else {}),
-        **({"share": share(times)} if "products" in times else {}),
+        **({"share": median(shares(times))} if "products" in times else {}),
     }
-    if what.trains:
+    if arm.trains:
         weights = adapter / "adapter_model.safetensors"
         digest = sha256_of(weights)
         known = [run["heldout_loss"] for run in before if run.get("adapter") == digest]
@@ -155,11 +160,6 @@ def measured(arm: str, workload: Path, before: list[dict[str, Any]], what: Arm |
         }
     shutil.rmtree(output)  # the guide's adapter alone is over a gigabyte
     return figures
-
-
-def share(times: dict[str, Any]) -> float:
-    """What share of a step its bare products take: the median over all steps but the first."""
-    return median(alone / own for alone, own in zip(times["products"][1:], times["own"][1:], strict=True))
 
 
 def peak_memory(process: subprocess.Popen[bytes]) -> int:

@@ -29,6 +29,11 @@ class Products:
         return time.perf_counter() - began
 
 
+def shares(times: dict[str, list[float]]) -> list[float]:
+    """What share of each step but the first its products take, where the arm of gemtune took them in turn."""
+    return [alone / own for alone, own in zip(times["products"][1:], times["own"][1:], strict=True)]
+
+
 def _weight(size: int, out: int) -> torch.Tensor:
     return torch.randn(out, size).bfloat16()
 

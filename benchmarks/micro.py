@@ -17,6 +17,7 @@ from gemtune.kernels.adapters import LinearGroup, grouped_linear
 from gemtune.kernels.attention import BatchedAttention, CompiledAttention
 from gemtune.kernels.mlp import gated, gated_backward
 from gemtune.machine import device_name
+from results import table
 
 HERE = Path(__file__).resolve().parent
 REPEATS = 30
@@ -82,11 +83,6 @@ def milliseconds(work: Callable[[], object]) -> str:
         work()
         times.append(time.perf_counter() - began)
     return f"{1e3 * median(times[3:]):.2f}"
-
-
-def table(head: str, rows: list[list[str]]) -> str:
-    lines = [head, " | ".join(["---", *["---:"] * head.count("|")]), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
 
 
 def attention() -> str:

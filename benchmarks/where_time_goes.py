@@ -22,6 +22,7 @@ from bench import CORES, WORK
 from gemtune.files import read_json, write_text
 from gemtune.kernels import native
 from gemtune.machine import device_name
+from limit import shares
 from workloads import WORKLOADS, build
 
 HERE = Path(__file__).resolve().parent
@@ -142,9 +143,9 @@ def by_kind(profiler: Any) -> dict[str, float]:
 def in_turn(name: str) -> list[str]:
     """Milliseconds of a step and of its bare products, and the share with its quartiles."""
     runs = [_train(WORK / "whole" / name, "products in turn") for _ in range(RUNS)]
-    own, products = ([seconds for run in runs for seconds in run[key][1:]] for key in ("own", "products"))
-    low, middle, high = quantiles([alone / step for alone, step in zip(products, own, strict=True)], n=4)
-    return [f"{1e3 * median(own):.0f}", f"{1e3 * median(products):.0f}", f"{middle:.0%} [{low:.0%}, {high:.0%}]"]
+    step, products = (1e3 * median(one for run in runs for one in run[key][1:]) for key in ("own", "products"))
+    low, middle, high = quantiles([share for run in runs for share in shares(run)], n=4)
+    return [f"{step:.0f}", f"{products:.0f}", f"{middle:.0%} [{low:.0%}, {high:.0%}]"]
 
 
 def _train(workload: Path, *variant: str) -> dict[str, Any]:

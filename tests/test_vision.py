@@ -171,10 +171,8 @@ STOCK = {  # what the models on the Hub come with; TRL carries some of it
 
 
 def test_prompts_equal_the_stock_template(seeing: Path) -> None:
-    tokenizer, (family,) = (
-        load_tokenizer(seeing),
-        [name for name, made in FAMILIES.items() if made == family_of(seeing)],
-    )
+    tokenizer = load_tokenizer(seeing)
+    (family,) = (name for name, made in FAMILIES.items() if made == family_of(seeing))
     texts = [{"type": "text", "text": text} for text in WORDS[:2]]
     image = {"type": "image"}
     for content in ([texts[0]], [image, texts[0]], [texts[0], image, image, texts[1]]):

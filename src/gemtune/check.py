@@ -95,12 +95,10 @@ def _images(pairs: Pairs, renderer: Renderer) -> list[Finding]:
     wrong = []
     for conversation, example in pairs:
         tokens = sum(end - start for start, end in example.image_spans)
-        parts = conversation.images
-        alone = len(parts) == 1
-        wanted = sum(eyes.count(part, alone) for part in parts)
+        wanted = eyes.count(conversation.images)
         if tokens != wanted:
             wrong.append(f"{conversation.where} has {tokens} image tokens, its images are {wanted}")
-        sizes.update(eyes.seen_at(part, alone) for part in parts)
+        sizes.update(eyes.seen_at(conversation.images))
     most = ", ".join(f"{what} ({count})" for what, count in sizes.most_common(3))
     seen = wrong[0] if wrong else f"{sum(sizes.values())} images, source to model: {most or 'none'}"
     return [Finding("every image has all of its tokens", not wrong, seen, "the processor is not this model's")]

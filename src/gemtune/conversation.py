@@ -76,6 +76,11 @@ class Conversation:
         """Its image parts, in order."""
         return [part for message in self.messages for part in message.parts if part.image is not None]
 
+    @property
+    def image_paths(self) -> list[str]:
+        """Their paths; of a prepared conversation, in the data directory."""
+        return [str(part.image) for part in self.images]
+
     def to_json(self) -> dict[str, Any]:
         return {
             "messages": [{"role": m.role, "content": [part.to_json() for part in m.parts]} for m in self.messages],

@@ -62,7 +62,7 @@ def answer(
                 "where": conversation.where,
                 "key": conversation.key,
                 "prompt": prompt_text(conversation),
-                "images": [str(part.image) for part in conversation.images],
+                "images": conversation.image_paths,
                 "gold": conversation.answer,
                 "reply": reply.text,
                 "scores": task.score(conversation, reply.text),

@@ -49,17 +49,12 @@ def replies(
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
         some = [prompts[index] for index in indices]
-        images = [images_of(conversations[index]) for index in indices]
+        images = [conversations[index].image_paths for index in indices]
         answered = _generate(model, renderer, some, decoding, images, view)
         for index, ids in zip(indices, answered, strict=True):
             found[index] = Reply(*renderer.reply(ids))
         progress(len(found))
     return [found[index] for index in range(len(prompts))]
-
-
-def images_of(conversation: Conversation) -> list[str]:
-    """The paths of a conversation's images in the data directory."""
-    return [str(part.image) for part in conversation.images]
 
 
 @torch.no_grad()
@@ -108,7 +103,7 @@ def stream(
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
     ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
-    images, view = [images_of(conversation)], view_of(model)
+    images, view = [conversation.image_paths], view_of(model)
     torch.manual_seed(decoding.seed)
     thread = Thread(
         target=model.generate,

@@ -180,7 +180,7 @@ def _read(recipe: Recipe, spool: Spool, staged: Run, progress: Callable[[int], N
 def _add(recipe: Recipe, spool: Spool, data: DataSource, task: Task, row: Row, where: str, store: ImageStore) -> None:
     by = recipe.split.by
     made = store.resolved(task.conversation(row, where))
-    seen = " ".join(str(part.image) for part in made.images)  # by content: the same picture under two names is one
+    seen = " ".join(made.image_paths)  # by content: the same picture under two names is one
     group = (seen or normalise_text(made.key)) if by is None else text_of(row, by)
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")

@@ -51,21 +51,28 @@ class Eyes:
         self._config = config
         self.settings = {"do_pan_and_scan": True, **PAN_AND_SCAN} if vision.pan_and_scan else {}
 
-    def text(self, part: Part, alone: bool) -> str:
-        """What stands for an image in the text; `alone` where its conversation has no other."""
-        if part.size is None:
-            raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
-        return self.sight.text(self._config, self.processor, part.size, alone, self.settings)
+    def alone(self, images: Sequence[Any]) -> bool:
+        """Whether a conversation's images are read as one that is alone; where that differs from one of several."""
+        return len(images) == 1 or not self.sight.alone_differs
 
-    def count(self, part: Part, alone: bool) -> int:
-        """How many tokens of the model an image is."""
-        return self.text(part, alone).count(self.name)
+    def texts(self, images: Sequence[Part]) -> list[str]:
+        """What stands for each image of a conversation in its text."""
+        alone, texts = self.alone(images), []
+        for part in images:
+            if part.size is None:
+                raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
+            texts.append(self.sight.text(self._config, self.processor, part.size, alone, self.settings))
+        return texts
 
-    def seen_at(self, part: Part, alone: bool) -> str:
-        """An image's size, and the size at which the model sees it."""
-        width, height = part.size or (0, 0)
-        at = self.sight.shown(self.processor, (width, height), alone)
-        return f"{width}x{height} to {at[0]}x{at[1]}"
+    def count(self, images: Sequence[Part]) -> int:
+        """How many tokens of the model a conversation's images are."""
+        return "".join(self.texts(images)).count(self.name)
+
+    def seen_at(self, images: Sequence[Part]) -> list[str]:
+        """The size of each image of a conversation, and the size at which the model sees it."""
+        sizes, alone = [part.size or (0, 0) for part in images], self.alone(images)
+        shown = [self.sight.shown(self.processor, size, alone) for size in sizes]
+        return [f"{w}x{h} to {to_w}x{to_h}" for (w, h), (to_w, to_h) in zip(sizes, shown, strict=True)]
 
 
 class Renderer:
@@ -153,22 +160,21 @@ class Renderer:
         masks = zip(conversations, rendered["input_ids"], rendered["assistant_masks"], strict=True)
         for conversation, ids, mask in masks:
             spans = _spans(mask)
-            images = tuple(str(part.image) for part in conversation.images)
+            images = tuple(conversation.image_paths)
             runs = _spans([token == self.image_token for token in ids]) if images else ()
             yield Example(list(ids), spans if self.train_on == "all" else spans[-1:], images, runs)
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        alone = sum(part.image is not None for message in messages for part in message.parts) == 1
-        return [{"role": message.role, "content": self._content(message, alone)} for message in messages]
+        images = [part for message in messages for part in message.parts if part.image is not None]
+        texts = iter(self.eyes.texts(images) if self.eyes else [])
+        return [{"role": message.role, "content": self._content(message, texts)} for message in messages]
 
-    def _content(self, message: Message, alone: bool) -> str | list[dict[str, str]]:
-        """Text as it is, or as a list in which an image has the text that stands for it."""
+    def _content(self, message: Message, texts: Iterator[str]) -> str | list[dict[str, str]]:
+        """Text as it is, or as a list in which an image has the text that stands for it, the next of `texts`."""
         if self.eyes is None or all(part.image is None for part in message.parts):
             return message.text
         return [
-            {"type": "text", "text": part.text or ""}
-            if part.image is None
-            else {"type": "image", "text": self.eyes.text(part, alone)}
+            {"type": "text", "text": part.text or ""} if part.image is None else {"type": "image", "text": next(texts)}
             for part in message.parts
         ]
 

@@ -57,10 +57,11 @@ def write_page(path: Path, data: Path, renderer: Renderer, pairs: Sequence[tuple
     rows = [
         {
             "images": [
-                {"at": renderer.eyes.seen_at(part, len(c.images) == 1), "thumbnail": thumbnail(data / str(part.image))}
-                for part in c.images
-                if renderer.eyes
-            ],
+                {"at": at, "thumbnail": thumbnail(data / path)}
+                for at, path in zip(renderer.eyes.seen_at(c.images), c.image_paths, strict=True)
+            ]
+            if renderer.eyes
+            else [],
             "where": c.where,
             "length": len(e.input_ids),
             "trained": sum(b - a for a, b in e.spans),

@@ -6,7 +6,7 @@ Everything a family's tower sees is kept from before its projector, so that the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +44,8 @@ class Sight:
     text: Callable[[Any, Any, Size, bool, Settings], str]
     # (inner, what `read` made of some images) -> what the tower sees of each, before the projector
     see: Callable[[Any, Pixels], list[torch.Tensor]]
-    # (inner, what the tower saw of some images, their sizes) -> what the model takes as `mm_encoder_outputs["image"]`
-    project: Callable[[Any, Sequence[torch.Tensor], Sequence[Size]], Any]
+    # (inner, what the tower saw of some images, their sizes, read when asked for) -> `mm_encoder_outputs["image"]`
+    project: Callable[[Any, Sequence[torch.Tensor], Iterable[Size]], Any]
     linear: tuple[str, ...]  # the tower's linear layers, for adapters of its own
     # (image processor, images, alone, settings) -> what the tower takes of them
     read: Callable[[Any, Sequence[Image], bool, Settings], Pixels] = _read
@@ -93,7 +93,7 @@ def _gemma_see(inner: Any, seen: Pixels) -> list[torch.Tensor]:
     return list(pooled.split([1 + int(crops) for crops in seen["num_crops"]]))
 
 
-def _gemma_project(inner: Any, features: Sequence[torch.Tensor], sizes: Sequence[Size]) -> Any:
+def _gemma_project(inner: Any, features: Sequence[torch.Tensor], sizes: Iterable[Size]) -> Any:
     projector, pooled = inner.multi_modal_projector, torch.cat(list(features))
     out = torch.matmul(projector.mm_soft_emb_norm(pooled), projector.mm_input_projection_weight).type_as(pooled)
     return BaseModelOutputWithPooling(pooler_output=out)
@@ -135,7 +135,7 @@ def _llava_patches(inner: Any, pixels: torch.Tensor) -> torch.Tensor:
     return torch.cat(chosen, dim=-1)
 
 
-def _llava_project(inner: Any, features: Sequence[torch.Tensor], sizes: Sequence[Size]) -> Any:
+def _llava_project(inner: Any, features: Sequence[torch.Tensor], sizes: Iterable[Size]) -> Any:
     out = inner.multi_modal_projector(torch.stack(list(features)))
     return BaseModelOutputWithPooling(pooler_output=list(out))
 
@@ -152,6 +152,7 @@ LLAVA = Sight(
 
 # --- LLaVA-OneVision -------------------------------------------------------------------------------------------------
 
+SHRINKS = 1.1  # the model shrinks the crops of an image that are that much more, in each direction, than it allows
 TILES = 4  # a forward pass of the tower: an image alone has up to 37, and every layer's states are kept for a while
 
 
@@ -160,7 +161,9 @@ def _onevision_text(config: Any, processor: Any, size: Size, alone: bool, settin
     side = config.vision_config.image_size // config.vision_config.patch_size
     if not alone:
         return "<image>" * (side**2 + 1)
-    (width, height), (rows, columns) = size, (cells * side for cells in _onevision_cells(config, size))
+    width, height = size
+    best = select_best_resolution((height, width), config.image_grid_pinpoints)
+    rows, columns = (pixels // config.vision_config.image_size * side for pixels in best)
     if width / height > columns / rows:  # as the model does, to its rounding: padded above and below
         rows -= (rows - int(round(height * (columns / width), 7))) // 2 * 2
     else:
@@ -169,15 +172,6 @@ def _onevision_text(config: Any, processor: Any, size: Size, alone: bool, settin
     if ratio > SHRINKS:
         rows, columns = int(rows // ratio), int(columns // ratio)
     return "<image>" * (side**2 + rows * (columns + 1))
-
-
-SHRINKS = 1.1  # the model shrinks the crops of an image that are that much more, in each direction, than it allows
-
-
-def _onevision_cells(config: Any, size: Size) -> tuple[int, int]:
-    """The rows and columns of crops of an image alone."""
-    height, width = select_best_resolution((size[1], size[0]), config.image_grid_pinpoints)
-    return height // config.vision_config.image_size, width // config.vision_config.image_size
 
 
 def _onevision_read(processor: Any, images: Sequence[Image], alone: bool, settings: Settings) -> Pixels:
@@ -201,11 +195,10 @@ def _onevision_see(inner: Any, seen: Pixels) -> list[torch.Tensor]:
     return list(patches.split(seen["tiles"].tolist()))
 
 
-def _onevision_project(inner: Any, features: Sequence[torch.Tensor], sizes: Sequence[Size]) -> Any:
+def _onevision_project(inner: Any, features: Sequence[torch.Tensor], sizes: Iterable[Size]) -> Any:
     tiles = inner.multi_modal_projector(torch.cat(list(features))).split([len(own) for own in features])
-    heights = [(height, width) for width, height in sizes]
-    ratio = inner.config.vision_aspect_ratio
-    packed, _ = inner.pack_image_features(tiles, heights, inner.image_newline, ratio)
+    turned = [(height, width) for width, height in sizes]
+    packed, _ = inner.pack_image_features(tiles, turned, inner.image_newline, inner.config.vision_aspect_ratio)
     return BaseModelOutputWithPooling(pooler_output=packed)
 
 
@@ -254,7 +247,7 @@ def _qwen_see(inner: Any, seen: Pixels) -> list[torch.Tensor]:
     return list(torch.stack(kept).split(seen["image_grid_thw"].prod(-1).tolist(), dim=1))
 
 
-def _qwen_project(inner: Any, features: Sequence[torch.Tensor], sizes: Sequence[Size]) -> Any:
+def _qwen_project(inner: Any, features: Sequence[torch.Tensor], sizes: Iterable[Size]) -> Any:
     from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
     visual = inner.visual

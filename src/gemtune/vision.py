@@ -80,7 +80,7 @@ class TowerView:
         else:
             alike = (list(some) for _, some in groupby(looks, lambda look: look.alone))
             features = [feature for some in alike for feature in self._through_tower(self._read(some))]
-        return self.eyes.sight.project(self.inner, features, [size_of(self._data / look.path) for look in looks])
+        return self.eyes.sight.project(self.inner, features, (size_of(self._data / look.path) for look in looks))
 
     def inputs(self, batch: MicroBatch) -> dict[str, Any]:
         """What a forward pass over a micro-batch with images needs beside its tokens."""
@@ -133,8 +133,7 @@ class TowerView:
         return [found[look] for look in looks]
 
     def _looks(self, rows: Rows) -> list[Look]:
-        same = not self.eyes.sight.alone_differs
-        return [Look(path, same or len(row) == 1) for row in rows for path in row]
+        return [Look(path, self.eyes.alone(row)) for row in rows for path in row]
 
     def _seen(self, looks: Sequence[Look]) -> Iterator[tuple[Look, torch.Tensor]]:
         """Yields images and what the tower makes of them, which the cache keeps; the next are read meanwhile."""

@@ -78,9 +78,8 @@ def documents_attention(
     one of `image_spans` see each other, too.
     """
     spans = dict(enumerate(image_spans))
-    kernel, most = packed_kernel(query, key, value)
-    sees = kernel is not varlen_attention
-    alone = {number for number, seen in spans.items() if seen and not (sees and lengths[number] <= most)}
+    kernel, most, most_seeing = packed_kernel(query, key, value)
+    alone = {number for number, seen in spans.items() if seen and lengths[number] > most_seeing}
     groups = list(grouped(lengths, most, alone))
     sizes = [sum(group) for group in groups]
     outs: list[torch.Tensor] = []
@@ -90,7 +89,7 @@ def documents_attention(
         if document in alone:
             outs.append(_attention_with_images(q, k, v, scale, window, seen[0]))
         elif longest <= most:
-            outs.append(kernel(q, k, v, group, scale, window, seen if any(seen) else ()))
+            outs.append(kernel(q, k, v, group, scale, window, *([seen] if any(seen) else [])))
         elif longest <= BATCHED:
             outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
         else:
@@ -99,16 +98,17 @@ def documents_attention(
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def packed_kernel(*tensors: torch.Tensor) -> tuple[Callable[..., torch.Tensor], int]:
-    """What takes documents together whatever their lengths, and the longest of them in tokens that it is best for."""
+def packed_kernel(*tensors: torch.Tensor) -> tuple[Callable[..., torch.Tensor], int, int]:
+    """What takes documents together whatever their lengths, and up to how many tokens, without images and with."""
     query = tensors[0]
     if native.usable(*tensors):
         tiles = query.dtype == torch.bfloat16 and native.has_tiles()
-        return CompiledAttention.apply, COMPILED_BY_TILES if tiles else COMPILED
+        most = COMPILED_BY_TILES if tiles else COMPILED
+        return CompiledAttention.apply, most, most
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0):
-        return varlen_attention, sys.maxsize
-    return CompiledAttention.apply, 0
+        return varlen_attention, sys.maxsize, 0
+    return CompiledAttention.apply, 0, 0
 
 
 def varlen_attention(
@@ -118,7 +118,6 @@ def varlen_attention(
     lengths: tuple[int, ...],
     scale: float,
     window: int | None,
-    image_spans: tuple[Spans, ...] = (),
 ) -> torch.Tensor:
     """documents_attention without images by PyTorch's flash kernel for packed rows."""
     from torch.nn.attention.varlen import varlen_attn
