@@ -98,6 +98,47 @@ def test_bf16_is_as_near_to_fp32_as_plain_bf16_is(passes: None) -> None:
     assert abs(loss - exact) <= abs(plain - exact) + 1e-3 * exact
 
 
+@pytest.mark.skipif(not native.has_tiles(), reason="this processor has no tiles: the head is not swept")
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 150),
+    words=st.integers(2, 700),
+    hidden_size=st.sampled_from([32, 64, 160]),
+    replaced=st.integers(0, 3),
+    scale=st.sampled_from([0.1, 1.0, 30.0]),  # 30: one word has all of the probability
+    seed=st.integers(0, 1000),
+)
+def test_a_sweep_over_the_head_equals_plain_cross_entropy(
+    n: int, words: int, hidden_size: int, replaced: int, scale: float, seed: int
+) -> None:
+    make = torch.Generator().manual_seed(seed)
+    hidden, weight = (torch.randn(rows, hidden_size, generator=make).bfloat16() for rows in (n, words))
+    hidden = hidden * scale
+    targets = torch.randint(0, words, (n,), generator=make)
+    targets[torch.rand(n, generator=make) < 0.2] = IGNORE
+    ids = torch.randperm(words, generator=make)[:replaced]
+    values = torch.randn(len(ids), hidden_size, generator=make).bfloat16()
+    assert cross_entropy.sweeps(hidden, weight)
+    ours = [hidden.clone().requires_grad_(), values.clone().requires_grad_()]
+    rows = (ids, ours[1]) if len(ids) else None
+    loss, right = labelled_cross_entropy(ours[0], weight, targets, rows=rows, chunk=64)
+    loss.backward()
+    plain = [hidden.float().requires_grad_(), values.float().requires_grad_()]
+    logits = plain[0] @ weight.float().index_copy(0, ids, plain[1]).t()
+    reference = F.cross_entropy(logits, targets, reduction="sum", ignore_index=IGNORE)
+    reference.backward()
+    counts = targets != IGNORE
+    assert loss.item() == pytest.approx(reference.item(), rel=1e-4, abs=1e-3)
+    assert right.item() == (logits.argmax(-1) == targets)[counts].sum().item()
+    for mine, other in zip(ours, plain, strict=True):
+        if mine.grad is not None:
+            wrong = (mine.grad.float() - other.grad).norm()
+            assert wrong <= 2**-8 * other.grad.norm() + 2**-8 * weight.float().norm(dim=1).max()
+    with torch.no_grad():
+        again, _ = labelled_cross_entropy(hidden, weight, targets, rows=(ids, values) if len(ids) else None)
+    assert again.item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-4)
+
+
 def test_no_gradient_is_computed_when_none_is_wanted() -> None:
     hidden, weight, targets = _inputs(8)
     with torch.no_grad():

@@ -3,7 +3,7 @@
 Gemma has 262,144 words: at 270M the head is 58 % of LoRA's arithmetic when every position is scored, and the logits
 of 512 tokens are half a gigabyte. Here the labelled rows alone meet the head, a chunk of tokens at a time; the
 probabilities are fp32 inside the processor's cache only, and the gradient leaves with the loss: logits are computed
-once and never kept.
+once and never kept. Where the head is frozen and products run on tiles, they never reach memory at all.
 """
 
 from __future__ import annotations
@@ -63,10 +63,20 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         d_values = torch.zeros_like(values, dtype=torch.float32) if want_rows and values is not None else None
         cast = values.to(hidden.dtype) if values is not None else None
         replaced = (ids, cast) if ids is not None and cast is not None else None
+        swept = softcap is None and not want_weight and sweeps(hidden, weight)
         scored = _compiled if softcap is None and native.usable(hidden, weight) else _in_pytorch
         for start in range(0, hidden.shape[0], chunk):
             h = hidden[start : start + chunk]  # (n, H)
             y = targets[start : start + chunk]  # (n,)
+            if swept:
+                part, right_here, d_h, d_some = _swept(h, weight, y, replaced, want_hidden)
+                loss += part
+                right += right_here
+                if d_hidden is not None and d_h is not None:
+                    d_hidden[start : start + chunk] = d_h
+                if d_values is not None and d_some is not None:
+                    d_values += d_some
+                continue
             part, right_here, gradients = scored(h, weight, y, replaced, softcap, wanted)
             loss += part
             right += right_here
@@ -103,6 +113,34 @@ class _LabelledCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+def sweeps(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
+    """Whether the loss over a frozen head is taken in one sweep over it, by kernels/cpp/head.h."""
+    tiled = weight.dtype == torch.bfloat16 and weight.shape[1] % 32 == 0 and weight.is_contiguous()
+    return tiled and native.usable(hidden, weight) and native.has_tiles()
+
+
+def _swept(
+    h: torch.Tensor,
+    weight: torch.Tensor,
+    gold: torch.Tensor,
+    rows: tuple[torch.Tensor, torch.Tensor] | None,
+    wanted: bool,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """The loss of h (n, H) for gold (n,), how many are right, and the gradients of h, if `wanted`, and of the rows."""
+    h, gold, n = h.contiguous(), gold.contiguous(), len(h)
+    ids, values = (None, None) if rows is None else (rows[0].contiguous(), rows[1].contiguous())
+    loss, log_sum, right = torch.empty(n), torch.empty(n), torch.empty(n, dtype=torch.int64)
+    d_h = torch.empty(h.shape) if wanted else None
+    count = 0 if ids is None else len(ids)
+    results = (loss, right, log_sum, d_h)
+    native.call("head_loss", h.dtype, h, weight, ids, values, count, gold, *results, n, *weight.shape)
+    d_values = None
+    if ids is not None and values is not None:
+        slope = (values.float() @ h.float().t() - log_sum).exp() - (ids[:, None] == gold).float()  # (k, n)
+        d_values = slope.mul_(gold >= 0) @ h.float()
+    return loss.sum(), right.sum(), d_h, d_values
 
 
 Gradients = Iterable[tuple[int, torch.Tensor]]  # (first word, d loss / d logits of the words from there on (n, W))

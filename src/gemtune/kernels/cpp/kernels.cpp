@@ -11,11 +11,20 @@
 #include "attention.h"
 #include "cross_entropy.h"
 #include "gated.h"
+#include "head.h"
 #include "lora.h"
 #include "norms.h"
 
 // Whether bf16 products run on tiles here.
 extern "C" int64_t has_tiles() { return tiles(); }
+
+#ifdef __AMX_BF16__
+extern "C" void head_loss_bf16(const bf16* h, const bf16* weight, const int64_t* ids, const bf16* values, int64_t count,
+                               const int64_t* gold, float* loss, int64_t* right, float* log_sum, float* d_h,
+                               int64_t rows, int64_t words, int64_t size) {
+    head_loss(h, {weight, words, size, ids, values, count}, gold, loss, right, log_sum, d_h, rows);
+}
+#endif
 
 // Lets the system take back the pages that lie wholly inside a piece of memory; reading them again brings them back.
 extern "C" void page_out(char* from, int64_t bytes) {
