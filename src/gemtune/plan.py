@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from gemtune.config import Recipe
+from gemtune.kernels import native
 from gemtune.kernels.cross_entropy import CHUNK
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
-OF_PRODUCTS = 0.31  # of the speed of one large matrix product that a block of a model reaches in training
-HEAD_SPEED = 1.4  # times a block's: its products are larger; benchmarks/RESULTS.md compares what comes of both
+OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
+HEAD_SPEED = 2.0  # times a block's: it has no adapter, and one sweep; benchmarks/RESULTS.md compares what comes of both
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 
@@ -122,8 +123,10 @@ def estimate(
     trained = lora or shape.block_weights + shape.embedding
     # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
     optimizer = trained * 16 if recipe.lora else trained * 3 * size
-    # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone.
-    a_logit = 2 * size if device == "cpu" else 8 + size
+    # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
+    # too, where a frozen head is swept.
+    swept = device == "cpu" and precision == "bf16" and recipe.lora is not None and native.has_tiles()
+    a_logit = 0 if swept else 2 * size if device == "cpu" else 8 + size
     logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
     memory = {
         "framework": FRAMEWORK_GB,
