@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 
 from gemtune.files import write_text
+from gemtune.kernels import cross_entropy
 from gemtune.kernels.adapters import LinearGroup, grouped_linear
 from gemtune.kernels.attention import BatchedAttention, CompiledAttention
 from gemtune.kernels.mlp import gated, gated_backward
@@ -41,7 +43,8 @@ Act(gate) * up, 432 x 2,048, forward and backward:
 
 {gated}
 
-The head, 262,144 words by 640: W, for the hidden states h of as many tokens and the gradient g of their logits:
+The head, 262,144 words by 640: W, for the hidden states h of as many tokens and the gradient g of their logits; and the
+loss of `kernels/cross_entropy.py` with the gradient of h:
 
 {head}
 
@@ -49,7 +52,7 @@ The first product of a shape, for which oneDNN makes a kernel, and the next; 640
 
 {first}
 
-A frozen product of 432 tokens, as PyTorch does it and with the weight packed for oneDNN beforehand:
+A frozen product of 432 tokens by PyTorch, its weight an output a row, an output a column, and packed for oneDNN:
 
 {packed}
 """
@@ -157,15 +160,16 @@ def head() -> str:
     weight, rows = torch.randn(262_144, 640).bfloat16(), []
     for tokens in (16, 48, 64, 128):
         h, g = torch.randn(tokens, 640).bfloat16(), torch.randn(tokens, 262_144).bfloat16()
-        columns = g.t().contiguous()
-        ways = (
-            lambda h=h: h @ weight.t(),
-            lambda h=h: weight @ h.t(),
-            lambda g=g: g @ weight,
-            lambda columns=columns: columns.t() @ weight,
-        )
-        rows.append([str(tokens), *(milliseconds(way) for way in ways)])
-    return table("tokens | h W^T, a row a token | W h^T, a column a token | g W | g W, g a column a token", rows)
+        leaf, gold = h.clone().requires_grad_(), torch.randint(0, 262_144, (tokens,))
+
+        def loss(swept: bool, leaf: torch.Tensor = leaf, gold: torch.Tensor = gold) -> None:
+            with patch.object(cross_entropy, "sweeps", lambda hidden, weight: swept):
+                cross_entropy.labelled_cross_entropy(leaf, weight, gold)[0].backward()
+
+        ways = (lambda h=h: h @ weight.t(), lambda h=h: weight @ h.t(), lambda g=g: g @ weight)
+        losses = (lambda f=loss: f(False), lambda f=loss: f(True))
+        rows.append([str(tokens), *(milliseconds(way) for way in (*ways, *losses))])
+    return table("tokens | h W^T, a row a token | W h^T, a column a token | g W | loss by products | in a sweep", rows)
 
 
 def first_of_a_shape() -> str:
@@ -183,15 +187,16 @@ def first_of_a_shape() -> str:
 
 def packed() -> str:
     rows = []
-    for size, out in ((640, 2048), (2048, 640), (640, 1536), (1024, 640)):
+    for size, out in ((704, 1536), (672, 4096), (1024, 672), (2048, 672)):
         x, weight = torch.randn(432, size).bfloat16(), torch.randn(out, size).bfloat16()
-        ready = torch.ops.mkldnn._reorder_linear_weight(weight, 432)
-        once = milliseconds(lambda x=x, weight=weight: x @ weight.t())
-        before = milliseconds(
-            lambda x=x, ready=ready: torch.ops.mkldnn._linear_pointwise(x, ready, None, "none", [], "")
+        ready, turned = torch.ops.mkldnn._reorder_linear_weight(weight, 432), weight.t().contiguous()
+        ways = (
+            lambda x=x, weight=weight: x @ weight.t(),
+            lambda x=x, turned=turned: x @ turned,
+            lambda x=x, ready=ready: torch.ops.mkldnn._linear_pointwise(x, ready, None, "none", [], ""),
         )
-        rows.append([f"{size} to {out}", once, before])
-    return table("| PyTorch | packed beforehand", rows)
+        rows.append([f"{size} to {out}", *(milliseconds(way) for way in ways)])
+    return table("| by rows | by columns | packed beforehand", rows)
 
 
 if __name__ == "__main__":

@@ -29,10 +29,13 @@ HERE = Path(__file__).resolve().parent
 SKIPPED = 2  # steps at the start
 RUNS = 4  # of steps and their products in turn
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+BLOCKS, HEAD = "matrix products of the blocks", "the head: its products, softmax and gradients"
+OTHER = "other PyTorch operations"
 # What a kernel of kernels/cpp is counted as, by the start of its name.
 KERNELS = {
     "attention": "attention",
-    "cross_entropy": "loss: softmax and gradient of the logits",
+    "head_loss": HEAD,
+    "cross_entropy": HEAD,
     "norm": "norms and rotary positions",
     "gelu": "gated feed-forward, elementwise",
     "silu": "gated feed-forward, elementwise",
@@ -41,7 +44,6 @@ KERNELS = {
     "outers": "LoRA's own products and gradients",
     "cast": "LoRA's own products and gradients",
 }
-BLOCKS, HEAD, OTHER = "matrix products of the blocks", "matrix products of the head", "other PyTorch operations"
 OUTSIDE = "Python and what calls cost"
 PAGE = """\
 <!-- Written by `python benchmarks/where_time_goes.py`. -->
@@ -64,7 +66,7 @@ The bare products are the frozen ones that a LoRA step cannot do without, and no
 def main() -> None:
     torch.set_num_threads(CORES)
     found = {name: split(name) for name in WORKLOADS}
-    kinds = [BLOCKS, HEAD, *dict.fromkeys(KERNELS.values()), OTHER, OUTSIDE]
+    kinds = dict.fromkeys([BLOCKS, HEAD, *KERNELS.values(), OTHER, OUTSIDE])
     lines = [f"| | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
     for kind in kinds:
         cells = [f"{ms[kind]:.0f} ({ms[kind] / ms['step']:.0%})" for ms, _ in found.values()]
