@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -55,46 +55,23 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         chunk: int,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         want_hidden, want_weight, want_rows = (ctx.needs_input_grad[i] for i in (0, 1, 4))
-        wanted = want_hidden or want_weight or want_rows
         loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         right = torch.zeros((), dtype=torch.int64, device=hidden.device)
         d_hidden = torch.zeros_like(hidden, dtype=torch.float32) if want_hidden else None
         d_weight = torch.zeros(weight.shape, dtype=torch.float32, device=weight.device) if want_weight else None
         d_values = torch.zeros_like(values, dtype=torch.float32) if want_rows and values is not None else None
-        cast = values.to(hidden.dtype) if values is not None else None
-        replaced = (ids, cast) if ids is not None and cast is not None else None
-        swept = softcap is None and not want_weight and sweeps(hidden, weight)
-        scored = _compiled if softcap is None and native.usable(hidden, weight) else _in_pytorch
+        rows = (ids, values.to(hidden.dtype)) if ids is not None and values is not None else None
+        swept = softcap is None and d_weight is None and sweeps(hidden, weight)
         for start in range(0, hidden.shape[0], chunk):
-            h = hidden[start : start + chunk]  # (n, H)
-            y = targets[start : start + chunk]  # (n,)
+            some = slice(start, start + chunk)
+            ours = Gradients(d_hidden[some] if d_hidden is not None else None, d_weight, d_values)
+            h, gold = hidden[some], targets[some]
             if swept:
-                part, right_here, d_h, d_some = _swept(h, weight, y, replaced, want_hidden)
-                loss += part
-                right += right_here
-                if d_hidden is not None and d_h is not None:
-                    d_hidden[start : start + chunk] = d_h
-                if d_values is not None and d_some is not None:
-                    d_values += d_some
-                continue
-            part, right_here, gradients = scored(h, weight, y, replaced, softcap, wanted)
+                part, right_here = _swept(h, weight, gold, rows, ours)
+            else:
+                part, right_here = _by_products(h, weight, gold, rows, softcap, ours)
             loss += part
             right += right_here
-            for first, g in gradients:  # of the logits of some words: (n, W)
-                words = slice(first, first + g.shape[1])
-                if ids is not None and cast is not None:
-                    some = slice(None) if g.shape[1] == len(weight) else (ids >= first) & (ids < words.stop)
-                    places = ids[some] - first
-                    g_rows = g[:, places]  # (n, k)
-                    g[:, places] = 0  # the head's own rows are not in use
-                    if d_values is not None:
-                        d_values[some] += g_rows.t() @ h
-                    if d_hidden is not None:
-                        d_hidden[start : start + chunk] += g_rows @ cast[some]
-                if d_hidden is not None:
-                    d_hidden[start : start + chunk] += g @ weight[words]
-                if d_weight is not None:
-                    d_weight[words] += g.t() @ h
         ctx.save_for_backward(d_hidden, d_weight, d_values)
         ctx.hidden_dtype, ctx.weight_dtype = hidden.dtype, weight.dtype
         ctx.values_dtype = values.dtype if values is not None else None
@@ -115,6 +92,17 @@ class _LabelledCrossEntropy(torch.autograd.Function):
         )
 
 
+class Gradients(NamedTuple):
+    """Where a chunk adds its gradients, in fp32; None where none is wanted."""
+
+    hidden: torch.Tensor | None  # (n, H), the chunk's own
+    weight: torch.Tensor | None  # (V, H)
+    values: torch.Tensor | None  # (k, H)
+
+
+Rows = tuple[torch.Tensor, torch.Tensor]  # ids (k,) and values (k, H) that stand in for rows of the head
+
+
 def sweeps(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether the loss over a frozen head is taken in one sweep over it, by kernels/cpp/head.h."""
     tiled = weight.dtype == torch.bfloat16 and weight.shape[1] % 32 == 0 and weight.is_contiguous()
@@ -122,38 +110,58 @@ def sweeps(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
 
 
 def _swept(
-    h: torch.Tensor,
-    weight: torch.Tensor,
-    gold: torch.Tensor,
-    rows: tuple[torch.Tensor, torch.Tensor] | None,
-    wanted: bool,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """The loss of h (n, H) for gold (n,), how many are right, and the gradients of h, if `wanted`, and of the rows."""
+    h: torch.Tensor, weight: torch.Tensor, gold: torch.Tensor, rows: Rows | None, to: Gradients
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of h (n, H) for gold (n,), and how many are right."""
     h, gold, n = h.contiguous(), gold.contiguous(), len(h)
-    ids, values = (None, None) if rows is None else (rows[0].contiguous(), rows[1].contiguous())
+    ids, values = rows if rows is not None else (gold.new_empty(0), h.new_empty(0, h.shape[1]))
     loss, log_sum, right = torch.empty(n), torch.empty(n), torch.empty(n, dtype=torch.int64)
-    d_h = torch.empty(h.shape) if wanted else None
-    count = 0 if ids is None else len(ids)
-    results = (loss, right, log_sum, d_h)
-    native.call("head_loss", h.dtype, h, weight, ids, values, count, gold, *results, n, *weight.shape)
-    d_values = None
-    if ids is not None and values is not None:
+    of_rows = (ids.contiguous(), values.contiguous(), len(ids))
+    results = (loss, right, log_sum, to.hidden)
+    native.call("head_loss", h.dtype, h, weight, *of_rows, gold, *results, n, *weight.shape)
+    if to.values is not None:
         slope = (values.float() @ h.float().t() - log_sum).exp() - (ids[:, None] == gold).float()  # (k, n)
-        d_values = slope.mul_(gold >= 0) @ h.float()
-    return loss.sum(), right.sum(), d_h, d_values
+        to.values.add_(slope.mul_(gold >= 0) @ h.float())
+    return loss.sum(), right.sum()
 
 
-Gradients = Iterable[tuple[int, torch.Tensor]]  # (first word, d loss / d logits of the words from there on (n, W))
+def _by_products(
+    h: torch.Tensor, weight: torch.Tensor, gold: torch.Tensor, rows: Rows | None, softcap: float | None, to: Gradients
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As _swept, for every head, trained ones and soft-capped logits too."""
+    scored = _compiled if softcap is None and native.usable(h, weight) else _in_pytorch
+    wanted = any(gradient is not None for gradient in to)
+    loss, right, gradients = scored(h, weight, gold, rows, softcap, wanted)
+    for first, g in gradients:  # of the logits of some words: (n, W)
+        words = slice(first, first + g.shape[1])
+        if rows is not None:
+            ids, values = rows
+            some = slice(None) if g.shape[1] == len(weight) else (ids >= first) & (ids < words.stop)
+            places = ids[some] - first
+            g_rows = g[:, places]  # (n, k)
+            g[:, places] = 0  # the head's own rows are not in use
+            if to.values is not None:
+                to.values[some] += g_rows.t() @ h
+            if to.hidden is not None:
+                to.hidden.add_(g_rows @ values[some])
+        if to.hidden is not None:
+            to.hidden.add_(g @ weight[words])
+        if to.weight is not None:
+            to.weight[words] += g.t() @ h
+    return loss, right
+
+
+LogitGradients = Iterable[tuple[int, torch.Tensor]]  # (first word, d loss / d logits of the words from there on (n, W))
 
 
 def _compiled(
     h: torch.Tensor,
     weight: torch.Tensor,
     gold: torch.Tensor,
-    rows: tuple[torch.Tensor, torch.Tensor] | None,
+    rows: Rows | None,
     _: float | None,
     wanted: bool,
-) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
+) -> tuple[torch.Tensor, torch.Tensor, LogitGradients]:
     """The loss of h (n, H) for gold (n,), how many are right, and, when `wanted`, the gradient of the logits.
 
     The logits are a column a token: that product leaves the head as it lies and takes half the time of the other.
@@ -187,10 +195,10 @@ def _in_pytorch(
     h: torch.Tensor,
     weight: torch.Tensor,
     gold: torch.Tensor,
-    rows: tuple[torch.Tensor, torch.Tensor] | None,
+    rows: Rows | None,
     softcap: float | None,
     wanted: bool,
-) -> tuple[torch.Tensor, torch.Tensor, Gradients]:
+) -> tuple[torch.Tensor, torch.Tensor, LogitGradients]:
     """As _compiled, on any device, with soft-capping; the logits are a row a token and become their gradient."""
     z = h @ weight.t()  # (n, V)
     if rows is not None:
