@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from gemtune.config import Recipe
-from gemtune.kernels import native
-from gemtune.kernels.cross_entropy import CHUNK
+from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
-HEAD_SPEED = 2.0  # times a block's: it has no adapter, and one sweep; benchmarks/RESULTS.md compares what comes of both
+HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; benchmarks/RESULTS.md compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 
@@ -125,7 +124,8 @@ def estimate(
     optimizer = trained * 16 if recipe.lora else trained * 3 * size
     # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
     # too, where a frozen head is swept.
-    swept = device == "cpu" and precision == "bf16" and recipe.lora is not None and native.has_tiles()
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    swept = device == "cpu" and recipe.lora is not None and sweeps_over(dtype, shape.hidden)
     a_logit = 0 if swept else 2 * size if device == "cpu" else 8 + size
     logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
     memory = {
@@ -139,7 +139,7 @@ def estimate(
     if not recipe.lora:
         blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
     flops = blocks + head
-    seconds = tokens * (blocks + head / HEAD_SPEED) / (tflops * 1e12)
+    seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
     return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 

@@ -20,13 +20,15 @@ CHUNK = 128  # labelled tokens a chunk: 128 x 262,144 bf16 logits are 67 MB; wit
 WORDS = 1 << 15  # whose gradient is at hand at a time on a CPU: 4 MB of 64 tokens
 IN_CACHE = 1 << 20  # logits that are fp32 at a time on a CPU: 4 MiB, two cores' second-level cache
 
+Rows = tuple[torch.Tensor, torch.Tensor]  # ids (k,) and values (k, H) that stand in for rows of the head
+
 
 def labelled_cross_entropy(
     hidden: torch.Tensor,
     weight: torch.Tensor,
     targets: torch.Tensor,
     *,
-    rows: tuple[torch.Tensor, torch.Tensor] | None = None,
+    rows: Rows | None = None,
     softcap: float | None = None,
     chunk: int = CHUNK,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -100,13 +102,14 @@ class Gradients(NamedTuple):
     values: torch.Tensor | None  # (k, H)
 
 
-Rows = tuple[torch.Tensor, torch.Tensor]  # ids (k,) and values (k, H) that stand in for rows of the head
-
-
 def sweeps(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether the loss over a frozen head is taken in one sweep over it, by kernels/cpp/head.h."""
-    tiled = weight.dtype == torch.bfloat16 and weight.shape[1] % 32 == 0 and weight.is_contiguous()
-    return tiled and native.usable(hidden, weight) and native.has_tiles()
+    return native.usable(hidden, weight) and weight.is_contiguous() and sweeps_over(weight.dtype, weight.shape[1])
+
+
+def sweeps_over(dtype: torch.dtype, size: int) -> bool:
+    """Whether this machine sweeps over heads of a type and a hidden size, where they lie on its CPU."""
+    return dtype == torch.bfloat16 and size % 32 == 0 and native.has_tiles()
 
 
 def _swept(
