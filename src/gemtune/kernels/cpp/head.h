@@ -65,47 +65,8 @@ inline void weave_rows(const bf16* columns, int64_t apart, uint32_t* to) {  // i
     turn_tile(columns + TILE * apart, apart / 2, to + TILE * TILE);
 }
 
-// Memory that is wanted soon: so many cache lines of it are asked for with every step of a product.
-struct Soon {
-    const char* at;
-    int64_t lines;
-};
-
-// c (R x C tiles, rows c_row apart) = a (R tiles, rows a_row apart) times a panel, added to c where it `adds`.
-template <int R, int C>
-inline void panel_product(const bf16* a, int64_t a_row, const uint32_t* panel, float* c, int64_t c_row, int64_t steps,
-                          bool adds, Soon soon) {
-    if (adds) {
-        _tile_loadd(0, c, 4 * c_row);
-        if (C > 1) _tile_loadd(1, c + TILE, 4 * c_row);
-        if (R > 1) _tile_loadd(2, c + TILE * c_row, 4 * c_row);
-        if (R > 1 && C > 1) _tile_loadd(3, c + TILE * c_row + TILE, 4 * c_row);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    for (int64_t k = 0; k < steps; k += STEPS, panel += STEPS * TILE) {
-        for (int64_t i = 0; i < soon.lines; i++, soon.at += 64) _mm_prefetch(soon.at, _MM_HINT_T0);
-        _tile_loadd(6, panel, 64);
-        _tile_loadd(4, a + k, 2 * a_row);
-        _tile_dpbf16ps(0, 4, 6);
-        if (C > 1) {
-            _tile_loadd(7, panel + TILE * TILE, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (R > 1) {
-            _tile_loadd(5, a + TILE * a_row + k, 2 * a_row);
-            _tile_dpbf16ps(2, 5, 6);
-            if (C > 1) _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, c, 4 * c_row);
-    if (C > 1) _tile_stored(1, c + TILE, 4 * c_row);
-    if (R > 1) _tile_stored(2, c + TILE * c_row, 4 * c_row);
-    if (R > 1 && C > 1) _tile_stored(3, c + TILE * c_row + TILE, 4 * c_row);
-}
+// A panel from its first tile on.
+inline Tiled panel(const uint32_t* woven) { return {woven, TILE, STEPS * TILE, TILE * TILE}; }
 
 // The head's words x size, some of whose rows others stand in for.
 struct Head {
@@ -229,9 +190,9 @@ void head_loss(const bf16* h, const Head& head, const int64_t* gold, float* loss
             for (int64_t t = 0; t < tokens; t += PANEL)
                 for (int64_t w = 0; w < WORDS; w += PANEL) {
                     const Soon soon{next + (w + t / parts) * size * 2, d_h ? 0 : lines};
-                    const auto product = tokens - t < PANEL ? panel_product<2, 1> : panel_product<2, 2>;
-                    product(block + w * size, size, woven + t * size / 2, logits + w * tokens + t, tokens,
-                            size, false, soon);
+                    const auto product = tokens - t < PANEL ? tile_product<2, 1> : tile_product<2, 2>;
+                    product(block + w * size, size, panel(woven + t * size / 2), logits + w * tokens + t, tokens, size,
+                            false, soon);
                 }
             for (int64_t w = head.words - first; w < WORDS; w++)
                 std::fill_n(logits + w * tokens, tokens, -INFINITY);
@@ -241,9 +202,9 @@ void head_loss(const bf16* h, const Head& head, const int64_t* gold, float* loss
             for (int64_t c = 0; c < size && d_h; c += PANEL)
                 for (int64_t t = 0; t < tokens; t += PANEL) {
                     const Soon soon{next + (c + t / parts) * WORDS * 2, lines};
-                    const auto product = tokens - t < PANEL ? panel_product<1, 2> : panel_product<2, 2>;
-                    product(shares + t * WORDS, WORDS, block_woven + c * WORDS / 2, seen.columns(t, c),
-                            PANEL, WORDS, true, soon);
+                    const auto product = tokens - t < PANEL ? tile_product<1, 2> : tile_product<2, 2>;
+                    product(shares + t * WORDS, WORDS, panel(block_woven + c * WORDS / 2), seen.columns(t, c), PANEL,
+                            WORDS, true, soon);
                 }
         }
 #pragma omp for schedule(static)

@@ -88,10 +88,10 @@ template <class T> struct Right {
                int64_t c1, bool adds = false) const {
         if constexpr (std::is_same_v<T, bf16>)
             if (woven) {
-                const bf16* pairs = reinterpret_cast<const bf16*>(room) + k0 * wide;
+                const uint32_t* pairs = reinterpret_cast<const uint32_t*>(room) + k0 / 2 * wide;
                 for (int64_t c = c0; c < c1; c += 2 * TILE)
-                    tile_product(left + k0, left_row, pairs + 2 * c, wide, out + c, out_row, k1 - k0,
-                                 adds);
+                    tile_product<1, 2>(left + k0, left_row, {pairs + c, wide, STEPS / 2 * wide, TILE}, out + c, out_row,
+                                       k1 - k0, adds);
                 return;
             }
         float* lefts = scratch(TILE * (k1 - k0), 1);

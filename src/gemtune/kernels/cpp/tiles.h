@@ -18,6 +18,12 @@ namespace {
 constexpr int64_t TILE = 16, STEPS = 32;  // rows of a tile; what a product of tiles sums over at a time
 constexpr int64_t AHEAD = 32;             // rows that are asked of memory before they are read
 
+// The right side of a product as tiles want it, where it lies: 32-bit words, each of two values (`pair`).
+struct Tiled {
+    const uint32_t* at;
+    int64_t row, step, beside;  // words to a tile's next row, to the tile of the next STEPS, to the TILE columns beside
+};
+
 #ifdef __AMX_BF16__
 
 // The system asks to be asked before a process uses tiles.
@@ -48,26 +54,47 @@ struct TilesInUse {
     }
 };
 
-// c (TILE x 2 TILE, rows c_row apart) = a (TILE x steps, rows a_row apart) b, added to c where it `adds`; steps are a
-// multiple of STEPS. b is as `weave` makes it, `wide` columns in all, from the first column that is wanted on.
-inline void tile_product(const bf16* a, int64_t a_row, const bf16* b, int64_t wide, float* c, int64_t c_row,
-                         int64_t steps, bool adds) {
+// Memory that is wanted soon: so many cache lines of it are asked for with every step of a product.
+struct Soon {
+    const char* at;
+    int64_t lines;
+};
+
+// c (R x C tiles, rows c_row apart) = a (R tiles, rows a_row apart) b, added to c where it `adds`; steps are a multiple
+// of STEPS.
+template <int R, int C>
+inline void tile_product(const bf16* a, int64_t a_row, Tiled b, float* c, int64_t c_row, int64_t steps, bool adds,
+                         Soon soon = {nullptr, 0}) {
     if (adds) {
         _tile_loadd(0, c, 4 * c_row);
-        _tile_loadd(1, c + TILE, 4 * c_row);
+        if (C > 1) _tile_loadd(1, c + TILE, 4 * c_row);
+        if (R > 1) _tile_loadd(2, c + TILE * c_row, 4 * c_row);
+        if (R > 1 && C > 1) _tile_loadd(3, c + TILE * c_row + TILE, 4 * c_row);
     } else {
         _tile_zero(0);
-        _tile_zero(1);
+        if (C > 1) _tile_zero(1);
+        if (R > 1) _tile_zero(2);
+        if (R > 1 && C > 1) _tile_zero(3);
     }
-    for (int64_t k = 0; k < steps; k += STEPS) {
-        _tile_loadd(2, a + k, 2 * a_row);
-        _tile_loadd(3, b + k * wide, 4 * wide);
-        _tile_loadd(4, b + k * wide + 2 * TILE, 4 * wide);
-        _tile_dpbf16ps(0, 2, 3);
-        _tile_dpbf16ps(1, 2, 4);
+    for (int64_t k = 0; k < steps; k += STEPS, b.at += b.step) {
+        for (int64_t i = 0; i < soon.lines; i++, soon.at += 64) _mm_prefetch(soon.at, _MM_HINT_T0);
+        _tile_loadd(6, b.at, 4 * b.row);
+        _tile_loadd(4, a + k, 2 * a_row);
+        _tile_dpbf16ps(0, 4, 6);
+        if (C > 1) {
+            _tile_loadd(7, b.at + b.beside, 4 * b.row);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (R > 1) {
+            _tile_loadd(5, a + TILE * a_row + k, 2 * a_row);
+            _tile_dpbf16ps(2, 5, 6);
+            if (C > 1) _tile_dpbf16ps(3, 5, 7);
+        }
     }
     _tile_stored(0, c, 4 * c_row);
-    _tile_stored(1, c + TILE, 4 * c_row);
+    if (C > 1) _tile_stored(1, c + TILE, 4 * c_row);
+    if (R > 1) _tile_stored(2, c + TILE * c_row, 4 * c_row);
+    if (R > 1 && C > 1) _tile_stored(3, c + TILE * c_row + TILE, 4 * c_row);
 }
 
 #else
@@ -76,7 +103,7 @@ inline bool tiles() { return false; }
 struct TilesInUse {
     TilesInUse() {}
 };
-inline void tile_product(const bf16*, int64_t, const bf16*, int64_t, float*, int64_t, int64_t, bool) {}
+template <int R, int C> inline void tile_product(const bf16*, int64_t, Tiled, float*, int64_t, int64_t, bool) {}
 
 #endif
 
