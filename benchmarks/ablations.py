@@ -13,6 +13,7 @@ from results import median_of, spread, table
 WHAT = {
     "gemtune": "gemtune's defaults",
     "without gathered head": "logits at every position, PyTorch's cross-entropy",
+    "without the sweep": "the head, its softmax and its gradient as products, the logits in memory between them",
     "without bf16": "everything in fp32",
     "without compiled passes": "elementwise work by PyTorch, as where there is no C++ compiler",
     "without grouped products": "LoRA as small products and additions of their own, plain autograd in the feed-forward",

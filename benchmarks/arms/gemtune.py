@@ -16,7 +16,7 @@ from gemtune import train as training
 from gemtune.batch import order
 from gemtune.config import DataSource, Lora, Recipe, Train
 from gemtune.families import family_of
-from gemtune.kernels import adapters, attention, native
+from gemtune.kernels import adapters, attention, cross_entropy, native
 from gemtune.model import (
     attach_adapters,
     choose_device,
@@ -167,6 +167,7 @@ def every_hidden(decoder: Any, positions: torch.Tensor, **inputs: Any) -> torch.
 # How each optimisation is taken away; bf16, packing and token rows are settings.
 VARIANTS = {
     "without gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
+    "without the sweep": lambda: setattr(cross_entropy, "sweeps", lambda hidden, weight: False),
     "without compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
     "without grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
     "without own attention": lambda: [
