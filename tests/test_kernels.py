@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from torch.nn.attention import varlen
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
 
@@ -139,11 +140,31 @@ def test_a_sweep_over_the_head_equals_plain_cross_entropy(
     assert again.item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-4)
 
 
-def test_no_gradient_is_computed_when_none_is_wanted() -> None:
-    hidden, weight, targets = _inputs(8)
-    with torch.no_grad():
+class ShapesMade(TorchDispatchMode):
+    """Notes the shape of every fp32 tensor that an operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shapes: set[torch.Size] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **kwargs or {})
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float32:
+            self.shapes.add(out.shape)
+        return out
+
+
+def test_no_gradient_is_computed_when_none_is_wanted(passes: None) -> None:
+    hidden, weight, targets = _inputs(8, torch.bfloat16)
+    hidden.requires_grad_(), weight.requires_grad_()
+    gradients = {hidden.shape, weight.shape}
+    with ShapesMade() as wanted:
         loss, _ = labelled_cross_entropy(hidden, weight, targets)
-    assert not loss.requires_grad
+    with torch.no_grad(), ShapesMade() as unwanted:
+        same, _ = labelled_cross_entropy(hidden, weight, targets)
+    assert same.item() == pytest.approx(loss.item(), rel=1e-3)
+    assert gradients <= wanted.shapes
+    assert not gradients & unwanted.shapes
 
 
 def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:

@@ -40,6 +40,8 @@ def labelled_cross_entropy(
     soft-capping. Gradients flow to hidden, weight and the rows.
     """
     ids, values = rows if rows is not None else (None, None)
+    if not torch.is_grad_enabled():  # a function's needs_input_grad asks the tensors alone
+        hidden, weight, values = hidden.detach(), weight.detach(), values.detach() if values is not None else None
     loss, right = _LabelledCrossEntropy.apply(hidden, weight, targets, ids, values, softcap, chunk)
     return loss, right
 
