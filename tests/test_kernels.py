@@ -156,7 +156,8 @@ class ShapesMade(TorchDispatchMode):
 
 def test_no_gradient_is_computed_when_none_is_wanted(passes: None) -> None:
     hidden, weight, targets = _inputs(8, torch.bfloat16)
-    hidden.requires_grad_(), weight.requires_grad_()
+    for tensor in (hidden, weight):
+        tensor.requires_grad_()
     gradients = {hidden.shape, weight.shape}
     with ShapesMade() as wanted:
         loss, _ = labelled_cross_entropy(hidden, weight, targets)
