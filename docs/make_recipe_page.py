@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gemtune.config import Recipe, recipe_keys
+from gemtune.config import Recipe, Stage, deciding_stage, recipe_keys
 
 PAGE = Path(__file__).with_name("recipe.md")
 
@@ -39,8 +39,11 @@ train:
 | every weight instead of adapters | `lora: none` |
 | the values that were used, and why | `manifest.json` in the [run directory](formats.md) |
 | no value | `null` |
-| `evaluate` or `track` changed | the run goes on, and evaluates again |
-| any other key changed | a run that has begun wants `--fresh`, or another `name` |
+| a key changed | the stage that it decides is done again, and those after it; see the last column of the tables |
+
+Stages, in their order: **data** (rows become conversations), **tokens**, **training**, **evaluation**. A run that has
+begun to train keeps the data, tokens and training keys it began with: it wants `--fresh`, or another `name`, when one
+of them changes. A key that decides nothing (`-`) may change at any time.
 """
 
 WORDS = {
@@ -53,15 +56,18 @@ WORDS = {
 }
 
 
+COLUMNS = "| key | values | default | meaning | decides |\n|---|---|---|---|---|\n"
+
+
 def page() -> str:
     """The text of docs/recipe.md."""
     parts = [HEAD]
-    sections = dict(_sections())
+    sections, stages = dict(_sections()), deciding_stage()
     by_section = sorted(recipe_keys().items(), key=lambda entry: list(sections).index(_section(entry[0])))
     for section, keys in groupby(by_section, key=lambda entry: _section(entry[0])):
         title = f"`{section}`" if section else "Top level"
-        parts.append(f"## {title}\n\n{sections[section]}\n\n| key | values | default | meaning |\n|---|---|---|---|\n")
-        parts[-1] += "".join(_row(name, *what) for name, what in keys)
+        parts.append(f"## {title}\n\n{sections[section]}\n\n{COLUMNS}")
+        parts[-1] += "".join(_row(name, *what, stages[name]) for name, what in keys)
     return "\n".join(parts)
 
 
@@ -80,10 +86,11 @@ def _sections() -> list[tuple[str, str]]:
     return found
 
 
-def _row(name: str, kind: str, default: Any, meaning: str) -> str:
+def _row(name: str, kind: str, default: Any, meaning: str, stage: Stage) -> str:
     required = isinstance(default, str) and not default
     shown = "none; needed" if required else "not set" if default is None else f"`{default}`"
-    return "| " + " | ".join(_cell(text) for text in (f"`{name}`", _values(kind), shown, meaning)) + " |\n"
+    decides = "-" if stage == "run" else stage
+    return "| " + " | ".join(_cell(text) for text in (f"`{name}`", _values(kind), shown, meaning, decides)) + " |\n"
 
 
 def _values(kind: str) -> str:

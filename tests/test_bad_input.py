@@ -88,16 +88,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
-    """What is new, gone or different, but for an empty run directory."""
-    different = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-    return different - {"runs", "runs/t", "runs/t/manifest.json", "runs/t/recipe.yaml"}
+    """What is new, gone or different."""
+    return {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
 
 
 def is_prepared(name: str) -> bool:
     """Whole files that `prepare` leaves when a later stage refuses to go on."""
-    return bool(
-        re.fullmatch(r"runs/t/data(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped)\.jsonl))?", name)
-    )
+    data = r"(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped)\.jsonl))?"
+    return bool(re.fullmatch(rf"runs(/t(/manifest\.json|/recipe\.yaml|/data{data})?)?", name))
 
 
 def refused(place: Place, capfd: pytest.CaptureFixture[str], *args: str | Path, prepared: bool = False) -> str:
@@ -197,12 +195,14 @@ MODELS: dict[str, Case] = {
 def test_a_model_or_what_it_is_asked_for_is_refused(what: str, place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     break_it, wanted = MODELS[what]
     overrides = made if isinstance(made := break_it(place), list) else []
-    assert re.search(wanted, line := refused(place, capfd, "train", place / "t.yaml", *overrides, prepared=True)), line
+    late = what in ("weights cut short", "no weights")  # prepare needs none, so it goes well
+    line = refused(place, capfd, "train", place / "t.yaml", *overrides, prepared=late)
+    assert re.search(wanted, line), line
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_cuda_without_cuda(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
-    line = refused(place, capfd, "train", place / "t.yaml", "train.device=cuda", prepared=True)
+    line = refused(place, capfd, "train", place / "t.yaml", "train.device=cuda")
     assert "train.device: cuda, but torch sees no CUDA device here; `gemtune doctor` says why" in line
 
 
@@ -290,6 +290,13 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "output of a prompt": (lambda run: None, ("generate", "RUN", "hello", "--output", "o.jsonl"), r"--output is for the replies to --input FILE"),
     "rows that are not there": (lambda run: None, ("generate", "RUN", "--input", "PLACE/f.csv"), r"f\.csv: no such file or folder; did you mean 'e\.csv'"),
     "rows of another table": (lambda run: (run / "../../o.csv").write_text("a,b\n1,2\n"), ("evaluate", "RUN", "--data", "PLACE/o.csv"), r"o\.csv:2: column 'text' is missing; found a, b"),
+    "started again from rows that are not there": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "data.source=f.csv"), r"f\.csv: no such file or folder"),
+    "started again with a target that is no layer": (lambda run: None, ("run", "PLACE/t.yaml", "--fresh", "lora.target_modules=[query]"), r"no linear layer is called 'query'"),
+    "started again with answers too long": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "train.max_length=16"), r"no example is left to train on"),
+    "another score": (lambda run: None, ("train", "PLACE/t.yaml", "evaluate.metric=bleu"), r"has no score 'bleu'"),
+    "other rows": (lambda run: None, ("prepare", "PLACE/t.yaml", "data.limit=9"), r"begun with another recipe \(data\.0\.limit was None, is 9\)"),
+    "other tokens": (lambda run: None, ("show", "PLACE/t.yaml", "train.max_length=64"), r"begun with another recipe \(train\.max_length was 128, is 64\)"),
+    "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|mps"),
     "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
 }  # fmt: skip
 
@@ -327,9 +334,24 @@ def test_an_answer_never_shows_a_token(
     place: Place, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
-    line = refused(place, capfd, "prepare", place / "t.yaml", "model=someone/not-here", prepared=True)
+    line = refused(place, capfd, "prepare", place / "t.yaml", "model=someone/not-here")
     assert "model someone/not-here: cannot be had from the Hub" in line and "hf_secret" not in line
     assert not any(
         "hf_secret" in path.read_text(errors="replace") for path in place.folder.rglob("*") if path.is_file()
     )
     assert os.environ["HF_TOKEN"]
+
+
+def test_a_run_still_evaluates_after_a_refusal(place: Place, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = a_run(place, trained)
+    refused(place, capfd, "train", place / "t.yaml", "train.max_steps=3")
+    assert command.gemtune(capfd, "evaluate", run).code == 0
+    assert read_json(run / "manifest.json")["recipe"]["train"]["max_steps"] == 2
+    refused(place, capfd, "train", place / "t.yaml", "train.max_steps=3")
+
+
+def test_a_wrong_first_try_does_not_begin_a_run(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is trained on is noted at the first step: a target that is no layer can be mended without --fresh."""
+    assert command.gemtune(capfd, "prepare", place / "t.yaml").code == 0
+    refused(place, capfd, "train", place / "t.yaml", "lora.target_modules=[query]")
+    assert command.gemtune(capfd, "train", place / "t.yaml", "lora.target_modules=[q_proj]").code == 0

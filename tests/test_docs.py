@@ -276,8 +276,9 @@ def test_every_file_of_a_run_is_in_the_table(run: Run, tiny_model: Path, tmp_pat
     recipe = run.recipe_with(
         (f"runs_dir={tmp_path}", "lora=none", "track=[tensorboard]", "train.max_steps=1", "train.best_by=loss")
     )
-    full = Job(recipe, Run.create(recipe, ""), say=lambda text: None)
-    stages.train(full)
+    full = Job(recipe, Run.of(recipe), "", say=lambda text: None)
+    with full.run.lock():
+        stages.train(full)
     written = [
         path.relative_to(r.root).as_posix() for r in (run, full.run) for path in r.root.rglob("*") if path.is_file()
     ]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from golden.record import CASES, GOLDEN, record
 
 RECORDED = json.loads(GOLDEN.read_text(encoding="utf-8"))

@@ -32,7 +32,7 @@ def a_run(folder: Path, rows: Rows, name: str = "t", **sections: Any) -> tuple[R
     data = sections.pop("data", [{"source": str(write(folder / f"{name}.jsonl", rows))}])
     value = {"name": name, "task": "columns", "runs_dir": str(folder), "data": data, **sections}
     recipe = Recipe.model_validate(value)
-    return recipe, Run.create(recipe, "")
+    return recipe, Run.of(recipe)
 
 
 def pairs(count: int) -> Rows:

@@ -161,7 +161,8 @@ def make_run(root: Path, *stages: str, text: str | None = None) -> Run:
         {"name": "emoji", "task": "emoji", "runs_dir": str(root), "data": [{"source": text or "examples/emoji.csv"}]}
         | {"train": {"epochs": 3.0, "batch_size": 16}}
     )
-    run = Run.create(recipe, "name: emoji\n")
+    run = Run.of(recipe)
+    run.accept(recipe, "name: emoji\n")
     if "prepare" in stages:
         data = data_manifest()
         if text:

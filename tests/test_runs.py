@@ -15,7 +15,7 @@ from gemtune.config import Recipe
 from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_text
 from gemtune.recipe_file import parse_recipe
-from gemtune.runs import VERSION, Run
+from gemtune.runs import VERSIONS, Run
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
 
@@ -24,37 +24,69 @@ def recipe_in(folder: Path, **keys: Any) -> Recipe:
     return parse_recipe(TEXT, folder / "t.yaml").model_copy(update={"runs_dir": str(folder / "runs"), **keys})
 
 
+def accepted(recipe: Recipe, text: str = TEXT) -> Run:
+    run = Run.of(recipe)
+    run.accept(recipe, text)
+    return run
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run.create(recipe_in(tmp_path), TEXT)
+    return accepted(recipe_in(tmp_path))
 
 
 def test_a_run_keeps_the_recipe_as_written_and_as_resolved(run: Run) -> None:
     assert run.recipe_file.read_text() == TEXT
-    assert run.manifest["version"] == VERSION
+    assert run.manifest["version"] == VERSIONS["manifest"]
     assert run.manifest["recipe"]["train"]["epochs"] == 3.0
 
 
 def test_a_run_opens_with_its_recipe_and_overrides_it_does_not_keep(tmp_path: Path) -> None:
     template = {"prompt": "🏖️ {prompt} \x7f", "answer": "{answer}"}
     recipe = Recipe.model_validate({**recipe_in(tmp_path).model_dump(), "task": "columns", "template": template})
-    Run.create(recipe, TEXT)
+    accepted(recipe)
     run = Run.open(tmp_path / "runs" / "t")
     assert run.recipe_with(()) == recipe
     assert run.recipe_with(["train.epochs=9"]).train.epochs == 9
     assert run.recipe_with(()) == recipe
 
 
-def test_creating_again_keeps_what_is_there(tmp_path: Path, run: Run) -> None:
+def test_nothing_is_written_before_a_run_is_accepted(tmp_path: Path) -> None:
+    run = Run.of(recipe_in(tmp_path))
+    with run.lock():
+        assert run.decide("device", ("cpu", "no GPU is here")) == "cpu"
+        assert run.manifest == {} and run.decided("device") == "cpu"
+    assert not run.root.exists(), "made for the lock alone"
+    run.accept(recipe_in(tmp_path), TEXT)
+    run.decide("precision", ("fp32", "this CPU has no native bf16"))
+    assert {name: decision["value"] for name, decision in run.manifest["decisions"].items()} == {
+        "device": "cpu",
+        "precision": "fp32",
+    }
+
+
+def test_a_reader_of_a_run_keeps_no_decision(run: Run) -> None:
+    run.decide("device", ("cpu", "here"))
+    before = read_json(run.manifest_file)
+    reader = Run.open(run.root)
+    assert reader.decided("device") == "cpu"
+    assert reader.decide("device", ("cuda", "elsewhere")) == reader.decided("device") == "cuda"
+    assert read_json(run.manifest_file) == before
+
+
+def test_accepting_again_keeps_what_is_there(tmp_path: Path, run: Run) -> None:
     run.note("training", {"steps": 3})
-    again = Run.create(recipe_in(tmp_path), TEXT + "# more\n")
+    again = accepted(recipe_in(tmp_path), TEXT + "# more\n")
     assert again.manifest["training"] == {"steps": 3}
     assert again.recipe_file.read_text().endswith("# more\n")
 
 
 NOT_A_RUN = {
     "nothing there": (None, "not a run directory (no manifest.json); `gemtune run RECIPE.yaml` makes one"),
-    "another version": ({"version": 99}, f"version 99, this gemtune reads {VERSION}; use another run name"),
+    "another version": (
+        {"version": 99},
+        f"version 99, this gemtune reads {VERSIONS['manifest']}; use another run name",
+    ),
     "no version": ({}, "version None"),
     "a list": ([], "not a manifest; start again under another run name"),
 }
@@ -73,7 +105,7 @@ def test_a_folder_that_is_no_run(what: str, tmp_path: Path) -> None:
 def test_a_manifest_of_another_version_is_left_alone(tmp_path: Path, run: Run) -> None:
     write_json(run.manifest_file, {"version": 99, "future": True})
     with pytest.raises(RunError, match="version 99"):
-        Run.create(recipe_in(tmp_path), "changed")
+        accepted(recipe_in(tmp_path), "changed")
     assert read_json(run.manifest_file) == {"version": 99, "future": True}
     assert run.recipe_file.read_text() == TEXT
 
@@ -82,7 +114,7 @@ def test_a_damaged_manifest_is_named(run: Run) -> None:
     write_text(run.manifest_file, '{"version": 1,\n')
     with pytest.raises(DataError, match=r"manifest\.json:2: broken JSON"):
         Run.open(run.root)
-    write_json(run.manifest_file, {"version": VERSION})
+    write_json(run.manifest_file, {"version": VERSIONS["manifest"]})
     with pytest.raises(RunError, match=r"manifest\.json: no recipe in it"):
         Run.open(run.root).recipe_with(())
 
@@ -90,7 +122,7 @@ def test_a_damaged_manifest_is_named(run: Run) -> None:
 def test_runs_dir_under_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(GemtuneError, match="a file is where a folder should be"):
-        Run.create(recipe_in(tmp_path, runs_dir=str(tmp_path / "file" / "runs")), TEXT)
+        accepted(recipe_in(tmp_path, runs_dir=str(tmp_path / "file" / "runs")))
 
 
 def test_one_process_at_a_time_and_the_kernel_lets_go_of_the_dead(tmp_path: Path, run: Run) -> None:
@@ -101,8 +133,6 @@ def test_one_process_at_a_time_and_the_kernel_lets_go_of_the_dead(tmp_path: Path
         before = read_json(run.manifest_file)
         with pytest.raises(RunError, match="another gemtune process is working in it"), run.lock():
             pass
-        with pytest.raises(RunError, match="another gemtune process"):
-            Run.create(recipe_in(tmp_path, model="other"), "another recipe")
         assert (read_json(run.manifest_file), run.recipe_file.read_text()) == (before, TEXT)
         holder.kill()
     with run.lock():

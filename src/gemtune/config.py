@@ -8,21 +8,36 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gemtune.files import SUFFIXES, suffix_of
 
+# The first stage whose result a key changes; later stages follow. `run`: no result, only where or how it is kept.
+Stage = Literal["data", "tokens", "training", "evaluation", "run"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
 
 class Section(BaseModel):
-    """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read."""
+    """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read.
+
+    `decides` is the stage of its keys, but of those that name another with `deciding`.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    decides: ClassVar[Stage]
+
+
+def deciding(stage: Stage) -> dict[str, Any]:
+    """Says of a key that it decides another stage than the rest of its section: Field(..., **deciding("tokens"))."""
+    return {"json_schema_extra": {"decides": stage}}
 
 
 class DataSource(Section):
     """Where rows come from."""
+
+    decides = "data"
 
     source: str = Field(
         description="A file, a folder, a glob, a Hub data set id (`user/name`) or `dataset_info.json#name`. "
@@ -64,6 +79,8 @@ Share = Annotated[int | float, Field(ge=0)]
 class Split(Section):
     """How rows are divided: by a hash of their group, so order and growth of the file move nobody."""
 
+    decides = "data"
+
     val: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
     test: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
     by: str | None = Field(
@@ -81,6 +98,8 @@ class Split(Section):
 class Prepare(Section):
     """What is thrown out before training."""
 
+    decides = "data"
+
     dedupe: Literal["near", "exact", "none"] = Field(
         "near", description="near: exact copies and almost equal questions; copies on both sides of a split flatter."
     )
@@ -91,12 +110,16 @@ class Prepare(Section):
         "drop", description="drop: counted with its reason and reported; fail: stop at the first one."
     )
     over_length: Literal["drop", "shorten", "fail"] = Field(
-        "drop", description="An answer is never cut. shorten: the prompt is cut where the task says how."
+        "drop",
+        description="An answer is never cut. shorten: the prompt is cut where the task says how.",
+        **deciding("tokens"),
     )
 
 
 class Template(Section):
     """The wording of the `columns` task; `{name}` is the row's column of that name."""
+
+    decides = "data"
 
     system: str | None = Field(None, description="No system message unless asked for.")
     prompt: str = Field("{prompt}", description="The user's message.")
@@ -106,11 +129,15 @@ class Template(Section):
 class Sql(Section):
     """Options of the `sql` task."""
 
+    decides = "data"
+
     dialect: str = Field("sqlite", description="The dialect of the gold SQL, by sqlglot's name; it is run in SQLite.")
 
 
 class Lora(Section):
     """LoRA adapters on the linear layers; `lora: none` trains every weight."""
+
+    decides = "training"
 
     r: int = Field(16, ge=1, description="Rank 16 is enough for one task at every Gemma 3 size; 3.8M weights at 270M.")
     alpha: int = Field(32, ge=1, description="Scale alpha/r = 2, the ratio most published Gemma recipes use.")
@@ -128,6 +155,8 @@ class Lora(Section):
 class Train(Section):
     """The optimisation."""
 
+    decides = "training"
+
     epochs: float = Field(3.0, gt=0, description="Three passes; early stopping and the best checkpoint bound the harm.")
     max_steps: int | None = Field(None, ge=1, description="Stops after this many steps; epochs decide when not set.")
     batch_size: int = Field(16, ge=1, description="Examples a step. How they are cut into micro-steps changes nothing.")
@@ -142,7 +171,10 @@ class Train(Section):
     weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
     max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
     max_length: int = Field(
-        1024, ge=16, description="Tokens of prompt and answer together; longer rows follow `prepare`."
+        1024,
+        ge=16,
+        description="Tokens of prompt and answer together; longer rows follow `prepare`.",
+        **deciding("tokens"),
     )
     logging_steps: int = Field(1, ge=1, description="One line of metrics.jsonl for every this many steps.")
     eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
@@ -152,7 +184,9 @@ class Train(Section):
     best_by: Literal["loss", "metric"] = Field(
         "loss", description="loss: val loss. metric: the task's score on generated replies, slower, closer to the aim."
     )
-    train_on: Literal["all", "last"] = Field("all", description="Every assistant turn, or only the last one.")
+    train_on: Literal["all", "last"] = Field(
+        "all", description="Every assistant turn, or only the last one.", **deciding("tokens")
+    )
     precision: Literal["auto", "bf16", "fp32", "fp16"] = Field("auto", description="auto: what the device is fast at.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU when there is one.")
     seed: int = Field(0, description="Order, initial adapters and dropout.")
@@ -160,6 +194,8 @@ class Train(Section):
 
 class Evaluate(Section):
     """How replies are generated and scored."""
+
+    decides = "evaluation"
 
     metric: str | None = Field(None, description="The score that decides; the task's own when not set.")
     limit: int | None = Field(
@@ -175,8 +211,12 @@ class Evaluate(Section):
 class Vision(Section):
     """How images are seen; only for models with a vision tower."""
 
+    decides = "training"
+
     pan_and_scan: bool = Field(
-        False, description="Gemma 3: long images are seen whole and in up to four crops, 256 tokens each."
+        False,
+        description="Gemma 3: long images are seen whole and in up to four crops, 256 tokens each.",
+        **deciding("tokens"),
     )
     trains: Literal["text", "projector", "tower"] = Field(
         "text",
@@ -186,18 +226,27 @@ class Vision(Section):
     learning_rate: float | None = Field(
         None, gt=0, description="Of tower and projector; a tenth of the text part's when not set: they know how to see."
     )
-    cache_gb: float = Field(20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.")
+    cache_gb: float = Field(
+        20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.", **deciding("run")
+    )
 
 
 class Recipe(Section):
     """One recipe: from a data source to a tested model."""
 
-    name: str = Field(description="The name of the run directory.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    decides = "training"
+
+    name: str = Field(
+        description="The name of the run directory.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", **deciding("run")
+    )
     task: str = Field(
-        description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own."
+        description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own.",
+        **deciding("data"),
     )
     data: list[DataSource] = Field(description="One source or a list of them.", min_length=1)
-    runs_dir: str = Field("runs", description="Where run directories go; relative to the current folder.")
+    runs_dir: str = Field(
+        "runs", description="Where run directories go; relative to the current folder.", **deciding("run")
+    )
     model: str = Field("gemma-3-270m", description="A short name, a Hub id or a folder.")
     split: Split = Field(default_factory=Split)
     prepare: Prepare = Field(default_factory=Prepare)
@@ -210,7 +259,7 @@ class Recipe(Section):
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
     track: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
-        default_factory=list, description="metrics.jsonl is always written; these come on top."
+        default_factory=list, description="metrics.jsonl is always written; these come on top.", **deciding("run")
     )
 
     vision: Vision = Field(default_factory=Vision)
@@ -237,12 +286,68 @@ def recipe_keys() -> dict[str, tuple[str, Any, str]]:
     return dict(_keys_of(Recipe))
 
 
-def _keys_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any, str]]]:
+def deciding_stage() -> dict[str, Stage]:
+    """Every key of a recipe -> the first stage whose result it changes.
+
+    >>> stage = deciding_stage()
+    >>> stage["split.by"], stage["vision.pan_and_scan"], stage["lora.r"], stage["evaluate.limit"], stage["runs_dir"]
+    ('data', 'tokens', 'training', 'evaluation', 'run')
+    """
+    return dict(_stages_of(Recipe))
+
+
+def deciders(recipe: Recipe, *stages: Stage) -> dict[str, Any]:
+    """What a recipe says of the keys that decide some stages, as nested plain data.
+
+    Two recipes with the same `data` and `tokens` deciders have the same tokens: cache keys are made from it.
+    """
+    return _decided(recipe, stages)
+
+
+def _decided(section: Section, stages: tuple[Stage, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, stage in _own_stages(type(section)).items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            values[name] = _decided(value, stages)
+        elif section_of(type(section).model_fields[name].annotation) and value is not None:
+            values[name] = [_decided(entry, stages) for entry in value]
+        elif stage in stages:
+            values[name] = value
+    return values
+
+
+def _own_stages(section: type[Section]) -> dict[str, Stage]:
+    """The stage of each of a section's own fields."""
+    extras = ((name, info.json_schema_extra) for name, info in section.model_fields.items())
+    return {
+        name: extra["decides"] if isinstance(extra, dict) and "decides" in extra else section.decides  # type: ignore[misc]
+        for name, extra in extras
+    }
+
+
+def _stages_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, Stage]]:
+    for name, stage in _own_stages(section).items():
+        nested = section_of(section.model_fields[name].annotation)
+        if nested is None:
+            yield f"{prefix}{name}", stage
+        else:
+            yield from _stages_of(nested, f"{prefix}{name}.")
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, or a list of, or None.
+
+    >>> section_of(list[DataSource]).__name__, section_of(Lora | None).__name__, section_of(list[str])
+    ('DataSource', 'Lora', None)
+    """
+    kinds = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+    return next((kind for kind in kinds if issubclass(kind, Section)), None)
+
+
+def _keys_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any, str]]]:
     for name, info in section.model_fields.items():
-        kinds = [
-            kind for kind in (info.annotation, *getattr(info.annotation, "__args__", ())) if isinstance(kind, type)
-        ]
-        nested = next((kind for kind in kinds if issubclass(kind, Section)), None)
+        nested = section_of(info.annotation)
         if nested is not None:
             yield from _keys_of(nested, f"{prefix}{name}.")
         else:

@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from gemtune.config import Recipe
+from gemtune.config import Recipe, deciders
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
 from gemtune.generate import ViewOf, blind, replies
 from gemtune.metrics import mean_interval, paired_difference
 from gemtune.render import Renderer
+from gemtune.runs import VERSIONS
 from gemtune.table import fitted
 from gemtune.tasks.task import Task
 
-VERSION = 2  # of how replies are made and kept; another number asks again
-FORMAT = 1  # of the files; docs/formats.md describes them
 REGRESSIONS = 10  # rows listed
 
 
@@ -51,7 +50,8 @@ def answer(
     `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
     """
     rows = (json.dumps(conversation.to_json()) for conversation in conversations)
-    key = sha256_of_text(str(VERSION), key, recipe.evaluate.model_dump_json(), *rows)
+    settings = json.dumps(deciders(recipe, "evaluation"), sort_keys=True)
+    key = sha256_of_text(str(VERSIONS["replies"]), key, settings, *rows)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
     answered = replies(model(), renderer, conversations, recipe.evaluate, progress, view_of)
@@ -123,7 +123,7 @@ def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") ->
             },
         }
     summary = {
-        "version": FORMAT,
+        "version": VERSIONS["summary"],
         "metric": metric,
         "rows": len(base),
         "metrics": metrics,

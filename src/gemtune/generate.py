@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,24 +98,27 @@ def stream(
     model: Any, renderer: Renderer, conversation: Conversation, decoding: Evaluate, view_of: ViewOf = blind
 ) -> Iterator[str]:
     """Yields pieces of one reply as they are generated."""
-    from threading import Thread
-
     from transformers import TextIteratorStreamer
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
     ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
     images, view = [conversation.image_paths], view_of(model)
     torch.manual_seed(decoding.seed)
-    thread = Thread(
-        target=model.generate,
-        kwargs={
-            "input_ids": ids.to(model.device),
-            "attention_mask": mask.to(model.device),
-            "generation_config": _generation_config(renderer, decoding),
-            "streamer": streamer,
-            **(view.prompt_inputs(ids, images) if view and any(images) else {}),
-        },
-    )
-    thread.start()
-    yield from streamer
-    thread.join()
+    inputs = {
+        "input_ids": ids.to(model.device),
+        "attention_mask": mask.to(model.device),
+        "generation_config": _generation_config(renderer, decoding),
+        "streamer": streamer,
+        **(view.prompt_inputs(ids, images) if view and any(images) else {}),
+    }
+
+    def generate() -> None:
+        try:
+            model.generate(**inputs)
+        finally:
+            streamer.end()  # a generation that fails has not ended it: the reader below would wait for ever
+
+    with ThreadPoolExecutor(1) as pool:
+        generation = pool.submit(generate)
+        yield from streamer
+        generation.result()  # raises what the generation raised

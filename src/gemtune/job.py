@@ -23,6 +23,8 @@ class Job:
 
     recipe: Recipe
     run: Run
+    recipe_text: str | None = None  # the user's file; None for a run directory
+    fresh: bool = False  # begins again what the run has begun
     say: Say = print
     tick: Tick = field(default=lambda what, done, total: None)
 
@@ -34,7 +36,11 @@ class Job:
             run = Run.open(path)
             return cls(run.recipe_with(overrides), run, **hooks)
         recipe = load_recipe(path, overrides)
-        return cls(recipe, Run.create(recipe, recipe_text(path)), **hooks)
+        return cls(recipe, Run.of(recipe), recipe_text(path), **hooks)
+
+    def accept(self) -> None:
+        """Writes to the run from here on: the last thing a stage does before its first write."""
+        self.run.accept(self.recipe, self.recipe_text)
 
     @cached_property
     def task(self) -> Task:
@@ -42,6 +48,16 @@ class Job:
 
     @cached_property
     def folder(self) -> Path:
+        """The model's folder with its config and tokenizer; its weights need not be there."""
+        from gemtune.model import find_model
+
+        folder, why = find_model(self.recipe.model, self.say, weights=False)
+        self.run.decide("model", (str(folder), why))
+        return folder
+
+    @cached_property
+    def weights_folder(self) -> Path:
+        """The model's folder with its weights, which are fetched now if they must be."""
         from gemtune.model import find_model
 
         folder, why = find_model(self.recipe.model, self.say)
@@ -110,4 +126,5 @@ class Job:
         """The base model as the recipe wants it, freshly loaded."""
         from gemtune.model import load_model
 
-        return load_model(self.folder, device=self.device, precision=self.precision, quantize=self.recipe.quantize)
+        settings = {"device": self.device, "precision": self.precision, "quantize": self.recipe.quantize}
+        return load_model(self.weights_folder, **settings)

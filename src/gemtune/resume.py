@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from typing import Any
 
+from gemtune.config import deciders
 from gemtune.errors import RunError
 from gemtune.files import write_json
 from gemtune.job import Job
 from gemtune.runs import Run
-
-# What training depends on; everything else of a recipe can change without training again.
-TRAINED_ON = ("task", "data", "split", "prepare", "template", "sql", "model", "lora", "quantize", "train", "vision")
 
 
 def start_again(run: Run) -> None:
@@ -28,7 +26,7 @@ def start_again(run: Run) -> None:
 
 def refuse_another_recipe(job: Job) -> None:
     """RunError when the run was begun with other values of what training depends on; nothing is touched then."""
-    begun = job.run.manifest.get("trained_on")
+    begun = None if job.fresh else job.run.manifest.get("trained_on")
     changed = _first_difference(begun["recipe"], _trained_on(job)) if begun else None
     if changed:
         raise RunError(
@@ -37,19 +35,27 @@ def refuse_another_recipe(job: Job) -> None:
 
 
 def _trained_on(job: Job) -> dict[str, Any]:
-    return job.recipe.model_dump(mode="json", include=set(TRAINED_ON))
+    return deciders(job.recipe, "data", "tokens", "training")
 
 
-def already_trained(job: Job, data: dict[str, Any]) -> bool:
-    """Whether the run has its weights; RunError when its tokens have changed since. Notes what it is trained on."""
-    wanted = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
-    manifest = job.run.manifest
-    if manifest.get("trained_on", wanted) != wanted:
-        raise RunError(
-            f"{job.run.root}: its tokens have changed since it was begun; start it --fresh, or give another name="
-        )
-    job.run.note("trained_on", wanted)
-    return "training" in manifest and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
+def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
+    """RunError when the run was begun on other `data` or `tokens` than these; nothing is touched then."""
+    begun = None if job.fresh else job.run.manifest.get("trained_on")
+    if begun and begun[name] != fingerprint:
+        words = {"data": "its data has", "tokens": "its tokens have"}[name]
+        raise RunError(f"{job.run.root}: {words} changed since it was begun; start it --fresh, or give another name=")
+
+
+def begin(job: Job, data: dict[str, Any]) -> None:
+    """Notes what the run is trained on, just before its first step."""
+    trained_on = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
+    job.run.note("trained_on", trained_on)
+
+
+def already_trained(job: Job) -> bool:
+    """Whether the run has its weights; refuse_another_recipe and refuse_other_tokens say that they are this job's."""
+    finished = "training" in job.run.manifest
+    return finished and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
 
 
 def _first_difference(before: Any, after: Any, at: str = "") -> str | None:

@@ -15,7 +15,9 @@ from gemtune.errors import RunError
 from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
 from gemtune.recipe_file import recipe_of
 
-VERSION = 1  # of the files in a run directory; docs/formats.md describes them
+# Of each kind of file in a run directory; docs/formats.md describes them. Files of another number are not read: the
+# stage that wrote them writes them again, and a run with another manifest is left alone.
+VERSIONS = {"manifest": 1, "data": 1, "tokens": 3, "replies": 2, "summary": 1}
 
 PARTS = ("train", "val", "test")
 
@@ -42,20 +44,33 @@ class Run:
         self.tensorboard = root / "tensorboard"
         self.report_page = root / "report.html"
         self.report_markdown = root / "report.md"
+        self._decisions: dict[str, Any] = {}  # of this process
+        self._accepted = False
 
     @classmethod
-    def create(cls, recipe: Recipe, recipe_text: str) -> Run:
-        """The run directory of a recipe, made when it is not there yet; RunError when another process works in it."""
+    def of(cls, recipe: Recipe) -> Run:
+        """The run directory of a recipe, which need not be there yet; nothing is written before `accept`."""
         run = cls(Path(recipe.runs_dir) / recipe.name)
-        with os_errors(run.root):
-            run.root.mkdir(parents=True, exist_ok=True)
-        with run.lock():
-            if not run.manifest_file.exists():
-                write_json(run.manifest_file, {"version": VERSION})
+        if run.manifest_file.exists():
             run._check_version()
-            run.note("recipe", recipe.model_dump(mode="json"))
-            write_text(run.recipe_file, recipe_text)
         return run
+
+    def accept(self, recipe: Recipe, recipe_text: str | None) -> None:
+        """Keeps the recipe that the run now has, and what was decided for it so far; from here on a run may be written.
+
+        Call it when nothing can be refused any more. `recipe_text` is the user's file, None where the run is given.
+        """
+        before = self._manifest_or_none() or {"version": VERSIONS["manifest"]}
+        # `evaluate runs/x evaluate.limit=5` is for once: the recipe of a run that is trained stays the user's file's.
+        is_kept = recipe_text is not None or "trained_on" not in before
+        accepted = {"recipe": recipe.model_dump(mode="json")} if is_kept else {}
+        decisions = {**before.get("decisions", {}), **self._decisions}
+        after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
+        if after != before:
+            write_json(self.manifest_file, after)
+        if recipe_text is not None and _text_of(self.recipe_file) != recipe_text:
+            write_text(self.recipe_file, recipe_text)
+        self._accepted = True
 
     @classmethod
     def open(cls, path: str | Path) -> Run:
@@ -67,15 +82,21 @@ class Run:
         return run
 
     def _check_version(self) -> None:
-        found = self.manifest.get("version")
-        if found != VERSION:
+        version, known = self.manifest.get("version"), VERSIONS["manifest"]
+        if version != known:
             raise RunError(
-                f"{self.manifest_file}: version {found!r}, this gemtune reads {VERSION}; use another run name or the "
+                f"{self.manifest_file}: version {version!r}, this gemtune reads {known}; use another run name or the "
                 "gemtune that made it"
             )
 
     @property
     def manifest(self) -> dict[str, Any]:
+        """manifest.json; empty before the run has one."""
+        return self._manifest_or_none() or {}
+
+    def _manifest_or_none(self) -> dict[str, Any] | None:
+        if not self.manifest_file.exists():
+            return None
         value = read_json(self.manifest_file)
         if not isinstance(value, dict):
             raise RunError(f"{self.manifest_file}: not a manifest; start again under another run name")
@@ -92,13 +113,24 @@ class Run:
         write_json(self.manifest_file, {**self.manifest, section: value})
 
     def decide(self, name: str, decision: tuple[Any, str]) -> Any:
-        """Keeps a decision's value and reason in the manifest and returns the value."""
+        """Keeps a decision's value and reason and returns the value; in the manifest, once the run was accepted.
+
+        So a reader such as `generate`, which accepts nothing and holds no lock, writes nothing.
+        """
         value, why = decision
-        before = self.manifest.get("decisions", {})
-        after = {**before, name: {"value": value, "why": why}}
-        if after != before:  # a reader such as `generate`, which holds no lock, then writes nothing
-            self.note("decisions", after)
+        self._decisions[name] = {"value": value, "why": why}
+        if self._accepted:
+            before = self.manifest.get("decisions", {})
+            if before.get(name) != self._decisions[name]:
+                self.note("decisions", {**before, name: self._decisions[name]})
         return value
+
+    def decided(self, name: str) -> Any:
+        """The value of a decision of this process, or the one the run keeps; RunError when there is none."""
+        decision = self._decisions.get(name) or self.manifest.get("decisions", {}).get(name)
+        if decision is None:
+            raise RunError(f"{self.manifest_file}: no decision '{name}' in it; train the run again")
+        return decision["value"]
 
     def log(self, line: dict[str, Any]) -> None:
         """Appends one line to metrics.jsonl."""
@@ -110,7 +142,11 @@ class Run:
 
     def summary(self) -> dict[str, Any] | None:
         """eval/summary.json, when base and tuned have been compared."""
-        return dict(read_json(self.summary_file)) if self.summary_file.exists() else None
+        return _read(self.summary_file, "summary")
+
+    def data_manifest(self) -> dict[str, Any] | None:
+        """data/manifest.json, when rows have been prepared."""
+        return _read(self.data_manifest_file, "data")
 
     def keep_metrics(self, until_step: int) -> None:
         """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""
@@ -140,9 +176,14 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for one process; the kernel lets go of it when that process dies."""
+        """Holds the run for one process; the kernel lets go of it when that process dies.
+
+        Folders that were made for the lock, and in which nothing was written then, are removed again.
+        """
         lock = FileLock(self.root / ".lock")
+        new_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         with os_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(timeout=0)
             except Timeout as error:
@@ -152,4 +193,26 @@ class Run:
         try:
             yield
         finally:
+            if new_folders and all(path.name == ".lock" for path in self.root.iterdir()):
+                Path(lock.lock_file).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # not empty: another process works there meanwhile
+                    for folder in new_folders:
+                        folder.rmdir()
             lock.release()
+
+
+def _read(path: Path, kind: str) -> dict[str, Any] | None:
+    """A versioned JSON file of a run, or None when it is not there."""
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("version") != VERSIONS[kind]:
+        raise RunError(f"{path}: not a version {VERSIONS[kind]} file of gemtune; run the stage that wrote it again")
+    return value
+
+
+def _text_of(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None

@@ -13,14 +13,14 @@ from typing import Any
 
 from gemtune.conversation import Conversation, Part, read_conversations
 from gemtune.errors import CheckError, DataError, RowError, RunError
-from gemtune.files import read_json, sha256_of_text, write_jsonl
+from gemtune.files import sha256_of_text, write_jsonl
 from gemtune.job import Job
 from gemtune.machine import device_name, installed_versions, memory_gb
-from gemtune.prepare import image_store
-from gemtune.prepare import prepare as prepare_data
+from gemtune.prepare import image_store, prepared
 from gemtune.report import write_report
-from gemtune.resume import already_trained, refuse_another_recipe
+from gemtune.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.rows import check_columns, read_rows
+from gemtune.runs import Run
 from gemtune.tasks import task_of
 from gemtune.weights import model_named, weights_key
 
@@ -28,17 +28,32 @@ SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation wh
 
 
 def prepare(job: Job) -> dict[str, Any]:
-    """Rows -> data/: conversations by part, then their token tables. Returns the data manifest."""
+    """Rows -> data/: conversations by part, then their token tables. Returns the data manifest.
+
+    Whatever can be refused is refused before the run is written to.
+    """
     from gemtune.model import tokenizer_fingerprint
     from gemtune.table import write_tables
 
     refuse_another_recipe(job)
-    prepare_data(job.recipe, job.run, lambda done: job.tick("rows", done, 0))
-    key = tokenizer_fingerprint(job.folder)
-    write_tables(
-        job.run, lambda: job.renderer, job.family, job.task, job.recipe, key, lambda done: job.tick("tokens", done, 0)
-    )
-    return dict(read_json(job.run.data_manifest_file))
+    family, key = job.family, tokenizer_fingerprint(job.folder)
+    rows, tokens = (partial(lambda what, done: job.tick(what, done, 0), what) for what in ("rows", "tokens"))
+    with prepared(job.recipe, job.run, rows, partial(refuse_other_tokens, job, "data")) as result:
+        refuse = partial(refuse_other_tokens, job, "tokens")
+        write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
+        _require_metric(job, result)
+        if job.fresh:
+            start_again(job.run)
+            job.fresh = False
+        job.accept()
+    return _data_manifest(job)
+
+
+def _data_manifest(job: Job) -> dict[str, Any]:
+    manifest = job.run.data_manifest()
+    if manifest is None:
+        raise RunError(f"{job.run.data}: no prepared rows; `gemtune prepare RECIPE.yaml` writes them")
+    return manifest
 
 
 def check(job: Job, model: Any = None) -> list[Any]:
@@ -48,6 +63,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     from gemtune.check import check_batches, check_forward
     from gemtune.trainer import labelled_loss
 
+    _require_settings(job)
     prepare(job)
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
@@ -63,7 +79,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
 
 def _check_key(job: Job) -> str:
     """What a check that held need not be made again for: the same tokens and the same base model."""
-    return sha256_of_text(read_json(job.run.data_manifest_file)["lengths"]["key"], weights_key(job, "base"))
+    return sha256_of_text(_data_manifest(job)["lengths"]["key"], weights_key(job, "base"))
 
 
 def plan(job: Job) -> dict[str, Any]:
@@ -74,6 +90,7 @@ def plan(job: Job) -> dict[str, Any]:
     from gemtune.batch import order
     from gemtune.table import ExampleTable
 
+    _require_settings(job)
     prepare(job)
     recipe, table = job.recipe, ExampleTable(job.run.table("train"))
     batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
@@ -116,11 +133,11 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     from gemtune.trainer import Prepared
 
     recipe, run = job.recipe, job.run
+    _require_settings(job)
     data = prepare(job)
-    if already_trained(job, data):
+    if already_trained(job):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
-    _require_metric(job)
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -147,6 +164,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
     if view:
         _look(job, view)
+    begin(job, data)
     training = run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
     if view:
         view.tidy()
@@ -276,14 +294,28 @@ def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conver
     return found
 
 
-def _require_metric(job: Job) -> None:
-    """RunError before training when evaluate.metric is not a score that a right answer gets."""
+def _require_metric(job: Job, run: Run) -> None:
+    """RunError when evaluate.metric is not a score that a right answer gets."""
     from gemtune.evaluate import deciding_metric
 
+    if job.recipe.evaluate.metric is None:
+        return
     known: dict[str, None] = {}
-    for conversation in islice(read_conversations(job.run.part("train")), SCORED_IN_TRAINING):
+    for conversation in islice(read_conversations(run.part("train")), SCORED_IN_TRAINING):
         known |= dict.fromkeys(job.task.score(conversation, conversation.answer))
     deciding_metric(job.recipe, job.task, list(known))
+
+
+def _require_settings(job: Job) -> None:
+    """An error when the recipe asks for a device, layers or tokens that are not there; before anything is written."""
+    from gemtune.model import require_targets, require_tokens
+
+    lora = job.recipe.lora
+    _ = job.device, job.precision
+    if lora and lora.target_modules != "all-linear":
+        require_targets(lora.target_modules, job.folder)
+    if lora and isinstance(lora.token_rows, list):
+        require_tokens(lora.token_rows, job.tokenizer.get_vocab())
 
 
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
@@ -315,8 +347,8 @@ def _note_surroundings(job: Job, model: Any) -> None:
         "model",
         {
             "name": job.recipe.model,
-            "path": str(job.folder),
-            "fingerprint": fingerprint(job.folder),
+            "path": str(job.weights_folder),
+            "fingerprint": fingerprint(job.weights_folder),
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),
         },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gemtune.config import Recipe
+from gemtune.config import Recipe, deciders
 from gemtune.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
 from gemtune.families import Family, chat_template
 from gemtune.files import os_errors, read_json, sha256_of_text, write_json
 from gemtune.model import known_tokens, special_ids
 from gemtune.render import Example, Renderer
-from gemtune.runs import PARTS, Run
+from gemtune.runs import PARTS, VERSIONS, Run
 from gemtune.tasks.task import Task
 
-VERSION = 2  # of the tables; another number tokenises again
 BLOCK = 2048  # examples an Arrow record batch
 
 SCHEMA = pa.schema(
@@ -76,23 +76,21 @@ def write_tables(
     recipe: Recipe,
     tokenizer_key: str,
     progress: Callable[[int], None] = lambda done: None,
+    refuse: Callable[[str], None] = lambda key: None,
 ) -> dict[str, Any]:
     """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
 
-    The renderer, and so its tokenizer, is only asked for when there is something to tokenise.
+    The renderer, and so its tokenizer, is only asked for when there is something to tokenise. `refuse` may raise on the
+    tokens' key before that; the tables take the place of older ones together, once every part has gone well.
     A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
     task says how, or DataError is raised, as prepare.over_length says. An answer is never cut.
     """
-    key = sha256_of_text(
-        str(VERSION),
-        read_json(run.data_manifest_file)["fingerprint"],
-        tokenizer_key,
-        chat_template(family),
-        recipe.train.train_on,
-        str(recipe.train.max_length),
-        recipe.prepare.over_length,
-    )
     manifest = read_json(run.data_manifest_file)
+    settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
+    key = sha256_of_text(
+        str(VERSIONS["tokens"]), manifest["fingerprint"], tokenizer_key, chat_template(family), settings
+    )
+    refuse(key)
     if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
         return dict(manifest["lengths"])
     made = renderer()
@@ -102,49 +100,54 @@ def write_tables(
         "special_ids": special_ids(made.tokenizer, family),
         "token_ids": known_tokens(made.tokenizer, family),
     }
-    for part in PARTS:
-        lengths[part] = _write_table(run, part, made, task, recipe, progress)
-    if not lengths["train"]["rows"]:
-        raise DataError(
-            f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
-            f"train.max_length = {recipe.train.max_length}, {lengths['train']['control_token']} spell a control token; "
-            "raise it, or mend the rows"
-        )
+    try:
+        for part in PARTS:
+            lengths[part] = _write_table(run.part(part), _temporary(run, part), made, task, recipe, progress)
+        if not lengths["train"]["rows"]:
+            raise DataError(
+                f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
+                f"train.max_length = {recipe.train.max_length}, {lengths['train']['control_token']} spell a control "
+                "token; raise it, or mend the rows"
+            )
+        for part in PARTS:
+            shutil.move(_temporary(run, part), run.table(part))
+    finally:
+        for part in PARTS:
+            _temporary(run, part).unlink(missing_ok=True)
     write_json(run.data_manifest_file, {**manifest, "lengths": lengths})
     return lengths
 
 
+def _temporary(run: Run, part: str) -> Path:
+    return run.table(part).with_suffix(".tmp")
+
+
 def _write_table(
-    run: Run, part: str, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
+    conversations: Path, target: Path, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
 ) -> dict[str, Any]:
     """Writes one part's table and returns its statistics in tokens."""
     over, shortened, control, block = 0, 0, 0, []
     lengths: list[int] = []
-    temporary = run.table(part).with_suffix(".tmp")
-    try:
-        with os_errors(temporary), pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-            for line, conversation, example in _rendered(run.part(part), renderer):
-                if isinstance(example, RowError):
-                    control += 1
+    with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for line, conversation, example in _rendered(conversations, renderer):
+            if isinstance(example, RowError):
+                control += 1
+                continue
+            if len(example.input_ids) > recipe.train.max_length:
+                fitted = _shortened(conversation, renderer, task, recipe)
+                over += fitted is None
+                shortened += fitted is not None
+                if fitted is None:
                     continue
-                if len(example.input_ids) > recipe.train.max_length:
-                    fitted = _shortened(conversation, renderer, task, recipe)
-                    over += fitted is None
-                    shortened += fitted is not None
-                    if fitted is None:
-                        continue
-                    example = fitted[1]
-                lengths.append(len(example.input_ids))
-                block.append(_as_row(example, conversation, line))
-                if len(block) == BLOCK:
-                    writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-                    block.clear()
-                    progress(line)
-            if block:
+                example = fitted[1]
+            lengths.append(len(example.input_ids))
+            block.append(_as_row(example, conversation, line))
+            if len(block) == BLOCK:
                 writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-        shutil.move(temporary, run.table(part))
-    finally:
-        temporary.unlink(missing_ok=True)
+                block.clear()
+                progress(line)
+        if block:
+            writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
     return {**_statistics(lengths), "over_length": over, "shortened": shortened, "control_token": control}
 
 

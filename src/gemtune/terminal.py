@@ -20,7 +20,6 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 
 from gemtune.job import Job
-from gemtune.resume import start_again
 from gemtune.runs import PARTS, Run
 
 QUIET = {
@@ -61,11 +60,7 @@ class Progress:
 
     def job(self, recipe: str, overrides: Sequence[str] | None = None, fresh: bool = False) -> Job:
         """The job of a recipe that reports here."""
-        job = Job.of(recipe, tuple(overrides or ()), say=self.say, tick=self.tick)
-        if fresh:
-            with job.run.lock():
-                start_again(job.run)
-        return job
+        return Job.of(recipe, tuple(overrides or ()), fresh=fresh, say=self.say, tick=self.tick)
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ def weights_key(job: Job, name: str) -> str:
     from gemtune.checkpoint import WHOLE, require_whole
     from gemtune.model import fingerprint
 
-    base = f"{fingerprint(job.folder)} {job.precision} {job.recipe.quantize} {job.device}"
+    base = f"{fingerprint(job.weights_folder)} {job.precision} {job.recipe.quantize} {job.device}"
     if name == "base":
         return base
     return base + (require_whole(weights_folder(job, name)) / WHOLE).read_text(encoding="utf-8")
@@ -38,7 +38,7 @@ def model_named(job: Job, name: str) -> Any:
     if name == "tuned":
         return model.load_model(folder, device=job.device, precision=job.precision)
     if job.recipe.lora:
-        tokens = job.run.manifest["decisions"]["token_rows"]["value"]
+        tokens = job.run.decided("token_rows")
         ids = job.tokenizer.convert_tokens_to_ids(tokens)
         settings = (ids, job.recipe.train.seed, job.recipe.vision.trains)
         tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
