@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ from torch.nn import functional as F
 from torch.nn.attention import varlen
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma3ForCausalLM
-from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm, apply_rotary_pos_emb
+from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RMSNorm, apply_rotary_pos_emb
 
 from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.adapters import Outer, add_low, append_low, outers
-from gemtune.kernels.attention import BATCHED, COMPILED, Spans, documents_attention, varlen_attention
+from gemtune.kernels.attention import BATCHED, COMPILED, Spans, attention, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
-from gemtune.kernels.swap import speed_up
+from gemtune.kernels.swap import choose_forwards, speed_up
 from gemtune.render import IGNORE
 
 V, H = 301, 24
+CACHE_NAMES = {"past_key_values", "cache"}  # of transformers up to 5.23, and since
 
 
 @pytest.fixture(params=["compiled", "in PyTorch"])
@@ -213,6 +215,67 @@ def test_adapter_layers_follow_disable_and_merge(passes: None, tmp_path: Path) -
         tuned = ours(input_ids=ids).logits
         merged = ours.merge_and_unload()
         torch.testing.assert_close(merged(input_ids=ids).logits, tuned, rtol=1e-4, atol=1e-4)
+
+
+class OwnCacheName(Gemma3Attention):
+    """Attention as a transformers to come may write it: with a parameter that nobody here has heard of."""
+
+    def forward(self, hidden_states: Any, position_embeddings: Any, kv: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
+        kwargs |= {} if kv is None else {CACHE: kv}
+        return super().forward(hidden_states, position_embeddings, **kwargs)
+
+
+CACHE = next(name for name in inspect.signature(Gemma3Attention.forward).parameters if name in CACHE_NAMES)
+
+
+def _lora_pair(attention: type | None = None) -> list[torch.nn.Module]:
+    """The same LoRA twice, as PEFT has it and sped up; attentions of another class where one is given."""
+    models = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        model = get_peft_model(
+            Gemma3ForCausalLM(tiny.config(200)).eval(),
+            LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], init_lora_weights=False),
+        )
+        for module in model.modules():
+            if attention is not None and type(module) is Gemma3Attention:
+                module.__class__ = attention
+        models.append(model.eval())
+    return [models[0], speed_up(models[1])]
+
+
+@pytest.mark.parametrize("attention, name", [(None, "past_key_values"), (None, "cache"), (OwnCacheName, CACHE)])
+def test_generation_sees_its_past_whatever_the_cache_is_called(
+    monkeypatch: pytest.MonkeyPatch, attention: type | None, name: str
+) -> None:
+    """The second token's logits from a cache equal those of the whole text, through every name of a cache."""
+    stock, ours = _lora_pair(attention)
+    for layer in ours.model.model.layers:
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs: (args, {name if key in CACHE_NAMES else key: v for key, v in kwargs.items()}),
+            with_kwargs=True,
+        )
+    ids = torch.randint(0, 200, (1, 12))
+    with torch.no_grad():
+        past = ours(input_ids=ids[:, :-1], use_cache=True)
+        cached = ours(input_ids=ids[:, -1:], past_key_values=past.past_key_values, use_cache=True).logits
+        torch.testing.assert_close(cached[:, -1], stock(input_ids=ids).logits[:, -1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_forward_with_a_parameter_unknown_here_is_kept_and_named() -> None:
+    stock, ours = _lora_pair(OwnCacheName)
+    kept, why = choose_forwards(ours)
+    assert kept == ["OwnCacheName"] and "OwnCacheName.forward takes kv" in why
+    assert type(ours.model.model.layers[0].self_attn) is OwnCacheName
+    assert choose_forwards(_lora_pair()[1])[0] == []
+    ids = torch.randint(0, 200, (2, 12))
+    torch.testing.assert_close(ours(input_ids=ids).logits, stock(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_over_documents_swallows_no_keyword() -> None:
+    states = [torch.randn(1, 2, 5, 16) for _ in range(3)]
+    with pytest.raises(TypeError, match="attention over documents got kv_cache; it knows dropout"):
+        attention(None, *states, None, document_lengths=(5,), kv_cache=None)
 
 
 # ---- attention

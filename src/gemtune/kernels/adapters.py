@@ -275,7 +275,8 @@ class TokenRowsForward:
     def forward_adapters(
         self: Any, x: torch.Tensor, active_adapters: list[str], *args: Any, **kwargs: Any
     ) -> torch.Tensor:
-        if self.disable_adapters or self.merged or list(active_adapters) != [ADAPTER]:
+        plain = self.disable_adapters or self.merged or list(active_adapters) != [ADAPTER]
+        if plain or args or kwargs:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)  # type: ignore[misc]
         ids, values = token_rows(self)
         out = self.base_layer(x)

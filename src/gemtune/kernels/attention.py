@@ -28,6 +28,8 @@ NAME = "gemtune"  # the attention implementation a model is loaded with
 # MICRO.md, heads of 256.
 COMPILED, COMPILED_BY_TILES = 128, 512
 BATCHED = 512
+# What transformers passes along and attention over documents has no use for: positions are in queries and keys already.
+UNUSED = {"dropout", "is_causal", "position_ids", "use_cache"}
 LIKE = 1.25  # documents are padded to each other up to this ratio of lengths
 
 
@@ -54,6 +56,9 @@ def attention(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
         )
         return out, None
+    unknown = sorted(kwargs.keys() - UNUSED)
+    if unknown:
+        raise TypeError(f"attention over documents got {', '.join(unknown)}; it knows {', '.join(sorted(UNUSED))}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None

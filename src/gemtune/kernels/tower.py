@@ -34,7 +34,7 @@ class EncoderLayerForward:
         heads = (*x.shape[:-1], -1, attention.head_dim)
         query, key, value = (linear(x, layer).view(heads).transpose(1, 2) for layer in projections)
         seen, _ = sdpa_attention_forward(
-            attention, query, key, value, attention_mask, scaling=attention.scale, is_causal=False
+            attention, query, key, value, attention_mask, scaling=attention.scale, is_causal=False, **kwargs
         )
         x = linear_add(seen.flatten(2), attention.out_proj, hidden_states)
         return feed_forward(x, self.layer_norm2, mlp.fc1, mlp.activation_fn, mlp.fc2)
@@ -43,11 +43,13 @@ class EncoderLayerForward:
 class QwenBlockForward:
     """The block of Qwen3-VL's tower where no gradient is wanted; the block's own forward elsewhere."""
 
-    def forward(self: Any, hidden_states: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        mlp = self.mlp
+    def forward(
+        self: Any, hidden_states: torch.Tensor, cu_seqlens: torch.Tensor, position_embeddings: Any = None, **kwargs: Any
+    ) -> Any:
+        mlp, kwargs = self.mlp, {"cu_seqlens": cu_seqlens, "position_embeddings": position_embeddings, **kwargs}
         if not usable(hidden_states, mlp.linear_fc1, mlp.linear_fc2):
-            return super().forward(hidden_states, *args, **kwargs)  # type: ignore[misc]
-        x = hidden_states + self.attn(self.norm1(hidden_states), *args, **kwargs)
+            return super().forward(hidden_states, **kwargs)  # type: ignore[misc]
+        x = hidden_states + self.attn(self.norm1(hidden_states), **kwargs)
         return feed_forward(x, self.norm2, mlp.linear_fc1, mlp.act_fn, mlp.linear_fc2)
 
 
