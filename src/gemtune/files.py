@@ -14,14 +14,6 @@ from typing import IO, Any
 
 from gemtune.errors import DataError, GemtuneError
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 _AGAIN = "run the stage that wrote it again"
 _ELSEWHERE = "choose another folder (for a run: runs_dir)"
 _MOVES = {
@@ -31,15 +23,6 @@ _MOVES = {
     errno.EEXIST: f"a file is where a folder should be: {_ELSEWHERE}",
     errno.EISDIR: "a folder is where the file should be: remove it, or give another name",
 } | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), f"free some space, or {_ELSEWHERE}")
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
-
-    >>> suffix_of(Path("Train.JSONL.gz"))
-    '.jsonl'
-    """
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""The file formats that rows come in: each reader yields (where, row), streams, and names the line that is broken."""
+"""The file formats that rows come in: each reader yields (where, row), streams, and names the line that is broken.
+
+`FORMATS`, at the end, is the only list of them: the recipe's `data.format`, suffixes and messages come from it.
+"""
 
 from __future__ import annotations
 
@@ -12,38 +15,59 @@ import itertools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from gemtune.errors import DataError
-from gemtune.files import SUFFIXES, suffix_of
 from gemtune.jsonstream import is_json_lines, json_rows, kind_of, reason
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # where the row is, for a human; the row
 
-CONVERSIONS = {
-    ".xlsx": "save the sheet as `CSV UTF-8`",
-    ".xls": "save the sheet as `CSV UTF-8`",
-    ".arrow": "write it with Dataset.to_parquet",
-    ".zip": "unpack it first",
-    ".tar": "unpack it first",
-    ".zst": "unpack it first",
-    ".bz2": "unpack it first",
-    ".xz": "unpack it first",
-}
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: the suffixes that name it, and `read(path, name, encoding)`, which yields its rows.
+
+    `name` is what the rows are called by: `emoji.csv` in `emoji.csv:12`.
+    """
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Path, str, str], Rows]
+
+
 _MAX_FIELD = 2**31 - 1  # csv's own default stops at 131,072 characters; a C long holds no more on Windows
 _PARQUET_ROWS = 256  # rows decoded at a time
 
 
-def format_of(path: Path, wanted: str = "auto") -> str:
-    """The format of a file, by its suffix unless it is given."""
-    name = SUFFIXES.get(suffix_of(path)) if wanted == "auto" else wanted
-    if name is None:
-        move = CONVERSIONS.get(suffix_of(path), "set data.format to the one it is in")
-        known = ", ".join(SUFFIXES)
-        raise DataError(f"{path}: unknown suffix {suffix_of(path)!r}; wanted {known} (text ones also with .gz); {move}")
-    return name
+def suffix_of(path: Path) -> str:
+    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
+
+    >>> suffix_of(Path("Train.JSONL.gz"))
+    '.jsonl'
+    """
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+
+
+def format_name(path: Path) -> str | None:
+    """The name of the format that a path's suffix says, if it says one.
+
+    >>> format_name(Path("rows.ndjson.gz")), format_name(Path("rows.txt"))
+    ('jsonl', None)
+    """
+    return SUFFIXES.get(suffix_of(path))
+
+
+def format_of(path: Path, name: str = "auto") -> Format:
+    """The format of that name; with auto, the one that the path's suffix says."""
+    known = format_name(path) if name == "auto" else name
+    if known is None:
+        suffix = suffix_of(path)
+        move = CONVERSIONS.get(suffix, "set data.format to the one it is in")
+        wanted = f"{', '.join(SUFFIXES)} (text ones also with .gz)"
+        raise DataError(f"{path}: unknown suffix {suffix!r}; wanted {wanted}; {move}")
+    return FORMATS[known]
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
@@ -263,10 +287,23 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
         raise DataError(f"{path}: damaged or not Parquet ({said}); copy or download it again") from error
 
 
-FORMATS: dict[str, Callable[[Path, str, str], Rows]] = {
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "json": read_json,
-    "jsonl": read_jsonl,
-    "parquet": read_parquet,
+FORMATS: dict[str, Format] = {
+    "csv": Format((".csv",), read_csv),
+    "tsv": Format((".tsv",), read_tsv),
+    "json": Format((".json",), read_json),
+    "jsonl": Format((".jsonl", ".ndjson"), read_jsonl),
+    "parquet": Format((".parquet",), read_parquet),
+}
+SUFFIXES = {suffix: name for name, format in FORMATS.items() for suffix in format.suffixes}
+
+# Suffixes of what people have and gemtune does not read -> the next move.
+CONVERSIONS = {
+    ".xlsx": "save the sheet as `CSV UTF-8`",
+    ".xls": "save the sheet as `CSV UTF-8`",
+    ".arrow": "write it with Dataset.to_parquet",
+    ".zip": "unpack it first",
+    ".tar": "unpack it first",
+    ".zst": "unpack it first",
+    ".bz2": "unpack it first",
+    ".xz": "unpack it first",
 }

@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from gemtune.config import Recipe, is_hub, recipe_keys
 from gemtune.errors import RecipeError
+from gemtune.formats import nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -165,7 +167,7 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     wanted = finding["msg"][0].lower() + finding["msg"][1:]
     wanted = wanted.removeprefix("value error, ").replace("input should be", "wanted")
     found = "" if finding["type"] == "value_error" else f", found {finding['input']!r}"
-    return f"{where}: {key + ': ' if key else ''}{wanted}{found}"
+    return f"{where}: {key + ': ' if key else ''}{wanted}{found}{_nearest_value(finding)}"
 
 
 _UNION_TAGS = {
@@ -177,6 +179,14 @@ _UNION_TAGS = {
     "literal['all-linear']",
     "literal['auto','none']",
 }
+
+
+def _nearest_value(finding: ErrorDetails) -> str:
+    """The listed value that is almost the one found, where a key takes one of a list."""
+    if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
+        return ""
+    near = nearest(finding["input"], re.findall(r"'([^']*)'", finding["ctx"]["expected"]))
+    return f"; did you mean '{near}'?" if near else ""
 
 
 def _nearest(key: str) -> str:

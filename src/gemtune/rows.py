@@ -15,17 +15,18 @@ from pathlib import Path
 from gemtune import llamafactory
 from gemtune.config import DataSource, is_hub
 from gemtune.errors import DataError, MissingExtra
-from gemtune.files import SUFFIXES, suffix_of
 from gemtune.formats import (
     CONVERSIONS,
-    FORMATS,
+    SUFFIXES,
     Row,
     Rows,
     did_you_mean,
+    format_name,
     format_of,
     listed,
     nearest,
     reading,
+    suffix_of,
 )
 
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
@@ -151,7 +152,8 @@ def _file_rows(data: DataSource) -> Rows:
     for path in files:
         name = path.relative_to(base).as_posix()
         count = 0
-        for count, placed in enumerate(FORMATS[format_of(path, data.format)](path, name, data.encoding), 1):  # noqa: B007
+        for placed in format_of(path, data.format).read(path, name, data.encoding):
+            count += 1
             yield placed
         if not count:
             raise DataError(f"{path}: {_nothing(path)}; wanted at least one row: check how the file was written")
@@ -184,7 +186,7 @@ def _in_folder(folder: Path, wanted: str) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         seen += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
-    files = [path for path in seen if SUFFIXES.get(suffix_of(path)) in ((wanted,) if wanted != "auto" else FORMATS)]
+    files = [path for path in seen if (name := format_name(path)) and wanted in ("auto", name)]
     if not files:
         suffixes = sorted({suffix_of(path) or path.name for path in seen})
         move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
@@ -203,5 +205,5 @@ def _missing(path: Path) -> str:
         names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
     lost = path.relative_to(folder).parts[0]
     what = "matches no file" if glob.has_magic(lost) else "no such file or folder"
-    hub = "" if suffix_of(path) in SUFFIXES else " (a Hub data set? set data.format: hub and give its id, user/name)"
+    hub = "" if format_name(path) else " (a Hub data set? set data.format: hub and give its id, user/name)"
     return f"{path}: {what}{hub}{did_you_mean(lost, names, f'{folder.resolve()} holds {listed(names)}')}"
