@@ -341,7 +341,7 @@ def test_an_encoding_python_does_not_know(tmp_path: Path) -> None:
 
 
 def test_a_name_too_long_is_one_line() -> None:
-    assert "cannot be read" in refused("/tmp/" + "x" * 5000 + ".csv")
+    assert "File name too long; check the path" in refused("/tmp/" + "x" * 5000 + ".csv")
 
 
 @pytest.fixture
@@ -362,10 +362,10 @@ def unreadable() -> Iterator[Path]:
 
 
 def test_permission_denied(unreadable: Path) -> None:
-    assert "x.csv: permission denied; make it readable" in refused(unreadable / "x.csv")
-    assert "permission denied" in refused(unreadable / "locked" / "x.csv")
-    assert "permission denied" in refused(unreadable / "locked")
-    assert "permission denied" in refused(unreadable)
+    assert "x.csv: Permission denied; make it readable" in refused(unreadable / "x.csv")
+    assert "Permission denied" in refused(unreadable / "locked" / "x.csv")
+    assert "Permission denied" in refused(unreadable / "locked")
+    assert "Permission denied" in refused(unreadable)
 
 
 # ------------------------------------------------------------------------------------------------- properties

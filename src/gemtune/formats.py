@@ -8,18 +8,18 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import difflib
 import gzip
 import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from gemtune.errors import DataError
+from gemtune.errors import DataError, listed
+from gemtune.files import READING, os_errors
 from gemtune.jsonstream import is_json_lines, json_rows, kind_of, reason
 
 Row = dict[str, Any]
@@ -70,54 +70,6 @@ def format_of(path: Path, name: str = "auto") -> Format:
     return FORMATS[known]
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is almost this one, in any case.
-
-    >>> nearest("Emojis", ["text", "emoji"]), nearest("sql", ["text", "emoji"])
-    ('emoji', None)
-    """
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
-    return lower[near[0]] if near else None
-
-
-def did_you_mean(name: str, known: Iterable[str], move: str) -> str:
-    """The end of an error about an unknown name: the nearest known one, if any is near, and the next move.
-
-    >>> did_you_mean("emojis", ["text", "emoji"], "mend it"), did_you_mean("sql", ["text", "emoji"], "mend it")
-    ("; did you mean 'emoji'? mend it", '; mend it')
-    """
-    near = nearest(name, known)
-    return f"; did you mean {near!r}? {move}" if near else f"; {move}"
-
-
-def listed(names: Iterable[str], most: int = 20) -> str:
-    """The names in one line, cut after `most` of them.
-
-    >>> listed(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while reading the bytes of `path` into one line with the next move."""
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        said = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: damaged or not gzip ({said}); copy or download it again, or drop .gz from its name if it is plain"
-        ) from error
-    except PermissionError as error:
-        raise DataError(f"{path}: permission denied; make it readable for you (chmod u+r, or ask its owner)") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and the disk") from error
-
-
 @contextlib.contextmanager
 def open_text(path: Path, encoding: str, newline: str) -> Iterator[IO[str]]:
     """Opens a text file, unpacking `.gz`; DataError names the byte that is not text in `encoding`."""
@@ -128,14 +80,29 @@ def open_text(path: Path, encoding: str, newline: str) -> Iterator[IO[str]]:
     except LookupError as error:
         raise DataError(f"data.encoding: {error}; wanted one Python knows, such as utf-8, utf-16 or cp1252") from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(reading(path))
-        opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
-        binary = stack.enter_context(opener(path, "rb"))
+        stack.enter_context(os_errors(path, READING))
+        stack.enter_context(_gzip_errors(path))
+        opener = cast("Callable[[Path], IO[bytes]]", gzip.open) if path.suffix.lower() == ".gz" else _open_plain
+        binary = stack.enter_context(opener(path))
         text = stack.enter_context(io.TextIOWrapper(binary, encoding, newline=newline))
         try:
             yield text
         except UnicodeError as error:
             raise DataError(f"{path}: {_undecodable(error, binary, encoding)}") from error
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+@contextlib.contextmanager
+def _gzip_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        move = "copy or download it again, or drop .gz from its name if it is plain"
+        raise DataError(f"{path}: damaged or not gzip ({reason}); {move}") from error
 
 
 def _undecodable(error: UnicodeError, binary: IO[bytes], encoding: str) -> str:
@@ -268,11 +235,11 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
-    with reading(path):
+    with os_errors(path, READING):
         if not path.stat().st_size:
             return
     try:
-        with reading(path), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with os_errors(path, READING), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             names = file.schema_arrow.names
             twice = [column for column in dict.fromkeys(names) if names.count(column) > 1]
             if twice:

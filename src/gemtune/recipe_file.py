@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -14,8 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gemtune.config import Recipe, is_hub, recipe_keys
-from gemtune.errors import RecipeError
-from gemtune.formats import nearest
+from gemtune.errors import RecipeError, nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -194,11 +192,12 @@ def _nearest(key: str) -> str:
     last = key.rsplit(".", 1)[-1]
     plain = re.sub(r"\.\d+", "", key)
     by_leaf = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    near = by_leaf or difflib.get_close_matches(plain, known + sorted({k.split(".")[0] for k in known}), 1, 0.6)
-    if not near:
+    near = by_leaf[0] if by_leaf else nearest(plain, [*known, *sorted({name.split(".")[0] for name in known})])
+    if near is None:
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        near = [leaves[leaf] for leaf in difflib.get_close_matches(last, leaves, 1, 0.6)]
-    return f"; did you mean '{near[0]}'?" if near else "; `docs/recipe.md` lists all keys"
+        leaf = nearest(last, leaves)
+        near = leaves[leaf] if leaf else None
+    return f"; did you mean '{near}'?" if near else "; `docs/recipe.md` lists all keys"
 
 
 def _description(key: str) -> str:

@@ -14,18 +14,15 @@ from pathlib import Path
 
 from gemtune import llamafactory
 from gemtune.config import DataSource, is_hub
-from gemtune.errors import DataError, MissingExtra
+from gemtune.errors import DataError, MissingExtra, did_you_mean, listed, nearest
+from gemtune.files import READING, os_errors
 from gemtune.formats import (
     CONVERSIONS,
     SUFFIXES,
     Row,
     Rows,
-    did_you_mean,
     format_name,
     format_of,
-    listed,
-    nearest,
-    reading,
     suffix_of,
 )
 
@@ -102,7 +99,7 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
     """The dataset_info.json entry that a source names, if it does, and the source that the entry stands for."""
     path, mark, name = data.source.partition("#")
     info = Path(path).expanduser()
-    with reading(info):
+    with os_errors(info, READING):
         is_folder = info.is_dir() and (info / llamafactory.INFO).exists()
         is_literal = bool(mark) and Path(data.source).expanduser().exists()
     info = info / llamafactory.INFO if is_folder else info
@@ -166,7 +163,7 @@ def _nothing(path: Path) -> str:
 def _files(data: DataSource) -> tuple[Path, list[Path]]:
     """The files of a source and the folder their short names start at."""
     path = Path(data.source).expanduser()
-    with reading(path):
+    with os_errors(path, READING):
         if path.is_dir():
             return path, _in_folder(path, data.format)
         if path.exists():
@@ -200,7 +197,7 @@ def _raise(error: OSError) -> None:
 
 def _missing(path: Path) -> str:
     """What to say of a path that is not there: the nearest one that is."""
-    with reading(path):
+    with os_errors(path, READING):
         folder = next(parent for parent in path.parents if parent.is_dir())
         names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
     lost = path.relative_to(folder).parts[0]
