@@ -129,7 +129,7 @@ def test_broken_json_names_its_line(tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'{"a": "\xe9"}\n')
     for read in (read_json, lambda path: list(read_jsonl(path))):
-        with pytest.raises(DataError, match="no such file; run the stage"):
+        with pytest.raises(DataError, match="No such file or directory; run the stage"):
             read(tmp_path / "none")
         with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
             read(tmp_path / "latin")

@@ -15,11 +15,9 @@ import gemtune
 
 SOURCE = Path(gemtune.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "files"),
+    ("errors", "files", "jsonstream", "formats"),
     ("config", "recipe_file", "conversation", "runs"),
     (
-        "jsonstream",
-        "formats",
         "llamafactory",
         "rows",
         "images",
@@ -129,6 +127,12 @@ def test_nothing_above_the_line_imports_torch_at_its_head(path: Path) -> None:
 def test_importing_it_does_not_import_torch(module: str) -> None:
     """What an import brings with it: through other packages, too."""
     code = f"import sys, gemtune.{module}; print(*({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def test_a_recipe_knows_the_formats_without_what_reads_them() -> None:
+    code = "import sys, gemtune.recipe_file; print(*({'pyarrow', 'numpy', 'PIL'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from gemtune.config import DataSource
 from gemtune.errors import DataError, GemtuneError, MissingExtra
+from gemtune.formats import FORMATS, SUFFIXES, format_name
 from gemtune.jsonstream import json_rows
 from gemtune.rows import check_columns, read_rows, source_files
 
@@ -112,6 +113,13 @@ def test_csv_keeps_strings_and_empty_values(tmp_path: Path) -> None:
 def test_csv_takes_a_field_of_any_size(tmp_path: Path) -> None:
     path = file(tmp_path / "x.csv", f"text\n{'a' * 300_000}\n")
     assert len(read(path)[0][1]["text"]) == 300_000
+
+
+def test_every_format_is_read_above_documented_and_taken_by_a_recipe() -> None:
+    assert {format_name(Path(name)) for name in FILES} == set(FORMATS)
+    page = (Path(__file__).parents[1] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert [suffix for suffix in SUFFIXES if f"`rows{suffix}`" not in page] == []
+    assert [source("rows", format=name).format for name in FORMATS] == list(FORMATS)
 
 
 def test_a_format_overrides_the_suffix(tmp_path: Path) -> None:
@@ -333,7 +341,7 @@ def test_an_encoding_python_does_not_know(tmp_path: Path) -> None:
 
 
 def test_a_name_too_long_is_one_line() -> None:
-    assert "cannot be read" in refused("/tmp/" + "x" * 5000 + ".csv")
+    assert "File name too long; check the path" in refused("/tmp/" + "x" * 5000 + ".csv")
 
 
 @pytest.fixture
@@ -354,10 +362,10 @@ def unreadable() -> Iterator[Path]:
 
 
 def test_permission_denied(unreadable: Path) -> None:
-    assert "x.csv: permission denied; make it readable" in refused(unreadable / "x.csv")
-    assert "permission denied" in refused(unreadable / "locked" / "x.csv")
-    assert "permission denied" in refused(unreadable / "locked")
-    assert "permission denied" in refused(unreadable)
+    assert "x.csv: Permission denied; make it readable" in refused(unreadable / "x.csv")
+    assert "Permission denied" in refused(unreadable / "locked" / "x.csv")
+    assert "Permission denied" in refused(unreadable / "locked")
+    assert "Permission denied" in refused(unreadable)
 
 
 # ------------------------------------------------------------------------------------------------- properties

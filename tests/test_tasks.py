@@ -38,7 +38,7 @@ def refused(task: Task, row: dict[str, Any]) -> str:
 def test_an_unknown_task_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="'sqll'; did you mean 'sql'"):
         task_of(recipe("sqll"))
-    with pytest.raises(RecipeError, match="Known: emoji, sql, product, multi_image, columns, messages"):
+    with pytest.raises(RecipeError, match="wanted emoji, sql, product, multi_image, columns, messages"):
         task_of(recipe("vision_of_the_future"))
 
 

@@ -8,11 +8,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from gemtune.files import SUFFIXES, suffix_of
+from gemtune.formats import FORMATS, format_name
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal["auto", *FORMATS, "hub"]
 
 # The first stage whose result a key changes; later stages follow. `run`: no result, only where or how it is kept.
 Stage = Literal["data", "tokens", "training", "evaluation", "run"]
@@ -43,7 +48,7 @@ class DataSource(Section):
         description="A file, a folder, a glob, a Hub data set id (`user/name`) or `dataset_info.json#name`. "
         "Relative paths start at the recipe file."
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "hub"] = Field(
+    format: FormatName = Field(
         "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
     )
     layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = Field(
@@ -362,7 +367,7 @@ def is_hub(data: DataSource, folder: Path = Path()) -> bool:
     >>> is_hub(DataSource(source="BelleGroup/train_0.5M_CN")), is_hub(DataSource(source="emoji/train.csv"))
     (True, False)
     """
-    if data.format != "auto" or suffix_of(Path(data.source)) in SUFFIXES:
+    if data.format != "auto" or format_name(Path(data.source)):
         return data.format == "hub"
     path = folder / data.source
     return bool(_HUB_ID.fullmatch(data.source)) and not path.exists() and not path.parent.is_dir()

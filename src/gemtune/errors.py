@@ -1,6 +1,9 @@
-"""The one exception tree: the command line prints a GemtuneError as one line and exits 2."""
+"""The one exception tree and the words errors share; the CLI prints a GemtuneError as one line and exits 2."""
 
 from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
 
 
 class GemtuneError(Exception):
@@ -40,3 +43,35 @@ class MissingExtra(GemtuneError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'gemtune[{extra}]'")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is almost this one, in any case.
+
+    >>> nearest("Emojis", ["text", "emoji"]), nearest("sql", ["text", "emoji"])
+    ('emoji', None)
+    """
+    lower = {other.lower(): other for other in known}
+    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
+    return lower[near[0]] if near else None
+
+
+def did_you_mean(name: str, known: Iterable[str], move: str) -> str:
+    """The end of an error about an unknown name: the nearest known one, if any is near, and the next move.
+
+    >>> did_you_mean("emojis", ["text", "emoji"], "mend it"), did_you_mean("sql", ["text", "emoji"], "mend it")
+    ("; did you mean 'emoji'? mend it", '; mend it')
+    """
+    near = nearest(name, known)
+    return f"; did you mean {near!r}? {move}" if near else f"; {move}"
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """The names in one line, cut after `most` of them.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    names = list(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + more

@@ -8,38 +8,43 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from gemtune.errors import DataError, GemtuneError
 
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-}
 _AGAIN = "run the stage that wrote it again"
 _ELSEWHERE = "choose another folder (for a run: runs_dir)"
-_MOVES = {
-    errno.EACCES: f"check its permissions, or {_ELSEWHERE}",
-    errno.EROFS: _ELSEWHERE,
-    errno.ENOTDIR: f"a file is where a folder should be: {_ELSEWHERE}",
-    errno.EEXIST: f"a file is where a folder should be: {_ELSEWHERE}",
-    errno.EISDIR: "a folder is where the file should be: remove it, or give another name",
-} | dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), f"free some space, or {_ELSEWHERE}")
 
 
-def suffix_of(path: Path) -> str:
-    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
+@dataclass(frozen=True)
+class Access:
+    """What a file is opened for: the error that a failure becomes, and the next move by its errno."""
 
-    >>> suffix_of(Path("Train.JSONL.gz"))
-    '.jsonl'
-    """
-    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
+    error: type[GemtuneError]
+    moves: Mapping[int, str]
+    otherwise: str
+
+
+WRITING = Access(
+    GemtuneError,
+    {
+        errno.EACCES: f"check its permissions, or {_ELSEWHERE}",
+        errno.EROFS: _ELSEWHERE,
+        errno.ENOTDIR: f"a file is where a folder should be: {_ELSEWHERE}",
+        errno.EEXIST: f"a file is where a folder should be: {_ELSEWHERE}",
+        errno.EISDIR: "a folder is where the file should be: remove it, or give another name",
+        **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), f"free some space, or {_ELSEWHERE}"),
+    },
+    "check the path",
+)
+# What the user gives ...
+READING = Access(
+    DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
+)
+READING_BACK = Access(DataError, {}, _AGAIN)  # ... and what gemtune wrote.
 
 
 @contextlib.contextmanager
@@ -68,13 +73,13 @@ def replacing(path: Path) -> Iterator[IO[str]]:
 
 
 @contextlib.contextmanager
-def os_errors(path: Path) -> Iterator[None]:
+def os_errors(path: Path, access: Access = WRITING) -> Iterator[None]:
     """Turns an operating system error about `path` into one line with the next move."""
     try:
         yield
     except OSError as error:
-        move = _MOVES.get(error.errno or 0, "check the path")
-        raise GemtuneError(f"{path}: {error.strerror or error}; {move}") from error
+        move = access.moves.get(error.errno or 0, access.otherwise)
+        raise access.error(f"{path}: {error.strerror or error}; {move}") from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -103,12 +108,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def read_json(path: Path) -> Any:
     """The JSON value in `path`, which gemtune wrote; DataError names the line when it is broken."""
-    with _reading(path):
-        text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: broken JSON ({error.msg}); {_AGAIN}") from error
+        with os_errors(path, READING_BACK):
+            return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _not_json(path, error) from error
 
 
 def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
@@ -123,22 +127,21 @@ def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
 
 def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
     """Yields the objects of a file gemtune wrote; DataError names the line that is broken."""
-    with _reading(path), path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: broken JSON ({error.msg}); {_AGAIN}") from error
+    number = 0
+    with os_errors(path, READING_BACK), path.open(encoding="utf-8") as lines:
+        try:
+            for line in lines:
+                number += 1
+                value = json.loads(line)
+                yield value
+        except ValueError as error:
+            raise _not_json(path, error, number) from error
 
 
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file; {_AGAIN}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_AGAIN}") from error
+def _not_json(path: Path, error: ValueError, line: int | None = None) -> DataError:
+    if isinstance(error, json.JSONDecodeError):
+        return DataError(f"{path}:{line or error.lineno}: broken JSON ({error.msg}); {_AGAIN}")
+    return DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_AGAIN}")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,97 +1,73 @@
-"""The file formats that rows come in: each reader yields (where, row), streams, and names the line that is broken."""
+"""The file formats that rows come in: each reader yields (where, row), streams, and names the line that is broken.
+
+`FORMATS`, at the end, is the only list of them: the recipe's `data.format`, suffixes and messages come from it.
+"""
 
 from __future__ import annotations
 
 import codecs
 import contextlib
 import csv
-import difflib
 import gzip
 import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
-from gemtune.errors import DataError
-from gemtune.files import SUFFIXES, suffix_of
+from gemtune.errors import DataError, listed
+from gemtune.files import READING, os_errors
 from gemtune.jsonstream import is_json_lines, json_rows, kind_of, reason
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # where the row is, for a human; the row
 
-CONVERSIONS = {
-    ".xlsx": "save the sheet as `CSV UTF-8`",
-    ".xls": "save the sheet as `CSV UTF-8`",
-    ".arrow": "write it with Dataset.to_parquet",
-    ".zip": "unpack it first",
-    ".tar": "unpack it first",
-    ".zst": "unpack it first",
-    ".bz2": "unpack it first",
-    ".xz": "unpack it first",
-}
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: the suffixes that name it, and `read(path, name, encoding)`, which yields its rows.
+
+    `name` is what the rows are called by: `emoji.csv` in `emoji.csv:12`.
+    """
+
+    suffixes: tuple[str, ...]
+    read: Callable[[Path, str, str], Rows]
+
+
 _MAX_FIELD = 2**31 - 1  # csv's own default stops at 131,072 characters; a C long holds no more on Windows
 _PARQUET_ROWS = 256  # rows decoded at a time
 
 
-def format_of(path: Path, wanted: str = "auto") -> str:
-    """The format of a file, by its suffix unless it is given."""
-    name = SUFFIXES.get(suffix_of(path)) if wanted == "auto" else wanted
-    if name is None:
-        move = CONVERSIONS.get(suffix_of(path), "set data.format to the one it is in")
-        known = ", ".join(SUFFIXES)
-        raise DataError(f"{path}: unknown suffix {suffix_of(path)!r}; wanted {known} (text ones also with .gz); {move}")
-    return name
+def suffix_of(path: Path) -> str:
+    """The suffix that names the format, in small letters, a `.gz` on top of it left off.
 
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is almost this one, in any case.
-
-    >>> nearest("Emojis", ["text", "emoji"]), nearest("sql", ["text", "emoji"])
-    ('emoji', None)
+    >>> suffix_of(Path("Train.JSONL.gz"))
+    '.jsonl'
     """
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
-    return lower[near[0]] if near else None
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).suffix.lower()
 
 
-def did_you_mean(name: str, known: Iterable[str], move: str) -> str:
-    """The end of an error about an unknown name: the nearest known one, if any is near, and the next move.
+def format_name(path: Path) -> str | None:
+    """The name of the format that a path's suffix says, if it says one.
 
-    >>> did_you_mean("emojis", ["text", "emoji"], "mend it"), did_you_mean("sql", ["text", "emoji"], "mend it")
-    ("; did you mean 'emoji'? mend it", '; mend it')
+    >>> format_name(Path("rows.ndjson.gz")), format_name(Path("rows.txt"))
+    ('jsonl', None)
     """
-    near = nearest(name, known)
-    return f"; did you mean {near!r}? {move}" if near else f"; {move}"
+    return SUFFIXES.get(suffix_of(path))
 
 
-def listed(names: Iterable[str], most: int = 20) -> str:
-    """The names in one line, cut after `most` of them.
-
-    >>> listed(["a", "b", "c"], most=2)
-    'a, b and 1 more'
-    """
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turns what goes wrong while reading the bytes of `path` into one line with the next move."""
-    try:
-        yield
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        said = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: damaged or not gzip ({said}); copy or download it again, or drop .gz from its name if it is plain"
-        ) from error
-    except PermissionError as error:
-        raise DataError(f"{path}: permission denied; make it readable for you (chmod u+r, or ask its owner)") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}); check the path and the disk") from error
+def format_of(path: Path, name: str = "auto") -> Format:
+    """The format of that name; with auto, the one that the path's suffix says."""
+    known = format_name(path) if name == "auto" else name
+    if known is None:
+        suffix = suffix_of(path)
+        move = CONVERSIONS.get(suffix, "set data.format to the one it is in")
+        wanted = f"{', '.join(SUFFIXES)} (text ones also with .gz)"
+        raise DataError(f"{path}: unknown suffix {suffix!r}; wanted {wanted}; {move}")
+    return FORMATS[known]
 
 
 @contextlib.contextmanager
@@ -104,14 +80,29 @@ def open_text(path: Path, encoding: str, newline: str) -> Iterator[IO[str]]:
     except LookupError as error:
         raise DataError(f"data.encoding: {error}; wanted one Python knows, such as utf-8, utf-16 or cp1252") from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(reading(path))
-        opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
-        binary = stack.enter_context(opener(path, "rb"))
+        stack.enter_context(os_errors(path, READING))
+        stack.enter_context(_gzip_errors(path))
+        opener = cast("Callable[[Path], IO[bytes]]", gzip.open) if path.suffix.lower() == ".gz" else _open_plain
+        binary = stack.enter_context(opener(path))
         text = stack.enter_context(io.TextIOWrapper(binary, encoding, newline=newline))
         try:
             yield text
         except UnicodeError as error:
             raise DataError(f"{path}: {_undecodable(error, binary, encoding)}") from error
+
+
+def _open_plain(path: Path) -> IO[bytes]:
+    return path.open("rb")
+
+
+@contextlib.contextmanager
+def _gzip_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        move = "copy or download it again, or drop .gz from its name if it is plain"
+        raise DataError(f"{path}: damaged or not gzip ({reason}); {move}") from error
 
 
 def _undecodable(error: UnicodeError, binary: IO[bytes], encoding: str) -> str:
@@ -244,11 +235,11 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
     import pyarrow
     import pyarrow.parquet
 
-    with reading(path):
+    with os_errors(path, READING):
         if not path.stat().st_size:
             return
     try:
-        with reading(path), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with os_errors(path, READING), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             names = file.schema_arrow.names
             twice = [column for column in dict.fromkeys(names) if names.count(column) > 1]
             if twice:
@@ -263,10 +254,23 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
         raise DataError(f"{path}: damaged or not Parquet ({said}); copy or download it again") from error
 
 
-FORMATS: dict[str, Callable[[Path, str, str], Rows]] = {
-    "csv": read_csv,
-    "tsv": read_tsv,
-    "json": read_json,
-    "jsonl": read_jsonl,
-    "parquet": read_parquet,
+FORMATS: dict[str, Format] = {
+    "csv": Format((".csv",), read_csv),
+    "tsv": Format((".tsv",), read_tsv),
+    "json": Format((".json",), read_json),
+    "jsonl": Format((".jsonl", ".ndjson"), read_jsonl),
+    "parquet": Format((".parquet",), read_parquet),
+}
+SUFFIXES = {suffix: name for name, format in FORMATS.items() for suffix in format.suffixes}
+
+# Suffixes of what people have and gemtune does not read -> the next move.
+CONVERSIONS = {
+    ".xlsx": "save the sheet as `CSV UTF-8`",
+    ".xls": "save the sheet as `CSV UTF-8`",
+    ".arrow": "write it with Dataset.to_parquet",
+    ".zip": "unpack it first",
+    ".tar": "unpack it first",
+    ".zst": "unpack it first",
+    ".bz2": "unpack it first",
+    ".xz": "unpack it first",
 }

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from gemtune.config import DataSource
-from gemtune.errors import DataError
-from gemtune.formats import Row, Rows, did_you_mean, listed, open_text
+from gemtune.errors import DataError, did_you_mean, listed
+from gemtune.formats import Row, Rows, open_text
 
 INFO = "dataset_info.json"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,9 +10,10 @@ from typing import Any, get_origin
 
 import yaml
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from gemtune.config import Recipe, is_hub, recipe_keys, section_of
-from gemtune.errors import RecipeError
+from gemtune.errors import RecipeError, nearest
 
 
 class _Loader(yaml.SafeLoader):
@@ -165,7 +165,7 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     wanted = finding["msg"][0].lower() + finding["msg"][1:]
     wanted = wanted.removeprefix("value error, ").replace("input should be", "wanted")
     found = "" if finding["type"] == "value_error" else f", found {finding['input']!r}"
-    return f"{where}: {key + ': ' if key else ''}{wanted}{found}"
+    return f"{where}: {key + ': ' if key else ''}{wanted}{found}{_nearest_value(finding)}"
 
 
 def _key_path(places: Sequence[Any]) -> Iterator[Any]:
@@ -189,16 +189,25 @@ def _key_path(places: Sequence[Any]) -> Iterator[Any]:
             yield place
 
 
+def _nearest_value(finding: ErrorDetails) -> str:
+    """The listed value that is almost the one found, where a key takes one of a list."""
+    if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
+        return ""
+    near = nearest(finding["input"], re.findall(r"'([^']*)'", finding["ctx"]["expected"]))
+    return f"; did you mean '{near}'?" if near else ""
+
+
 def _nearest(key: str) -> str:
     known = list(recipe_keys())
     last = key.rsplit(".", 1)[-1]
     plain = re.sub(r"\.\d+", "", key)
     by_leaf = [name for name in known if name.rsplit(".", 1)[-1] == last]
-    near = by_leaf or difflib.get_close_matches(plain, known + sorted({k.split(".")[0] for k in known}), 1, 0.6)
-    if not near:
+    near = by_leaf[0] if by_leaf else nearest(plain, [*known, *sorted({name.split(".")[0] for name in known})])
+    if near is None:
         leaves = {name.rsplit(".", 1)[-1]: name for name in known}
-        near = [leaves[leaf] for leaf in difflib.get_close_matches(last, leaves, 1, 0.6)]
-    return f"; did you mean '{near[0]}'?" if near else "; `docs/recipe.md` lists all keys"
+        leaf = nearest(last, leaves)
+        near = leaves[leaf] if leaf else None
+    return f"; did you mean '{near}'?" if near else "; `docs/recipe.md` lists all keys"
 
 
 def _description(key: str) -> str:

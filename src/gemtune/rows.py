@@ -14,18 +14,16 @@ from pathlib import Path
 
 from gemtune import llamafactory
 from gemtune.config import DataSource, is_hub
-from gemtune.errors import DataError, MissingExtra
-from gemtune.files import SUFFIXES, suffix_of
+from gemtune.errors import DataError, MissingExtra, did_you_mean, listed, nearest
+from gemtune.files import READING, os_errors
 from gemtune.formats import (
     CONVERSIONS,
-    FORMATS,
+    SUFFIXES,
     Row,
     Rows,
-    did_you_mean,
+    format_name,
     format_of,
-    listed,
-    nearest,
-    reading,
+    suffix_of,
 )
 
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
@@ -101,7 +99,7 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
     """The dataset_info.json entry that a source names, if it does, and the source that the entry stands for."""
     path, mark, name = data.source.partition("#")
     info = Path(path).expanduser()
-    with reading(info):
+    with os_errors(info, READING):
         is_folder = info.is_dir() and (info / llamafactory.INFO).exists()
         is_literal = bool(mark) and Path(data.source).expanduser().exists()
     info = info / llamafactory.INFO if is_folder else info
@@ -151,7 +149,8 @@ def _file_rows(data: DataSource) -> Rows:
     for path in files:
         name = path.relative_to(base).as_posix()
         count = 0
-        for count, placed in enumerate(FORMATS[format_of(path, data.format)](path, name, data.encoding), 1):  # noqa: B007
+        for placed in format_of(path, data.format).read(path, name, data.encoding):
+            count += 1
             yield placed
         if not count:
             raise DataError(f"{path}: {_nothing(path)}; wanted at least one row: check how the file was written")
@@ -164,7 +163,7 @@ def _nothing(path: Path) -> str:
 def _files(data: DataSource) -> tuple[Path, list[Path]]:
     """The files of a source and the folder their short names start at."""
     path = Path(data.source).expanduser()
-    with reading(path):
+    with os_errors(path, READING):
         if path.is_dir():
             return path, _in_folder(path, data.format)
         if path.exists():
@@ -184,7 +183,7 @@ def _in_folder(folder: Path, wanted: str) -> list[Path]:
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
         seen += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
-    files = [path for path in seen if SUFFIXES.get(suffix_of(path)) in ((wanted,) if wanted != "auto" else FORMATS)]
+    files = [path for path in seen if (name := format_name(path)) and wanted in ("auto", name)]
     if not files:
         suffixes = sorted({suffix_of(path) or path.name for path in seen})
         move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
@@ -198,10 +197,10 @@ def _raise(error: OSError) -> None:
 
 def _missing(path: Path) -> str:
     """What to say of a path that is not there: the nearest one that is."""
-    with reading(path):
+    with os_errors(path, READING):
         folder = next(parent for parent in path.parents if parent.is_dir())
         names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
     lost = path.relative_to(folder).parts[0]
     what = "matches no file" if glob.has_magic(lost) else "no such file or folder"
-    hub = "" if suffix_of(path) in SUFFIXES else " (a Hub data set? set data.format: hub and give its id, user/name)"
+    hub = "" if format_name(path) else " (a Hub data set? set data.format: hub and give its id, user/name)"
     return f"{path}: {what}{hub}{did_you_mean(lost, names, f'{folder.resolve()} holds {listed(names)}')}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.machinery
 import importlib.util
 import sys
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gemtune.config import Recipe
-from gemtune.errors import RecipeError
+from gemtune.errors import RecipeError, did_you_mean
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
@@ -36,16 +35,15 @@ def task_of(recipe: Recipe, layout: str = "auto") -> Task:
 
     >>> task_of(Recipe(name="e", task="emoij", data=[{"source": "e.csv"}]))
     Traceback (most recent call last):
-    gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? Known: emoji, sql, product, \
+    gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? wanted emoji, sql, product, \
 multi_image, columns, messages, or file.py:Class
     """
     file, colon, name = recipe.task.rpartition(":")
     if colon:
         return _from_file(Path(file), name)(recipe, layout)
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, 1, 0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else "."
-        raise RecipeError(f"task: unknown task '{name}'{hint} Known: {', '.join(TASKS)}, or file.py:Class")
+        known = f"wanted {', '.join(TASKS)}, or file.py:Class"
+        raise RecipeError(f"task: unknown task {name!r}{did_you_mean(name, TASKS, known)}")
     return TASKS[name](recipe, layout)
 
 
