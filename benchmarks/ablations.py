@@ -7,7 +7,7 @@ from typing import Any
 from bench import CORES, WORK, Arm, make_ready, measured
 from environments import HERE
 from gemtune.files import write_text
-from gemtune.machine import device_name
+from gemtune.hardware import device_name
 from results import median_of, spread, table
 
 WHAT = {

@@ -23,7 +23,7 @@ import psutil
 
 from environments import ENVIRONMENTS, HERE, call, python_of, versions
 from gemtune.files import read_json, sha256_of, write_json
-from gemtune.machine import device_name, memory_gb
+from gemtune.hardware import device_name, memory_gb
 from limit import shares
 from results import slug, write_page
 from workloads import WORKLOADS

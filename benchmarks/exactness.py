@@ -17,17 +17,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from gemtune import stages
-from gemtune.batch import ALIGNED, cut, micro_batch
-from gemtune.config import Lora
-from gemtune.families import family_of
 from gemtune.files import write_text
-from gemtune.job import Job
 from gemtune.kernels import native
-from gemtune.model import attach_adapters, load_model
-from gemtune.render import Example
-from gemtune.table import ExampleTable
-from gemtune.trainer import labelled_loss
+from gemtune.models.families import family_of
+from gemtune.models.loading import attach_adapters, load_model
+from gemtune.pipeline import stages
+from gemtune.pipeline.job import Job
+from gemtune.recipe.schema import Lora
+from gemtune.rendering.renderer import Example
+from gemtune.rendering.token_table import ExampleTable
+from gemtune.training.batching import ALIGNED, cut, micro_batch
+from gemtune.training.trainer import labelled_loss
 
 HERE = Path(__file__).resolve().parent
 ROWS = 16

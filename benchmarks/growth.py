@@ -63,7 +63,7 @@ Rows tokenised by template and mask, in one process, the tokenizer loaded before
 
 
 def main() -> None:
-    from gemtune.machine import device_name
+    from gemtune.hardware import device_name
 
     lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
     sizes = [(size, *measured("rows", size)) for size in SIZES]
@@ -99,14 +99,14 @@ def step_speed(length: int) -> float:
     """Tokens a second of a training step over rows of one length."""
     import torch
 
-    from gemtune.batch import cut, micro_batch
-    from gemtune.config import DataSource, Lora, Recipe
-    from gemtune.embedded import embedded_model
-    from gemtune.families import family_of
-    from gemtune.model import attach_adapters, choose_precision, load_model
-    from gemtune.plan import Shape, choose_micro_tokens
-    from gemtune.render import Example
-    from gemtune.trainer import labelled_loss
+    from gemtune.models.embedded import embedded_model
+    from gemtune.models.families import family_of
+    from gemtune.models.loading import attach_adapters, choose_precision, load_model
+    from gemtune.recipe.schema import DataSource, Lora, Recipe
+    from gemtune.rendering.renderer import Example
+    from gemtune.training.batching import cut, micro_batch
+    from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.trainer import labelled_loss
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
     model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0).train()
@@ -129,7 +129,7 @@ def step_speed(length: int) -> float:
 
 def prepare_speed(size: int) -> float:
     """Rows a second of `prepare` over a CSV of short rows."""
-    from gemtune.prepare import prepare
+    from gemtune.preparation.prepare import prepare
 
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(size, Path(folder))
@@ -140,9 +140,9 @@ def prepare_speed(size: int) -> float:
 
 def render_speed(size: int) -> float:
     """Rows a second that become tokens, once they are prepared."""
-    from gemtune.model import tokenizer_fingerprint
-    from gemtune.prepare import prepare
-    from gemtune.table import write_tables
+    from gemtune.models.loading import tokenizer_fingerprint
+    from gemtune.preparation.prepare import prepare
+    from gemtune.rendering.token_table import write_tables
 
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(size, Path(folder))
@@ -157,8 +157,8 @@ def picture_speed(size: int) -> float:
     """Rows a second of `prepare` over rows with a picture each, out of one archive."""
     from PIL import Image
 
-    from gemtune.job import Job
-    from gemtune.prepare import prepare
+    from gemtune.pipeline.job import Job
+    from gemtune.preparation.prepare import prepare
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -180,7 +180,7 @@ def picture_speed(size: int) -> float:
 
 def job_of(size: int, folder: Path) -> Any:
     """A recipe over so many short rows of a CSV."""
-    from gemtune.job import Job
+    from gemtune.pipeline.job import Job
 
     with (folder / "rows.csv").open("w", encoding="utf-8") as out:
         out.write("text,emoji\n")

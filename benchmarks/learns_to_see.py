@@ -17,11 +17,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from gemtune import stages
 from gemtune.files import read_jsonl, write_jsonl, write_text
-from gemtune.job import Job
-from gemtune.machine import device_name
-from gemtune.tiny import write_vision_model
+from gemtune.hardware import device_name
+from gemtune.models.tiny import write_vision_model
+from gemtune.pipeline import stages
+from gemtune.pipeline.job import Job
 
 HERE = Path(__file__).resolve().parent
 SIDE = 64

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from gemtune.plan import Shape
+from gemtune.training.planner import Shape
 
 
 class Products:

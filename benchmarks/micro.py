@@ -14,11 +14,11 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 
 from gemtune.files import write_text
+from gemtune.hardware import device_name
 from gemtune.kernels import cross_entropy
-from gemtune.kernels.adapters import LinearGroup, grouped_linear
 from gemtune.kernels.attention import BatchedAttention, CompiledAttention
+from gemtune.kernels.lora import LinearGroup, grouped_linear
 from gemtune.kernels.mlp import gated, gated_backward
-from gemtune.machine import device_name
 from results import table
 
 HERE = Path(__file__).resolve().parent

@@ -21,7 +21,7 @@ from typing import Any
 
 from bench import CORES, peak_memory
 from gemtune.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from gemtune.machine import device_name
+from gemtune.hardware import device_name
 
 HERE = Path(__file__).resolve().parent
 SIDE, PATCH, TOKENS = 448, 14, 256  # 1,024 patches an image
@@ -113,7 +113,7 @@ def write_model(folder: Path) -> None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from gemtune.tiny import write_vision_model
+    from gemtune.models.tiny import write_vision_model
 
     write_vision_model(folder, side=SIDE, patch=PATCH, tokens=TOKENS, sees=SEES, reads=READS)
     AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
@@ -156,13 +156,13 @@ def measured(arm: str, folder: Path, out: Path) -> dict[str, float]:
 
 def train_with_gemtune(folder: Path, out: Path) -> None:
     """What `gemtune train` does with prepared rows, from a cache of seen images that is empty."""
-    from gemtune import stages
-    from gemtune.job import Job
     from gemtune.kernels.native import compiled
-    from gemtune.model import attach_adapters, special_ids
-    from gemtune.plan import Shape, choose_micro_tokens
-    from gemtune.train import train
-    from gemtune.trainer import Prepared
+    from gemtune.models.loading import attach_adapters, special_ids
+    from gemtune.pipeline import stages
+    from gemtune.pipeline.job import Job
+    from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.run import train
+    from gemtune.training.trainer import Prepared
 
     with tempfile.TemporaryDirectory() as runs:
         os.environ["GEMTUNE_CACHE"] = str(Path(runs) / "cache")
@@ -208,7 +208,7 @@ def train_with_trl(folder: Path, out: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
-    from gemtune.families import chat_template, family_of
+    from gemtune.models.families import chat_template, family_of
 
     class Clock(TrainerCallback):
         ready, steps, losses = 0.0, [], []

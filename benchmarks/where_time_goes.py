@@ -20,8 +20,8 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from arms import gemtune as arm
 from bench import CORES, WORK
 from gemtune.files import read_json, write_text
+from gemtune.hardware import device_name
 from gemtune.kernels import native
-from gemtune.machine import device_name
 from limit import shares
 from workloads import WORKLOADS, build
 

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from gemtune import stages
 from gemtune.files import sha256_of, sha256_of_text, write_json, write_jsonl
-from gemtune.job import Job
-from gemtune.render import IGNORE
-from gemtune.table import ExampleTable
+from gemtune.pipeline import stages
+from gemtune.pipeline.job import Job
+from gemtune.rendering.renderer import IGNORE
+from gemtune.rendering.token_table import ExampleTable
 
 RECIPES = Path(__file__).resolve().parent.parent / "recipes"
 # The rate is constant, without warm-up; there is no weight decay.

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gemtune.config import Recipe, Stage, deciding_stage, recipe_keys
+from gemtune.recipe.schema import Recipe, Stage, deciding_stage, recipe_keys
 
 PAGE = Path(__file__).with_name("recipe.md")
 
 HEAD = """\
-<!-- Written by `make recipe-page` from src/gemtune/config.py; change the descriptions there. -->
+<!-- Written by `make recipe-page` from src/gemtune/recipe/schema.py; change the descriptions there. -->
 
 # The recipe
 

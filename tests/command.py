@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from transformers.utils import logging
 
-from gemtune.cli import main
+from gemtune.cli.app import main
 
-logging.disable_progress_bar()  # in a process of its own gemtune.terminal asks for it, before the import
-MAIN = "from gemtune.cli import main; main()"
+logging.disable_progress_bar()  # in a process of its own gemtune.cli.progress asks for it, before the import
+MAIN = "from gemtune.cli.app import main; main()"
 # A process that works in the run directory it is given, until its standard input ends.
 HOLD = """
 import sys

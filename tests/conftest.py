@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from gemtune import tiny
+from gemtune.models import tiny
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

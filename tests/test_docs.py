@@ -16,19 +16,19 @@ import pytest
 import typer
 import yaml
 
-from gemtune import stages
-from gemtune.cli import app
-from gemtune.config import Recipe
-from gemtune.evaluate import summarise
-from gemtune.families import family_of
+from gemtune.cli.app import app
+from gemtune.evaluation.evaluate import summarise
 from gemtune.files import read_json, read_jsonl, write_jsonl
-from gemtune.model import load_tokenizer
-from gemtune.recipe_file import parse_recipe, read_yaml
-from gemtune.render import Renderer
+from gemtune.models.families import family_of
+from gemtune.models.loading import load_tokenizer
+from gemtune.pipeline import stages
+from gemtune.pipeline.stages import Job
+from gemtune.recipe.loader import parse_recipe, read_yaml, recipe_of
+from gemtune.recipe.scaffold import write_example
+from gemtune.recipe.schema import Recipe
+from gemtune.rendering.preview import write_page
+from gemtune.rendering.renderer import Renderer
 from gemtune.runs import PARTS, Run
-from gemtune.scaffold import write_example
-from gemtune.show import write_page
-from gemtune.stages import Job
 from gemtune.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
@@ -273,8 +273,10 @@ def same(mark: str, written: Iterable[str]) -> None:
 
 
 def test_every_file_of_a_run_is_in_the_table(run: Run, tiny_model: Path, tmp_path: Path) -> None:
-    recipe = run.recipe_with(
-        (f"runs_dir={tmp_path}", "lora=none", "track=[tensorboard]", "train.max_steps=1", "train.best_by=loss")
+    recipe = recipe_of(
+        run.recipe,
+        run.manifest_file,
+        (f"runs_dir={tmp_path}", "lora=none", "track=[tensorboard]", "train.max_steps=1", "train.best_by=loss"),
     )
     full = Job(recipe, Run.of(recipe), "", say=lambda text: None)
     with full.run.lock():

@@ -16,13 +16,13 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import make_stock_tokenizer
-from gemtune.conversation import Conversation, Message, read_conversations
-from gemtune.embedded import embedded_model
-from gemtune.families import family_of
-from gemtune.model import DTYPES, load_tokenizer
-from gemtune.render import Renderer
+from gemtune.data.conversation import Conversation, Message, read_conversations
+from gemtune.models.embedded import embedded_model
+from gemtune.models.families import family_of
+from gemtune.models.loading import DTYPES, load_tokenizer
+from gemtune.rendering.renderer import Renderer
+from gemtune.rendering.token_table import ExampleTable
 from gemtune.runs import Run
-from gemtune.table import ExampleTable
 from gemtune.tasks.emoji import SYSTEM
 
 pytestmark = pytest.mark.journey
@@ -36,7 +36,7 @@ def real_model() -> Path:
 
 
 def gemtune(*arguments: str) -> str:
-    command = [sys.executable, "-c", "from gemtune.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from gemtune.cli.app import main; main()", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 import command
-from gemtune.config import Recipe
 from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_text
-from gemtune.recipe_file import parse_recipe
+from gemtune.pipeline.job import Job
+from gemtune.recipe.loader import parse_recipe
+from gemtune.recipe.schema import Recipe
 from gemtune.runs import VERSIONS, Run
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
@@ -46,9 +47,9 @@ def test_a_run_opens_with_its_recipe_and_overrides_it_does_not_keep(tmp_path: Pa
     recipe = Recipe.model_validate({**recipe_in(tmp_path).model_dump(), "task": "columns", "template": template})
     accepted(recipe)
     run = Run.open(tmp_path / "runs" / "t")
-    assert run.recipe_with(()) == recipe
-    assert run.recipe_with(["train.epochs=9"]).train.epochs == 9
-    assert run.recipe_with(()) == recipe
+    assert Job.of(run.root).recipe == recipe
+    assert Job.of(run.root, ["train.epochs=9"]).recipe.train.epochs == 9
+    assert Job.of(run.root).recipe == recipe
 
 
 def test_nothing_is_written_before_a_run_is_accepted(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_damaged_manifest_is_named(run: Run) -> None:
         Run.open(run.root)
     write_json(run.manifest_file, {"version": VERSIONS["manifest"]})
     with pytest.raises(RunError, match=r"manifest\.json: no recipe in it"):
-        Run.open(run.root).recipe_with(())
+        _ = Run.open(run.root).recipe
 
 
 def test_runs_dir_under_a_file(tmp_path: Path) -> None:

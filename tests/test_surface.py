@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import gemtune
-from gemtune import stages
+from gemtune.pipeline import stages
 from gemtune.tasks import TASKS, Task
 
 SOURCE = Path(gemtune.__file__).parent
@@ -22,7 +22,7 @@ VERBS = ("prepare", "check", "plan", "train", "evaluate", "report", "run")
 
 
 def test_the_package_exports_nothing_by_accident() -> None:
-    """`import gemtune` brings a docstring; its verbs are in gemtune.stages."""
+    """`import gemtune` brings a docstring; its verbs are in gemtune.pipeline.stages."""
     tree = TREES["__init__.py"]
     assert [type(node) for node in tree.body] == [ast.Expr], "write __all__, and a test of it, with the first export"
 
@@ -40,7 +40,7 @@ def test_a_verb_is_a_function_of_a_job(verb: str) -> None:
 
 
 def test_every_verb_of_the_command_line_is_known_here() -> None:
-    from gemtune.cli import app
+    from gemtune.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     assert names == {*VERBS, "new", "show", "generate", "doctor", "tiny"}

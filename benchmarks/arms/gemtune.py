@@ -11,13 +11,10 @@ import pyarrow as pa
 import torch
 
 from arms.common import Arm
-from gemtune import batch, trainer
-from gemtune import train as training
-from gemtune.batch import order
-from gemtune.config import DataSource, Lora, Recipe, Train
-from gemtune.families import family_of
-from gemtune.kernels import adapters, attention, cross_entropy, native
-from gemtune.model import (
+from gemtune.kernels import attention, cross_entropy, native
+from gemtune.kernels import lora as adapters
+from gemtune.models.families import family_of
+from gemtune.models.loading import (
     attach_adapters,
     choose_device,
     choose_precision,
@@ -25,11 +22,16 @@ from gemtune.model import (
     parts_of,
     untrained_tokens,
 )
-from gemtune.plan import Shape, choose_micro_tokens, estimate, sustained_tflops
-from gemtune.render import IGNORE
+from gemtune.recipe.schema import DataSource, Lora, Recipe, Train
+from gemtune.rendering.renderer import IGNORE
+from gemtune.rendering.token_table import SCHEMA
 from gemtune.runs import Run
-from gemtune.table import SCHEMA
-from gemtune.trainer import Prepared
+from gemtune.training import batching as batch
+from gemtune.training import run as training
+from gemtune.training import trainer
+from gemtune.training.batching import order
+from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
+from gemtune.training.trainer import Prepared
 from limit import Products
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from gemtune.config import Recipe
 from gemtune.errors import RunError
 from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
-from gemtune.recipe_file import recipe_of
+
+if TYPE_CHECKING:
+    from gemtune.recipe.schema import Recipe
 
 # Of each kind of file in a run directory; docs/formats.md describes them. Files of another number are not read: the
 # stage that wrote them writes them again, and a run with another manifest is left alone.
@@ -102,11 +103,13 @@ class Run:
             raise RunError(f"{self.manifest_file}: not a manifest; start again under another run name")
         return value
 
-    def recipe_with(self, overrides: Sequence[str]) -> Recipe:
-        """The run's recipe with `key=value` overrides, which the run directory does not keep."""
-        if not isinstance(recipe := self.manifest.get("recipe"), dict):
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The run's recipe as plain data: every key with its value; RunError when the manifest has none."""
+        recipe = self.manifest.get("recipe")
+        if not isinstance(recipe, dict):
             raise RunError(f"{self.manifest_file}: no recipe in it; run `gemtune run RECIPE.yaml` again")
-        return recipe_of(recipe, self.manifest_file.absolute(), overrides)
+        return recipe
 
     def note(self, section: str, value: Any) -> None:
         """Sets one section of the manifest."""

@@ -79,7 +79,7 @@ def record(case: str, folder: Path) -> dict[str, Any]:
 def _gemtune(folder: Path, environment: dict[str, str], *args: str) -> None:
     cache = {"GEMTUNE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", "from gemtune.cli import main; main()", *args],
+        [sys.executable, "-c", "from gemtune.cli.app import main; main()", *args],
         cwd=folder,
         env={**os.environ, **cache, **environment},
         capture_output=True,

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gemtune.kernels import native
-from gemtune.kernels.adapters import LinearGroup, group_of
+from gemtune.kernels.lora import LinearGroup, group_of
 from gemtune.kernels.norms import normed, normed_backward
 
 _GELU = {"approximate": "tanh"}

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gemtune.config import Recipe
 from gemtune.errors import RecipeError, did_you_mean
+from gemtune.recipe.schema import Recipe
+from gemtune.tasks.base import Row, Task, text_of
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
 from gemtune.tasks.multi_image import MultiImage
 from gemtune.tasks.product import Product
-from gemtune.tasks.sql import Sql
-from gemtune.tasks.task import Row, Task, text_of
+from gemtune.tasks.sql.task import Sql
 
 TASKS: dict[str, type[Task]] = {
     "emoji": Emoji,

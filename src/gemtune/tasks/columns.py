@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gemtune.config import Recipe
-from gemtune.conversation import Conversation, Message, validated
+from gemtune.data.conversation import Conversation, Message, validated
 from gemtune.errors import RecipeError
-from gemtune.metrics import cer, chrf, exact, token_f1
-from gemtune.tasks.task import Row, Task, text_of
+from gemtune.metrics.text import cer, chrf, exact, token_f1
+from gemtune.recipe.schema import Recipe
+from gemtune.tasks.base import Row, Task, text_of
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
 

@@ -6,10 +6,10 @@ from types import MappingProxyType
 
 import emoji
 
-from gemtune.conversation import Conversation, Message, validated
+from gemtune.data.conversation import Conversation, Message, validated
 from gemtune.errors import RowError
-from gemtune.metrics import emoji_scores
-from gemtune.tasks.task import Row, Task, text_of
+from gemtune.metrics.text import emoji_scores
+from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "Translate this text to emoji."
 
@@ -17,7 +17,7 @@ SYSTEM = "Translate this text to emoji."
 class Emoji(Task):
     """Columns `text` and `emoji`; scored by the emoji the reply and the row have in common.
 
-    >>> from gemtune.config import Recipe
+    >>> from gemtune.recipe.schema import Recipe
     >>> task = Emoji(Recipe(name="e", task="emoji", data=[{"source": "e.csv"}]))
     >>> [m.text for m in task.conversation({"text": "let's swim", "emoji": "🏊 🌊"}, "e.csv:2").messages]
     ['Translate this text to emoji.', "let's swim", '🏊🌊']

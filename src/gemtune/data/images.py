@@ -1,0 +1,194 @@
+"""Images: what a row calls an image is found, checked, kept once by its content, and opened as plain RGB.
+
+An image in a row is data from strangers: only formats that Pillow reads by itself are opened, sizes are looked at
+before a pixel is decoded, and every image is decoded once, so that a cut file is found before a training run.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import io
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from gemtune.data.conversation import Conversation, Message, Part
+from gemtune.errors import RowError
+from gemtune.files import write_bytes
+
+FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
+MOST_BYTES = 64 << 20  # of one image file
+MOST_PIXELS = 100_000_000  # a 16-bit RGBA scan of A1 at 300 dpi; decoded it is 0.8 GB
+LEAST_SIDE = 8  # pixels; smaller ones are markers and placeholders
+MOST_LONG = 200  # times as long as wide; what is longer is a line when a model has shrunk it, and Qwen refuses it
+SMALL_PREVIEW = (64, 64)  # a JPEG is decoded at about this size to see that all of it is there
+
+Find = Callable[[str], bytes]  # a name in a row -> the bytes behind it; RowError when there are none
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
+
+
+class ImageStore:
+    """A folder of images, each once, named by the SHA-256 of its bytes."""
+
+    def __init__(self, data: Path, find: Find):
+        self._data, self._find = data, find
+
+    def resolved(self, conversation: Conversation) -> Conversation:
+        """The conversation with every image copied into the data directory and named by its path and size there."""
+        if not conversation.images:
+            return conversation
+        messages = tuple(Message(m.role, tuple(map(self._resolved, m.parts))) for m in conversation.messages)
+        return replace(conversation, messages=messages)
+
+    def _resolved(self, part: Part) -> Part:
+        return part if part.image is None else self.put(part.image)
+
+    def put(self, reference: str | bytes) -> Part:
+        """An image part for a path, URL, data URL, base64 text or the bytes themselves; RowError says what is wrong."""
+        data = self._bytes(reference)
+        suffix, size = checked(data)
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"images/{digest[:2]}/{digest}{suffix}"
+        path = self._data / name
+        if not path.exists():
+            write_bytes(path, data)
+        return Part(image=name, size=size)
+
+    def _bytes(self, reference: str | bytes) -> bytes:
+        if isinstance(reference, bytes):
+            return reference
+        if reference.startswith("data:"):
+            head, _, text = reference.partition(",")
+            if not head.endswith(";base64"):
+                raise RowError("bad image", f"a data URL that begins {head[:40]!r}; wanted data:image/...;base64,...")
+            return _decoded(text)
+        if _BASE64.fullmatch(reference):
+            return _decoded(reference)
+        return self._find(reference)
+
+
+def reference_of(value: Any, place: str) -> str | bytes:
+    """What a row says an image is, as a path, a URL, base64 text or bytes.
+
+    >>> reference_of({"bytes": None, "path": "a/cup.png"}, "images[1]")
+    'a/cup.png'
+    """
+    if isinstance(value, dict):
+        value = value.get("bytes") or value.get("path") or value.get("url") or value.get("base64")
+    if isinstance(value, Image.Image):
+        out = io.BytesIO()
+        value.save(out, "PNG")
+        return out.getvalue()
+    if isinstance(value, bytes) and value:
+        return value
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise RowError("missing image", f"{place} is {_said(value)}; wanted a path, a URL, base64 text or bytes")
+
+
+def _said(value: Any) -> str:
+    return "empty" if value in (None, "", b"") else f"a {type(value).__name__}"
+
+
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except binascii.Error as error:
+        raise RowError("bad image", f"base64 that cannot be decoded ({error})") from error
+
+
+def checked(data: bytes) -> tuple[str, tuple[int, int]]:
+    """The suffix of an image's format, and its (width, height) as seen; RowError when it cannot be used."""
+    if len(data) > MOST_BYTES:
+        raise RowError("image too large", f"{len(data) / 1e6:.0f} MB; wanted at most {MOST_BYTES / 1e6:.0f} MB")
+    with _opened(io.BytesIO(data)) as image:
+        width, height = image.size
+        if width * height > MOST_PIXELS:
+            wanted = f"wanted at most {MOST_PIXELS / 1e6:.0f} million"
+            raise RowError("image too large", f"{width} x {height} pixels (a decompression bomb?); {wanted}")
+        if min(width, height) < LEAST_SIDE:
+            raise RowError("image too small", f"{width} x {height} pixels; wanted at least {LEAST_SIDE} each way")
+        if max(width, height) > MOST_LONG * min(width, height):
+            raise RowError("image too long", f"{width} x {height} pixels; a model would see a line: cut it into pieces")
+        suffix = FORMATS.get(str(image.format), ".jpg")  # MPO, two JPEGs in a file, is the other one there is
+        size = _upright(image)
+        image.draft("RGB", SMALL_PREVIEW)
+        image.load()
+    return suffix, size
+
+
+@contextmanager
+def _opened(source: Any) -> Iterator[Image.Image]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # our own limits follow, and damaged EXIF data are no reason to stop
+            with Image.open(source, formats=list(FORMATS)) as image:
+                yield image
+    except UnidentifiedImageError as error:
+        raise RowError("bad image", f"not an image in {', '.join(FORMATS)}") from error
+    except Image.DecompressionBombError as error:
+        raise RowError("image too large", f"{error}; wanted at most {MOST_PIXELS / 1e6:.0f} million pixels") from error
+    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+        raise RowError("bad image", f"cannot be decoded: {str(error) or type(error).__name__}") from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """The (width, height) of an image file as seen; its pixels are not decoded."""
+    with _opened(path) as image:
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> tuple[int, int]:
+    width, height = image.size
+    return (height, width) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)  # swapped sides
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """The image of a file as a person sees it, in RGB: turned by its EXIF data, on white, its first frame."""
+    with _opened(path) as image:
+        image.seek(0)
+        return to_rgb(image)
+
+
+def thumbnail(path: Path, side: int = 160) -> str:
+    """A small JPEG of an image file as a data URL, for a page; nothing of the file itself reaches the page."""
+    image = open_rgb(path)
+    image.thumbnail((side, side))
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """8-bit RGB of any mode: transparent pixels on white, 16 bits scaled to 8, CMYK by its own colour profile.
+
+    >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0)), to_rgb(Image.new("LA", (1, 1), 0)).getpixel((0, 0))
+    ((255, 255, 255), (255, 255, 255))
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float32) * (255 / 65535 if image.mode != "F" else 1)
+        return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
+    if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            target = ImageCms.createProfile("sRGB")
+            return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image.convert("RGB")
+        except (ImageCms.PyCMSError, OSError):
+            return image.convert("RGB")  # a damaged profile says nothing
+    if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "RGBA":
+        page = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(page, image).convert("RGB")
+    return image.convert("RGB")

@@ -1,0 +1,199 @@
+"""LLaMA-Factory's dataset_info.json: which file or Hub data set an entry names, and its rows under standard keys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gemtune.data.formats import Row, Rows, open_text
+from gemtune.errors import DataError, did_you_mean, listed
+
+if TYPE_CHECKING:
+    from gemtune.recipe.schema import DataSource
+
+INFO = "dataset_info.json"
+
+# LLaMA-Factory's name for a column -> the standard key, and the file's column where the entry names none at all.
+# As there, an entry that names some columns uses no others.
+_EXTRAS = {key: (key, None) for key in ("system", "tools", "images", "videos", "audios")}
+COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
+    "alpaca": {
+        "prompt": ("instruction", "instruction"),
+        "query": ("input", "input"),
+        "response": ("output", "output"),
+        "history": ("history", None),
+        **_EXTRAS,
+    },
+    "sharegpt": {"messages": ("conversations", "conversations"), **_EXTRAS},
+    "openai": {"messages": ("messages", "messages"), **_EXTRAS},
+}
+REQUIRED = {"alpaca": ("prompt", "response"), "sharegpt": ("messages",), "openai": ("messages",)}
+
+# LLaMA-Factory's name for a key or role inside a message -> the standard one, which is also the default.
+TAGS = {
+    "sharegpt": {
+        "role_tag": "from",
+        "content_tag": "value",
+        "user_tag": "human",
+        "assistant_tag": "gpt",
+        "observation_tag": "observation",
+        "function_tag": "function_call",
+        "system_tag": "system",
+    },
+    "openai": {
+        "role_tag": "role",
+        "content_tag": "content",
+        "user_tag": "user",
+        "assistant_tag": "assistant",
+        "observation_tag": "tool",
+        "function_tag": "function",
+        "system_tag": "system",
+    },
+}
+
+# What an entry may say that gemtune does not do, and the next move.
+REFUSED = {
+    "ranking": "it is preference data (chosen, rejected); gemtune trains on one right answer a row",
+    "script_url": "gemtune never runs a data set's own code; write its rows to JSONL and name that as file_name",
+    "cloud_file_name": "download the file and name it as file_name",
+    "folder": "download that folder and name it as file_name",
+    "revision": "download that revision and name its files as file_name",
+}
+_PREFERENCE = ("chosen", "rejected", "kto_tag")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a dataset_info.json: how its rows are laid out."""
+
+    where: str
+    info: Path
+    formatting: str
+    columns: Mapping[str, str]  # LLaMA-Factory's name -> the file's column
+    named: frozenset[str]  # the file's columns that the entry itself names
+    tags: Mapping[str, str]
+
+
+def entry_names(info: Path) -> list[str]:
+    """The names of the entries, those whose file is there first; none when the file is another program's."""
+    entries = {name: entry for name, entry in _load(info).items() if isinstance(entry, dict) and _source_keys(entry)}
+    return sorted(entries, key=lambda name: not (info.parent / str(entries[name].get("file_name", " "))).exists())
+
+
+def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSource]:
+    """The entry called `name`, and `data` with the file or Hub data set the entry names as its source."""
+    known = entry_names(info)
+    where = f"{info.name}#{name}"
+    if name not in known:
+        raise DataError(f"{info}: no entry {name!r}{did_you_mean(name, known, f'it holds {listed(known)}')}")
+    found = _load(info)[name]
+    for key, why in REFUSED.items():
+        if found.get(key):
+            raise DataError(f"{where}: {key} is set: {why}")
+    return _entry(found, where, info), data.model_copy(update=_source(found, where, info, data))
+
+
+def standard_rows(rows: Rows, entry: Entry) -> Rows:
+    """Yields the rows with the standard keys; DataError when a column the entry names is in none of them."""
+    unseen = set(entry.named)
+    found: list[str] = []
+    for where, row in rows:
+        unseen -= row.keys()
+        found = found or list(row)
+        yield where, standard_row(row, entry, where)
+    for column in sorted(unseen):
+        raise DataError(
+            f"{entry.where}: column {column!r} is in no row; found {listed(found)}"
+            + did_you_mean(column, found, f"mend `columns` in {entry.info}")
+        )
+
+
+def standard_row(row: Row, entry: Entry, where: str) -> Row:
+    """The row with standard keys, roles and contents; columns of other names stay, for a split by them."""
+    table = COLUMNS[entry.formatting]
+    for name in REQUIRED[entry.formatting]:
+        column = entry.columns[name]
+        if column not in row:
+            raise DataError(
+                f"{where}: column {column!r}, the {name} of {entry.where}, is missing; found {listed(row)}"
+                + did_you_mean(column, row, f"mend `columns` in {entry.info}")
+            )
+    mapped = {table[name][0]: row[column] for name, column in entry.columns.items() if column in row}
+    standard = {key for formatting in COLUMNS.values() for key, _ in formatting.values()}
+    others = {key: value for key, value in row.items() if key not in standard and key not in entry.columns.values()}
+    key = table["messages"][0] if "messages" in table else None
+    if key and isinstance(mapped[key], list):
+        mapped[key] = [_standard_message(message, entry) for message in mapped[key]]
+    return {**others, **mapped}
+
+
+def _standard_message(message: Any, entry: Entry) -> Any:
+    if not isinstance(message, dict):  # the layout says what is wrong with it
+        return message
+    standard, tags = TAGS[entry.formatting], entry.tags
+    roles = {tags[tag]: standard[tag] for tag in tags if tag not in ("role_tag", "content_tag")}
+    keys = {tags["role_tag"]: standard["role_tag"], tags["content_tag"]: standard["content_tag"]}
+    message = {keys.get(key, key): value for key, value in message.items()}
+    role = message.get(standard["role_tag"])
+    if isinstance(role, str):
+        message[standard["role_tag"]] = roles.get(role, role)
+    return message
+
+
+def _entry(found: dict[str, Any], where: str, info: Path) -> Entry:
+    formatting = found.get("formatting", "alpaca")
+    if formatting not in COLUMNS:
+        raise DataError(f"{where}: formatting {formatting!r}; wanted {', '.join(COLUMNS)}")
+    named = {key: column for key, column in _strings(found, "columns", where) if column}
+    if any(key in named for key in _PREFERENCE):
+        raise DataError(f"{where}: {REFUSED['ranking']}")
+    table = COLUMNS[formatting]
+    defaults = {key: column for key, (_, column) in table.items() if column}
+    columns = {key: column for key, column in named.items() if key in table} if named else defaults
+    if "messages" in table:
+        columns.setdefault("messages", table["messages"][0])
+    for key in REQUIRED[formatting]:
+        if key not in columns:
+            raise DataError(
+                f"{where}: `columns` names no {key}, only {listed(named)}"
+                + did_you_mean(key, named, "a row needs a question and its answer; plain text alone is not supported")
+            )
+    tags = dict(TAGS.get(formatting, {}))
+    tags.update({tag: value for tag, value in _strings(found, "tags", where) if value and tag in tags})
+    return Entry(where, info, formatting, columns, frozenset(named.values()) & set(columns.values()), tags)
+
+
+def _source(found: dict[str, Any], where: str, info: Path, data: DataSource) -> dict[str, Any]:
+    """What of `data` the entry decides."""
+    limits = [limit for limit in (data.limit, found.get("num_samples")) if limit]
+    update: dict[str, Any] = {"limit": min(limits) if limits else None}
+    if "hf_hub_url" in found:
+        config, split = found.get("subset") or data.hub_config, found.get("split") or data.hub_split
+        return update | {"source": found["hf_hub_url"], "format": "hub", "hub_config": config, "hub_split": split}
+    if "file_name" in found:
+        return update | {"source": str(info.parent / found["file_name"])}
+    only = listed(_source_keys(found))
+    raise DataError(f"{where}: only {only}; wanted file_name or hf_hub_url: download it and name the file")
+
+
+def _source_keys(found: dict[str, Any]) -> list[str]:
+    return [key for key in found if key.endswith("_url") or key in ("file_name", "cloud_file_name")]
+
+
+def _strings(found: dict[str, Any], key: str, where: str) -> Iterator[tuple[str, str | None]]:
+    value = found.get(key) or {}
+    if not isinstance(value, dict) or not all(isinstance(column, str | None) for column in value.values()):
+        raise DataError(f"{where}: {key} is {value!r}; wanted an object of names")
+    yield from value.items()
+
+
+def _load(info: Path) -> dict[str, Any]:
+    with open_text(info, "utf-8", newline="") as text:
+        try:
+            value = json.load(text)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{info}:{error.lineno}: broken JSON ({error.msg}); mend it there") from error
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,224 @@
+"""Rows: every source a recipe can name, read as (where, row), one row at a time.
+
+`where` is short enough for a report: `emoji.csv:12` (the line a row starts on, CSV and JSON Lines), `sql.json[12]`
+(the row's number from 1, JSON arrays and Parquet), `user/name[12]` (a Hub data set).
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemtune.data import llamafactory
+from gemtune.data.formats import (
+    CONVERSIONS,
+    SUFFIXES,
+    Row,
+    Rows,
+    format_name,
+    format_of,
+    suffix_of,
+)
+from gemtune.errors import DataError, MissingExtra, did_you_mean, listed, nearest
+from gemtune.files import READING, os_errors
+
+if TYPE_CHECKING:
+    from gemtune.recipe.schema import DataSource
+
+LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
+
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
+_HUB_MOVES: dict[type[Exception], str] = {
+    FileNotFoundError: "check the id (huggingface.co/datasets/{id}); a private or gated one needs `hf auth login`",
+    ConnectionError: "check the network, or download its files and name their folder as data.source",
+    ValueError: "set data.hub_config and data.hub_split to ones it has",
+    RuntimeError: "gemtune never runs a data set's own code: download its files, or its Parquet version, and name them",
+}
+
+
+def read_rows(data: DataSource, *, load_dataset: LoadDataset | None = None) -> Iterator[tuple[str, Row]]:
+    """Yields (where, row) with the columns renamed by `data.columns`, at most `data.limit` of them; reads as it yields.
+
+    DataError names file, line and the next move; MissingExtra says how to get `datasets` for a Hub data set.
+    """
+    entry, data = _entry(data)
+    rows = _hub_rows(data, load_dataset) if is_hub(data) else _file_rows(data)
+    if entry:
+        rows = llamafactory.standard_rows(rows, entry)
+    for where, row in itertools.islice(rows, data.limit):
+        yield where, _renamed(row, data.columns, where)
+
+
+def is_hub(data: DataSource, folder: Path = Path()) -> bool:
+    """Whether a source is a Hub data set: where data.format says so, and for a user/name that is nothing in `folder`.
+
+    >>> from gemtune.recipe.schema import DataSource
+    >>> is_hub(DataSource(source="BelleGroup/train_0.5M_CN")), is_hub(DataSource(source="emoji/train.csv"))
+    (True, False)
+    """
+    if data.format != "auto" or format_name(Path(data.source)):
+        return data.format == "hub"
+    path = folder / data.source
+    return bool(_HUB_ID.fullmatch(data.source)) and not path.exists() and not path.parent.is_dir()
+
+
+def source_files(data: DataSource) -> list[Path]:
+    """The local files that decide what the rows are, for a fingerprint: none for a Hub data set."""
+    entry, data = _entry(data)
+    if is_hub(data):
+        return []
+    return ([entry.info] if entry else []) + _files(data)[1]
+
+
+def check_columns(row: Row, wanted: Sequence[str], where: str) -> None:
+    """DataError when a column the task wants is not in the row.
+
+    >>> check_columns({"text": "hi", "label": "👋"}, ["text", "emoji"], "emoji.csv:2")
+    Traceback (most recent call last):
+    gemtune.errors.DataError: emoji.csv:2: column 'emoji' is missing; found text, label; did you mean 'label'? \
+set data.columns: {emoji: label}
+    """
+    missing = next((name for name in wanted if name not in row), None)
+    if missing is None:
+        return
+    free = [name for name in row if name not in wanted]
+    near = nearest(missing, free) or (free[0] if len(free) == 1 else None)
+    guess = f"did you mean {near!r}? " if near else ""
+    raise DataError(
+        f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}"
+        f"set data.columns: {{{missing}: {near or '<its name in the file>'}}}"
+    )
+
+
+def _renamed(row: Row, columns: dict[str, str], where: str) -> Row:
+    """
+    >>> _renamed({"q": "How many?", "a": "3", "sql": "-"}, {"question": "q", "sql": "a"}, "x.csv:2")
+    {'question': 'How many?', 'sql': '3'}
+    """
+    for name, column in columns.items():
+        if column not in row:
+            move = f"mend data.columns: {{{name}: {column}}}"
+            raise DataError(
+                f"{where}: column {column!r} is missing; found {listed(row)}{did_you_mean(column, row, move)}"
+            )
+    if not columns:
+        return row
+    kept = {key: value for key, value in row.items() if key not in columns and key not in columns.values()}
+    return kept | {name: row[column] for name, column in columns.items()}
+
+
+def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
+    """The dataset_info.json entry that a source names, if it does, and the source that the entry stands for."""
+    path, mark, name = data.source.partition("#")
+    info = Path(path).expanduser()
+    with os_errors(info, READING):
+        is_folder = info.is_dir() and (info / llamafactory.INFO).exists()
+        is_literal = bool(mark) and Path(data.source).expanduser().exists()
+    info = info / llamafactory.INFO if is_folder else info
+    names_entry = info.name == llamafactory.INFO or (bool(mark) and info.suffix == ".json")
+    if data.format == "hub" or is_literal or not names_entry:
+        return None, data
+    if not info.exists():
+        raise DataError(_missing(info))
+    if name:
+        return llamafactory.read_entry(info, name, data)
+    names = llamafactory.entry_names(info)
+    if names:
+        raise DataError(f"{info}: holds several data sets; name one, data.source: {path}#NAME, of {listed(names)}")
+    if is_folder:  # written by Dataset.save_to_disk: read as any other folder
+        return None, data
+    raise DataError(f"{info}: no LLaMA-Factory entries in it; wanted {{name: {{file_name: ...}}, ...}}")
+
+
+def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
+    errors: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
+    if load_dataset is None:
+        try:
+            import datasets
+            import huggingface_hub.errors
+        except ImportError as error:
+            raise MissingExtra(f"the Hub data set {data.source}", "hub") from error
+        load_dataset = datasets.load_dataset
+        errors = (*errors, datasets.exceptions.DatasetsError, huggingface_hub.errors.HTTPError)
+    number = 0
+    try:
+        for row in load_dataset(data.source, data.hub_config, split=data.hub_split, streaming=True):
+            number += 1
+            yield f"{data.source}[{number}]", dict(row)
+    except errors as error:
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        move = next((move for kind, move in _HUB_MOVES.items() if isinstance(error, kind)), _HUB_MOVES[ConnectionError])
+        raise DataError(
+            f"Hub data set {data.source!r} ({data.hub_config or 'default'}, {data.hub_split}): {said}; "
+            + move.format(id=data.source)
+        ) from error
+    if not number:
+        raise DataError(f"Hub data set {data.source!r}: no rows in its split {data.hub_split!r}; set data.hub_split")
+
+
+def _file_rows(data: DataSource) -> Rows:
+    base, files = _files(data)
+    for path in files:
+        name = path.relative_to(base).as_posix()
+        count = 0
+        for placed in format_of(path, data.format).read(path, name, data.encoding):
+            count += 1
+            yield placed
+        if not count:
+            raise DataError(f"{path}: {_nothing(path)}; wanted at least one row: check how the file was written")
+
+
+def _nothing(path: Path) -> str:
+    return "the file is empty" if not path.stat().st_size else "no rows in it"
+
+
+def _files(data: DataSource) -> tuple[Path, list[Path]]:
+    """The files of a source and the folder their short names start at."""
+    path = Path(data.source).expanduser()
+    with os_errors(path, READING):
+        if path.is_dir():
+            return path, _in_folder(path, data.format)
+        if path.exists():
+            return path.parent, [path]
+        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
+        base = Path(*fixed)
+        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
+        files = [file for file in files if file.is_file() and file.name not in _HUB_METADATA]
+    if not files:
+        raise DataError(_missing(path))
+    return base, files
+
+
+def _in_folder(folder: Path, wanted: str) -> list[Path]:
+    """The files with a suffix of the format, or of any format, in the folder and below; hidden ones are skipped."""
+    seen: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        seen += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
+    files = [path for path in seen if (name := format_name(path)) and wanted in ("auto", name)]
+    if not files:
+        suffixes = sorted({suffix_of(path) or path.name for path in seen})
+        move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
+        raise DataError(f"{folder}: no file in it ends in one of {', '.join(SUFFIXES)}; found {listed(suffixes)}{move}")
+    return sorted(files)
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _missing(path: Path) -> str:
+    """What to say of a path that is not there: the nearest one that is."""
+    with os_errors(path, READING):
+        folder = next(parent for parent in path.parents if parent.is_dir())
+        names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+    lost = path.relative_to(folder).parts[0]
+    what = "matches no file" if glob.has_magic(lost) else "no such file or folder"
+    hub = "" if format_name(path) else " (a Hub data set? set data.format: hub and give its id, user/name)"
+    return f"{path}: {what}{hub}{did_you_mean(lost, names, f'{folder.resolve()} holds {listed(names)}')}"

@@ -1,0 +1,1 @@
+"""Conversations -> replies -> scores of base and tuned."""

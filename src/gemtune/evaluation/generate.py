@@ -1,0 +1,124 @@
+"""Conversations -> replies: batched, greedy or sampled, with the renderer that training used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gemtune.data.conversation import Conversation
+from gemtune.models.image_features import TowerView
+from gemtune.recipe.schema import Evaluate
+from gemtune.rendering.renderer import Renderer
+from gemtune.training.batching import left_padded
+
+ViewOf = Callable[[Any], TowerView | None]
+
+
+def blind(model: Any) -> None:
+    """The view of a model that reads text alone."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model answered, and whether it was cut at max_new_tokens before it stopped by itself."""
+
+    text: str
+    cut: bool
+
+
+def replies(
+    model: Any,
+    renderer: Renderer,
+    conversations: Sequence[Conversation],
+    decoding: Evaluate,
+    progress: Callable[[int], None] = lambda done: None,
+    view_of: ViewOf = blind,
+) -> list[Reply]:
+    """One reply to each conversation without its last message, in order; `view_of` a model is what it sees with.
+
+    Prompts of like length run side by side, padded on the left.
+    """
+    prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
+    by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    found: dict[int, Reply] = {}
+    view = view_of(model)
+    torch.manual_seed(decoding.seed)
+    for start in range(0, len(by_length), decoding.batch_size):
+        indices = by_length[start : start + decoding.batch_size]
+        some = [prompts[index] for index in indices]
+        images = [conversations[index].image_paths for index in indices]
+        answered = _generate(model, renderer, some, decoding, images, view)
+        for index, ids in zip(indices, answered, strict=True):
+            found[index] = Reply(*renderer.reply(ids))
+        progress(len(found))
+    return [found[index] for index in range(len(prompts))]
+
+
+@torch.no_grad()
+def _generate(
+    model: Any,
+    renderer: Renderer,
+    prompts: list[list[int]],
+    decoding: Evaluate,
+    images: list[list[str]],
+    view: TowerView | None,
+) -> list[list[int]]:
+    ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
+    seen = view.prompt_inputs(ids, images) if view and any(images) else {}
+    out = model.generate(
+        input_ids=ids.to(model.device),
+        attention_mask=mask.to(model.device),
+        generation_config=_generation_config(renderer, decoding),
+        **seen,
+    )
+    return [list(row) for row in out[:, ids.shape[1] :].tolist()]
+
+
+def _generation_config(renderer: Renderer, decoding: Evaluate) -> Any:
+    from transformers import GenerationConfig
+
+    sampled = decoding.temperature > 0
+    return GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=sampled,
+        temperature=decoding.temperature if sampled else None,
+        top_p=decoding.top_p if sampled else None,
+        eos_token_id=renderer.stop_ids,
+        pad_token_id=renderer.tokenizer.pad_token_id,
+        bos_token_id=renderer.tokenizer.bos_token_id,
+        use_cache=True,
+    )
+
+
+def stream(
+    model: Any, renderer: Renderer, conversation: Conversation, decoding: Evaluate, view_of: ViewOf = blind
+) -> Iterator[str]:
+    """Yields pieces of one reply as they are generated."""
+    from transformers import TextIteratorStreamer
+
+    streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
+    ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
+    images, view = [conversation.image_paths], view_of(model)
+    torch.manual_seed(decoding.seed)
+    inputs = {
+        "input_ids": ids.to(model.device),
+        "attention_mask": mask.to(model.device),
+        "generation_config": _generation_config(renderer, decoding),
+        "streamer": streamer,
+        **(view.prompt_inputs(ids, images) if view and any(images) else {}),
+    }
+
+    def generate() -> None:
+        try:
+            model.generate(**inputs)
+        finally:
+            streamer.end()  # a generation that fails has not ended it: the reader below would wait for ever
+
+    with ThreadPoolExecutor(1) as pool:
+        generation = pool.submit(generate)
+        yield from streamer
+        generation.result()  # raises what the generation raised

@@ -1,0 +1,1 @@
+"""Scores of one reply against its gold answer, and what a list of scores proves."""

@@ -1,0 +1,77 @@
+"""Whether a run goes on: the recipe and the tokens that it was begun with, and what is removed to begin again."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from gemtune.errors import RunError
+from gemtune.files import write_json
+from gemtune.pipeline.job import Job
+from gemtune.recipe.schema import deciders
+from gemtune.runs import Run
+
+
+def start_again(run: Run) -> None:
+    """Removes what a run has made but its data, which is made again when it must be."""
+    for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (run.metrics_file, run.report_page, run.report_markdown):
+        path.unlink(missing_ok=True)
+    manifest = run.manifest
+    for section in ("trained_on", "training"):
+        manifest.pop(section, None)
+    write_json(run.manifest_file, manifest)
+
+
+def refuse_another_recipe(job: Job) -> None:
+    """RunError when the run was begun with other values of what training depends on; nothing is touched then."""
+    begun = None if job.fresh else job.run.manifest.get("trained_on")
+    changed = _first_difference(begun["recipe"], _trained_on(job)) if begun else None
+    if changed:
+        raise RunError(
+            f"{job.run.root} was begun with another recipe ({changed}); start it --fresh, or give another name="
+        )
+
+
+def _trained_on(job: Job) -> dict[str, Any]:
+    return deciders(job.recipe, "data", "tokens", "training")
+
+
+def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
+    """RunError when the run was begun on other `data` or `tokens` than these; nothing is touched then."""
+    begun = None if job.fresh else job.run.manifest.get("trained_on")
+    if begun and begun[name] != fingerprint:
+        words = {"data": "its data has", "tokens": "its tokens have"}[name]
+        raise RunError(f"{job.run.root}: {words} changed since it was begun; start it --fresh, or give another name=")
+
+
+def begin(job: Job, data: dict[str, Any]) -> None:
+    """Notes what the run is trained on, just before its first step."""
+    trained_on = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
+    job.run.note("trained_on", trained_on)
+
+
+def already_trained(job: Job) -> bool:
+    """Whether the run has its weights; refuse_another_recipe and refuse_other_tokens say that they are this job's."""
+    finished = "training" in job.run.manifest
+    return finished and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
+
+
+def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
+    """Where two recipes differ first, in words.
+
+    >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})
+    'train.epochs was 3, is 5'
+    >>> _first_difference({"data": [{"limit": None}]}, {"data": [{"limit": 9}]})
+    'data.0.limit was None, is 9'
+    """
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in {**before, **after}:
+            found = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
+            if found:
+                return found
+        return None
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)
+    return None if before == after else f"{at} was {before}, is {after}"

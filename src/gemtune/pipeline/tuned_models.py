@@ -1,0 +1,49 @@
+"""The weights that a name stands for: `base`, `tuned`, or the checkpoint `step-N` of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from gemtune.pipeline.job import Job
+
+
+def weights_key(job: Job, name: str) -> str:
+    """What identifies the weights behind `base`, `tuned` or `step-N`."""
+    from gemtune.models.loading import fingerprint
+    from gemtune.training.checkpoint import WHOLE, require_whole
+
+    base = f"{fingerprint(job.weights_folder)} {job.precision} {job.recipe.quantize} {job.device}"
+    if name == "base":
+        return base
+    return base + (require_whole(weights_folder(job, name)) / WHOLE).read_text(encoding="utf-8")
+
+
+def weights_folder(job: Job, name: str) -> Path:
+    """Where the weights of `tuned` or `step-N` lie, whether they are there or not."""
+    if name == "tuned":
+        return job.run.adapter if job.recipe.lora else job.run.full_model
+    return job.run.checkpoints / name
+
+
+def model_named(job: Job, name: str) -> Any:
+    """The base model, or the tuned one, or a checkpoint, ready to answer."""
+    from gemtune.models import loading as model
+    from gemtune.training import checkpoint
+
+    if name == "base":
+        return job.base_model()
+    folder = checkpoint.require_whole(weights_folder(job, name))
+    if name == "tuned" and job.recipe.lora:
+        return model.with_adapter(job.base_model(), folder)
+    if name == "tuned":
+        return model.load_model(folder, device=job.device, precision=job.precision)
+    if job.recipe.lora:
+        tokens = job.run.decided("token_rows")
+        ids = job.tokenizer.convert_tokens_to_ids(tokens)
+        settings = (ids, job.recipe.train.seed, job.recipe.vision.trains)
+        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
+    else:
+        tuned = job.base_model()
+    checkpoint.load_weights(tuned, folder / checkpoint.WEIGHTS)
+    return tuned.eval()

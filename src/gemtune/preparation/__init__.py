@@ -1,0 +1,1 @@
+"""Rows x task -> data directory: duplicates dropped, groups kept whole when splitting, leaks reported."""

@@ -1,0 +1,135 @@
+"""The rows on their way through prepare: texts in scratch files, hashes and offsets in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import tempfile
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gemtune.data.conversation import Conversation
+from gemtune.errors import DataError, RowError
+from gemtune.files import os_errors, sha256_of_text
+from gemtune.metrics.text import normalise_text
+from gemtune.recipe.schema import Recipe
+
+Numbers = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
+
+
+class Lines:
+    """Texts in a scratch file, read by number: in memory a text is the offset of its end."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._ends = array("Q", [0])
+        with os_errors(folder):
+            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`close` closes it)
+
+    def append(self, text: str) -> None:
+        data = text.encode("utf-8")
+        with os_errors(self._folder):
+            self._file.write(data)
+        self._ends.append(self._ends[-1] + len(data))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, number: int) -> str:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        with os_errors(self._folder):
+            self._file.seek(self._ends[number])
+            return self._file.read(self._ends[number + 1] - self._ends[number]).decode("utf-8")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # on a full disk closing writes again; the text is not wanted any more
+            self._file.close()
+
+
+class Picked:
+    """Some of the lines, by their place in `numbers`."""
+
+    def __init__(self, lines: Lines, numbers: Numbers):
+        self._lines, self._numbers = lines, numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: int) -> str:
+        return self._lines[int(self._numbers[place])]
+
+
+class Spool:
+    """The rows on their way: conversations, questions and drops in scratch files, hashes in memory."""
+
+    def __init__(self, folder: Path, recipe: Recipe):
+        self.conversations, self.questions, self.dropped = Lines(folder), Lines(folder), Lines(folder)
+        self.reasons: Counter[str] = Counter()
+        self._fails = recipe.prepare.bad_rows == "fail"
+        self._seed = str(recipe.split.seed)
+        self._hashes: dict[str, array[int]] = {}
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for lines in (self.conversations, self.questions, self.dropped):
+            lines.close()
+
+    def __len__(self) -> int:
+        return len(self.conversations)
+
+    def hashes(self, name: str) -> Hashes:
+        """One 64-bit number a row: what rows must have in common to be the same in the sense of `name`."""
+        return np.frombuffer(self._hashes[name], np.uint64) if self._hashes else np.empty(0, np.uint64)
+
+    def add(self, conversation: Conversation, pool: int, apart: str, identity: str | None) -> None:
+        value = conversation.to_json()
+        line, question = json.dumps(value, ensure_ascii=False), normalise_text(conversation.key)
+        answers = (normalise_text(message.text) for message in conversation.messages if message.role == "assistant")
+        fence, group = (str(pool), apart), conversation.group
+        hashes = {
+            "pool": pool,
+            "apart": _hash(apart),
+            "fence": _hash(*fence),
+            "group": _hash(self._seed, group),  # also where the group lies between 0 and 2**64, which splits it
+            "question": _hash(*fence, question, group),
+            "twin": _hash(*fence, question, *answers),
+            "content": _hash(str(pool), conversation.key, json.dumps(value["messages"])),
+            # Files number their rows from the start, so an id is its file's.
+            "id": 0 if identity is None else _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity),
+        }
+        self.conversations.append(line)
+        self.questions.append(question)
+        for name, number in hashes.items():
+            self._hashes.setdefault(name, array("Q")).append(number)
+
+    def conversation(self, row: int) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.conversations[row])
+        return value
+
+    def drop(self, where: str, reason: str, detail: str) -> None:
+        self.reasons[reason] += 1
+        self.dropped.append(json.dumps({"where": where, "reason": reason, "detail": detail}))
+
+    def drops(self) -> Iterator[dict[str, str]]:
+        return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))
+
+    def refuse(self, where: str, error: RowError) -> None:
+        """Drops a row that is wrong in itself, or stops where the recipe says so."""
+        if self._fails:
+            raise DataError(f"{where}: {error.reason}: {error}; mend the row, or set prepare.bad_rows: drop") from error
+        self.drop(where, error.reason, str(error))
+
+
+def _hash(*parts: str) -> int:
+    return int(sha256_of_text(*parts)[:16], 16)

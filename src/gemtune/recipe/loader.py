@@ -1,0 +1,237 @@
+"""A recipe file: its YAML, `key=value` overrides, and errors that name file, line and the nearest right key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_origin
+
+import yaml
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gemtune.data.sources import is_hub
+from gemtune.errors import RecipeError, nearest
+from gemtune.recipe.schema import Recipe, recipe_keys, section_of
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 1e-4 as a number and refuses the same key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: dict[str, int] = {}
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise RecipeError(
+                    f"line {line}: key '{key.value}' stands twice (first on line {seen[key.value]}); keep one"
+                )
+            seen[key.value] = line
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """The plain data of a recipe's YAML: no tags that make objects, no key twice.
+
+    >>> read_yaml("train: {learning_rate: 1e-4}")
+    {'train': {'learning_rate': 0.0001}}
+    """
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file with `key=value` overrides; RecipeError says file, line and what was wanted."""
+    path = Path(path)
+    return parse_recipe(recipe_text(path), path, overrides)
+
+
+def recipe_text(path: Path) -> str:
+    """What stands in a recipe file."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise RecipeError(f"{path}: no such recipe or run directory; `gemtune new emoji` writes a recipe") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: cannot be read as a UTF-8 text file ({error}); save it as UTF-8") from error
+
+
+def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Like load_recipe, for text already read; relative data sources start at the folder of `path`."""
+    try:
+        value = read_yaml(text)
+        lines = dict(_lines(yaml.compose(text, yaml.SafeLoader)))
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise RecipeError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); mend it") from error
+    except (ValueError, RecursionError) as error:  # a date like 2024-13-01; a list in itself
+        raise RecipeError(f"{path}: a value YAML cannot make sense of ({error}); quote it") from error
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else f"a {type(value).__name__}"
+        raise RecipeError(
+            f"{path}: found {found}, wanted keys and values (`task: emoji`, ...); see `gemtune new emoji`"
+        )
+    return recipe_of(value, path, overrides, lines)
+
+
+def recipe_of(
+    value: dict[str, Any], path: Path, overrides: Sequence[str] = (), lines: dict[tuple[Any, ...], int] | None = None
+) -> Recipe:
+    """The recipe of plain data from `path`; `lines` says on which line of it a key stands."""
+    lines = {} if lines is None else lines
+    for override in overrides:
+        lines[_apply(value, override)] = 0
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        raise RecipeError(_explain(error, path, lines)) from error
+    return _absolute_paths(recipe, path.parent)
+
+
+def _lines(node: yaml.Node | None, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], int]]:
+    """Yields (key path, line) of every node, so that an error can point at it."""
+    if node is None:
+        return
+    yield at, node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, child in node.value:
+            yield (*at, key.value, "key"), key.start_mark.line + 1
+            yield from _lines(child, (*at, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, child in enumerate(node.value):
+            yield from _lines(child, (*at, index))
+
+
+def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
+    """Sets `a.b=c` in a nested dict and returns the key path; `data.0.limit=5` reaches into a list."""
+    name, equals, raw = override.partition("=")
+    if not equals:
+        raise RecipeError(f"override '{override}': wanted key=value, for example train.epochs=3")
+    keys: list[Any] = [int(key) if key.isdigit() else key for key in name.strip().split(".")]
+    try:
+        new = read_yaml(raw)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"override '{override}': the value is not YAML; quote it") from error
+    here: Any = value
+    for key, after in pairwise(keys):
+        if isinstance(here, list):
+            if not isinstance(key, int) or key >= len(here):
+                raise RecipeError(
+                    f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number"
+                )
+            here = here[key]
+        else:
+            if not isinstance(here.get(key), dict | list):
+                here[key] = {}
+            if isinstance(here[key], dict) and isinstance(after, int):
+                here[key] = [here[key]]  # one data source may be written without a list
+            here = here[key]
+        if isinstance(here, list) and isinstance(after, str):
+            raise RecipeError(f"override '{override}': {key} is a list; say {key}.0.{after}=... for its first entry")
+    if isinstance(here, list) and not (isinstance(keys[-1], int) and keys[-1] < len(here)):
+        raise RecipeError(
+            f"override '{override}': {'.'.join(map(str, keys[:-1]))} is a list of {len(here)}; count from 0"
+        )
+    here[keys[-1]] = new
+    return tuple(keys)
+
+
+def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], int]) -> str:
+    """The first finding of pydantic in one line: file, line, key, what was found and what was wanted."""
+    finding = error.errors()[0]
+    at = tuple(_key_path(finding["loc"]))
+    # One source may be written without a list: its key path then has no index.
+    known = [at, tuple(key for key in at if not isinstance(key, int))]
+    nearest_first = [*((*place, "key") for place in known), *known, *(place[:-1] for place in known), ()]
+    line = next((lines[place] for place in nearest_first if place in lines), None)
+    key = ".".join(str(part) for part in at)
+    where = f"{path}:{line}" if line else f"{path}" if line is None else "override"
+    if finding["type"] == "extra_forbidden":
+        return f"{where}: unknown key '{key}'{_nearest(key)}"
+    if finding["type"] == "missing":
+        return f"{path}: key '{key}' is missing; {_description(key)}"
+    wanted = finding["msg"][0].lower() + finding["msg"][1:]
+    wanted = wanted.removeprefix("value error, ").replace("input should be", "wanted")
+    found = "" if finding["type"] == "value_error" else f", found {finding['input']!r}"
+    return f"{where}: {key + ': ' if key else ''}{wanted}{found}{_nearest_value(finding)}"
+
+
+def _key_path(places: Sequence[Any]) -> Iterator[Any]:
+    """The keys and indices of pydantic's `loc`, without the labels that it puts in for a value of several types.
+
+    >>> list(_key_path(("lora", "token_rows", "list[str]", 0))), list(_key_path(("split", "val", "constrained-int")))
+    (['lora', 'token_rows', 0], ['split', 'val'])
+    >>> list(_key_path(("data", 0, "columns", "text"))), list(_key_path(("train", "epochss")))
+    (['data', 0, 'columns', 'text'], ['train', 'epochss'])
+    """
+    annotation: Any = Recipe
+    for place in places:
+        section = section_of(annotation)
+        if isinstance(place, int):
+            yield place
+        elif section is not None:
+            yield place
+            field = section.model_fields.get(place)
+            annotation = field.annotation if field else None
+        elif get_origin(annotation) is dict:
+            yield place
+
+
+def _nearest_value(finding: ErrorDetails) -> str:
+    """The listed value that is almost the one found, where a key takes one of a list."""
+    if finding["type"] != "literal_error" or not isinstance(finding["input"], str):
+        return ""
+    near = nearest(finding["input"], re.findall(r"'([^']*)'", finding["ctx"]["expected"]))
+    return f"; did you mean '{near}'?" if near else ""
+
+
+def _nearest(key: str) -> str:
+    known = list(recipe_keys())
+    last = key.rsplit(".", 1)[-1]
+    plain = re.sub(r"\.\d+", "", key)
+    by_leaf = [name for name in known if name.rsplit(".", 1)[-1] == last]
+    near = by_leaf[0] if by_leaf else nearest(plain, [*known, *sorted({name.split(".")[0] for name in known})])
+    if near is None:
+        leaves = {name.rsplit(".", 1)[-1]: name for name in known}
+        leaf = nearest(last, leaves)
+        near = leaves[leaf] if leaf else None
+    return f"; did you mean '{near}'?" if near else "; `docs/recipe.md` lists all keys"
+
+
+def _description(key: str) -> str:
+    section = Recipe.model_fields.get(key)
+    return str(section.description) if section else recipe_keys()[re.sub(r"\.\d+", "", key)][2]
+
+
+def _absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the files it names, which start at its own folder, made absolute: so it runs from anywhere."""
+    sources = [
+        data.model_copy(
+            update={
+                "source": data.source if is_hub(data, folder) else _absolute(data.source, folder),
+                "images": [_absolute(name, folder) for name in data.images],
+            }
+        )
+        for data in recipe.data
+    ]
+    file, colon, name = recipe.task.rpartition(":")
+    task = f"{_absolute(file, folder)}:{name}" if colon else recipe.task
+    return recipe.model_copy(update={"data": sources, "task": task})
+
+
+def _absolute(name: str, folder: Path) -> str:
+    path = folder / Path(name).expanduser()
+    return str(path.parent.resolve() / path.name)  # the last link is not followed: its name has the suffix

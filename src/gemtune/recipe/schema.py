@@ -1,0 +1,359 @@
+"""Recipe: what a user writes, checked strictly, every default with its reason.
+
+A recipe file holds only what differs from these defaults; `recipe_file` reads one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from gemtune.data.formats import FORMATS
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal["auto", *FORMATS, "hub"]
+
+# The first stage whose result a key changes; later stages follow. `run`: no result, only where or how it is kept.
+Stage = Literal["data", "tokens", "training", "evaluation", "run"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+
+
+class Section(BaseModel):
+    """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read.
+
+    `decides` is the stage of its keys, but of those that name another with `deciding`.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    decides: ClassVar[Stage]
+
+
+def deciding(stage: Stage) -> dict[str, Any]:
+    """Says of a key that it decides another stage than the rest of its section: Field(..., **deciding("tokens"))."""
+    return {"json_schema_extra": {"decides": stage}}
+
+
+class DataSource(Section):
+    """Where rows come from."""
+
+    decides = "data"
+
+    source: str = Field(
+        description="A file, a folder, a glob, a Hub data set id (`user/name`) or `dataset_info.json#name`. "
+        "Relative paths start at the recipe file."
+    )
+    format: FormatName = Field(
+        "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
+    )
+    layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = Field(
+        "auto", description="auto: the keys of the first row decide; only the `messages` task looks at it."
+    )
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="The task's name for a column -> the file's name for it."
+    )
+    encoding: str = Field("utf-8-sig", description="UTF-8, with or without a byte order mark.")
+    hub_config: str | None = Field(None, description="The Hub data set's configuration, where it has several.")
+    hub_split: str = Field("train", description="The Hub data set's split to read.")
+    images: list[str] = Field(
+        default_factory=list,
+        description="Folders, zip and tar archives in which the images that rows name are looked for, in this order; "
+        "the folder of the file when not set.",
+    )
+    download_images: bool = Field(
+        False, description="Images that rows name by URL are downloaded, once; off, because data then opens addresses."
+    )
+    limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
+    weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
+    train_on_test: bool = Field(
+        False, description="Says that training on this benchmark's test split is meant; its scores then mean nothing."
+    )
+    part: Literal["auto", "train", "val", "test"] = Field(
+        "auto", description="auto: `split` decides; otherwise every row of this source goes there."
+    )
+
+
+Share = Annotated[int | float, Field(ge=0)]
+
+
+class Split(Section):
+    """How rows are divided: by a hash of their group, so order and growth of the file move nobody."""
+
+    decides = "data"
+
+    val: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
+    test: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
+    by: str | None = Field(
+        None, description="The column whose equal values stay together; when not set, rows with the same question do."
+    )
+    seed: int = Field(0, description="Another seed is another split.")
+
+    @model_validator(mode="after")
+    def _leaves_rows_to_train(self) -> Split:
+        if self.val < 1 and self.test < 1 and self.val + self.test >= 1:
+            raise ValueError("val and test together must leave rows to train on (their shares add up to 1 or more)")
+        return self
+
+
+class Prepare(Section):
+    """What is thrown out before training."""
+
+    decides = "data"
+
+    dedupe: Literal["near", "exact", "none"] = Field(
+        "near", description="near: exact copies and almost equal questions; copies on both sides of a split flatter."
+    )
+    similarity: float = Field(
+        0.9, gt=0.5, le=1.0, description="Jaccard similarity of 5-character shingles from which two questions are near."
+    )
+    bad_rows: Literal["drop", "fail"] = Field(
+        "drop", description="drop: counted with its reason and reported; fail: stop at the first one."
+    )
+    over_length: Literal["drop", "shorten", "fail"] = Field(
+        "drop",
+        description="An answer is never cut. shorten: the prompt is cut where the task says how.",
+        **deciding("tokens"),
+    )
+
+
+class Template(Section):
+    """The wording of the `columns` task; `{name}` is the row's column of that name."""
+
+    decides = "data"
+
+    system: str | None = Field(None, description="No system message unless asked for.")
+    prompt: str = Field("{prompt}", description="The user's message.")
+    answer: str = Field("{answer}", description="The assistant's message.")
+
+
+class Sql(Section):
+    """Options of the `sql` task."""
+
+    decides = "data"
+
+    dialect: str = Field("sqlite", description="The dialect of the gold SQL, by sqlglot's name; it is run in SQLite.")
+
+
+class Lora(Section):
+    """LoRA adapters on the linear layers; `lora: none` trains every weight."""
+
+    decides = "training"
+
+    r: int = Field(16, ge=1, description="Rank 16 is enough for one task at every Gemma 3 size; 3.8M weights at 270M.")
+    alpha: int = Field(32, ge=1, description="Scale alpha/r = 2, the ratio most published Gemma recipes use.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="0: runs are repeatable and one elementwise pass cheaper.")
+    target_modules: Literal["all-linear"] | list[str] = Field(
+        "all-linear", description="Every linear layer but the head: better than attention alone at the same rank."
+    )
+    token_rows: Literal["auto", "none"] | list[str] = Field(
+        "auto",
+        description="Embedding rows trained beside the adapters. auto: the chat template's tokens, when the base model "
+        "never trained them (-pt); two rows instead of two copies of the embedding.",
+    )
+
+
+class Train(Section):
+    """The optimisation."""
+
+    decides = "training"
+
+    epochs: float = Field(3.0, gt=0, description="Three passes; early stopping and the best checkpoint bound the harm.")
+    max_steps: int | None = Field(None, ge=1, description="Stops after this many steps; epochs decide when not set.")
+    batch_size: int = Field(16, ge=1, description="Examples a step. How they are cut into micro-steps changes nothing.")
+    micro_tokens: int | None = Field(
+        None, ge=1, description="Tokens a micro-step holds; chosen from memory when not set. A longer row goes alone."
+    )
+    learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        "cosine", description="Ends near zero without a tail to tune."
+    )
+    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Adam's second moment needs a few steps to settle.")
+    weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
+    max_length: int = Field(
+        1024,
+        ge=16,
+        description="Tokens of prompt and answer together; longer rows follow `prepare`.",
+        **deciding("tokens"),
+    )
+    logging_steps: int = Field(1, ge=1, description="One line of metrics.jsonl for every this many steps.")
+    eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
+    save_steps: int | None = Field(None, ge=1, description="With every evaluation when not set.")
+    keep_checkpoints: int = Field(2, ge=1, description="The newest and the best; the best is never deleted.")
+    early_stopping: int | None = Field(3, ge=1, description="Evaluations without a better val loss before stopping.")
+    best_by: Literal["loss", "metric"] = Field(
+        "loss", description="loss: val loss. metric: the task's score on generated replies, slower, closer to the aim."
+    )
+    train_on: Literal["all", "last"] = Field(
+        "all", description="Every assistant turn, or only the last one.", **deciding("tokens")
+    )
+    precision: Literal["auto", "bf16", "fp32", "fp16"] = Field("auto", description="auto: what the device is fast at.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU when there is one.")
+    seed: int = Field(0, description="Order, initial adapters and dropout.")
+
+
+class Evaluate(Section):
+    """How replies are generated and scored."""
+
+    decides = "evaluation"
+
+    metric: str | None = Field(None, description="The score that decides; the task's own when not set.")
+    limit: int | None = Field(
+        200, ge=1, description="Rows of the test split; 200 give an interval of about +-7 points."
+    )
+    max_new_tokens: int = Field(128, ge=1, description="A reply that is longer is cut and counted as such.")
+    temperature: float = Field(0.0, ge=0, description="0 is greedy: the same reply every time.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Only with a temperature above 0.")
+    batch_size: int = Field(16, ge=1, description="Prompts generated side by side.")
+    seed: int = Field(0, description="Sampling and the bootstrap.")
+
+
+class Vision(Section):
+    """How images are seen; only for models with a vision tower."""
+
+    decides = "training"
+
+    pan_and_scan: bool = Field(
+        False,
+        description="Gemma 3: long images are seen whole and in up to four crops, 256 tokens each.",
+        **deciding("tokens"),
+    )
+    trains: Literal["text", "projector", "tower"] = Field(
+        "text",
+        description="What is trained: the text part alone; the layer from the tower to it too; or the tower as well. A "
+        "frozen tower sees every image once, whatever the epochs and runs.",
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, description="Of tower and projector; a tenth of the text part's when not set: they know how to see."
+    )
+    cache_gb: float = Field(
+        20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.", **deciding("run")
+    )
+
+
+class Recipe(Section):
+    """One recipe: from a data source to a tested model."""
+
+    decides = "training"
+
+    name: str = Field(
+        description="The name of the run directory.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", **deciding("run")
+    )
+    task: str = Field(
+        description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own.",
+        **deciding("data"),
+    )
+    data: list[DataSource] = Field(description="One source or a list of them.", min_length=1)
+    runs_dir: str = Field(
+        "runs", description="Where run directories go; relative to the current folder.", **deciding("run")
+    )
+    model: str = Field("gemma-3-270m", description="A short name, a Hub id or a folder.")
+    split: Split = Field(default_factory=Split)
+    prepare: Prepare = Field(default_factory=Prepare)
+    template: Template = Field(default_factory=Template)
+    sql: Sql = Field(default_factory=Sql)
+    lora: Lora | None = Field(default_factory=Lora, description="`none` trains every weight.")
+    quantize: Literal["none", "nf4"] = Field(
+        "none", description="nf4 only when memory asks for it: at 270M it saves 0.15 GB and costs speed."
+    )
+    train: Train = Field(default_factory=Train)
+    evaluate: Evaluate = Field(default_factory=Evaluate)
+    track: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default_factory=list, description="metrics.jsonl is always written; these come on top.", **deciding("run")
+    )
+
+    vision: Vision = Field(default_factory=Vision)
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _one_source_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
+    @field_validator("lora", mode="before")
+    @classmethod
+    def _none_is_full_training(cls, value: Any) -> Any:
+        return None if value == "none" else value
+
+    @model_validator(mode="after")
+    def _quantised_weights_need_adapters(self) -> Recipe:
+        if self.lora is None and self.quantize != "none":
+            raise ValueError(f"quantize: {self.quantize} needs lora: quantised weights themselves cannot be trained")
+        return self
+
+
+def recipe_keys() -> dict[str, tuple[str, Any, str]]:
+    """Every key of a recipe -> (type, default, reason), in the order of the classes above."""
+    return dict(_keys_of(Recipe))
+
+
+def deciding_stage() -> dict[str, Stage]:
+    """Every key of a recipe -> the first stage whose result it changes.
+
+    >>> stage = deciding_stage()
+    >>> stage["split.by"], stage["vision.pan_and_scan"], stage["lora.r"], stage["evaluate.limit"], stage["runs_dir"]
+    ('data', 'tokens', 'training', 'evaluation', 'run')
+    """
+    return dict(_stages_of(Recipe))
+
+
+def deciders(recipe: Recipe, *stages: Stage) -> dict[str, Any]:
+    """What a recipe says of the keys that decide some stages, as nested plain data.
+
+    Two recipes with the same `data` and `tokens` deciders have the same tokens: cache keys are made from it.
+    """
+    return _decided(recipe, stages)
+
+
+def _decided(section: Section, stages: tuple[Stage, ...]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, stage in _own_stages(type(section)).items():
+        value = getattr(section, name)
+        if isinstance(value, Section):
+            values[name] = _decided(value, stages)
+        elif section_of(type(section).model_fields[name].annotation) and value is not None:
+            values[name] = [_decided(entry, stages) for entry in value]
+        elif stage in stages:
+            values[name] = value
+    return values
+
+
+def _own_stages(section: type[Section]) -> dict[str, Stage]:
+    """The stage of each of a section's own fields."""
+    extras = ((name, info.json_schema_extra) for name, info in section.model_fields.items())
+    return {
+        name: extra["decides"] if isinstance(extra, dict) and "decides" in extra else section.decides  # type: ignore[misc]
+        for name, extra in extras
+    }
+
+
+def _stages_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, Stage]]:
+    for name, stage in _own_stages(section).items():
+        nested = section_of(section.model_fields[name].annotation)
+        if nested is None:
+            yield f"{prefix}{name}", stage
+        else:
+            yield from _stages_of(nested, f"{prefix}{name}.")
+
+
+def section_of(annotation: Any) -> type[Section] | None:
+    """The section that a field holds, or a list of, or None.
+
+    >>> section_of(list[DataSource]).__name__, section_of(Lora | None).__name__, section_of(list[str])
+    ('DataSource', 'Lora', None)
+    """
+    kinds = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
+    return next((kind for kind in kinds if issubclass(kind, Section)), None)
+
+
+def _keys_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any, str]]]:
+    for name, info in section.model_fields.items():
+        nested = section_of(info.annotation)
+        if nested is not None:
+            yield from _keys_of(nested, f"{prefix}{name}.")
+        else:
+            default = "" if info.is_required() else info.get_default(call_default_factory=True)
+            kind = str(info.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
+            yield f"{prefix}{name}", (kind, default, info.description or "")

@@ -1,0 +1,1 @@
+"""Conversation -> tokens, and tokens on disk."""

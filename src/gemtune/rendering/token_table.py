@@ -1,0 +1,226 @@
+"""Examples on disk: every part tokenised once, kept next to the data as a memory-mapped Arrow file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gemtune.data.conversation import Conversation, read_conversations
+from gemtune.errors import DataError, RowError
+from gemtune.files import os_errors, read_json, sha256_of_text, write_json
+from gemtune.models.families import Family, chat_template
+from gemtune.models.loading import known_tokens, special_ids
+from gemtune.recipe.schema import Recipe, deciders
+from gemtune.rendering.renderer import Example, Renderer
+from gemtune.runs import PARTS, VERSIONS, Run
+from gemtune.tasks.base import Task
+
+BLOCK = 2048  # examples an Arrow record batch
+
+SCHEMA = pa.schema(
+    [
+        ("input_ids", pa.list_(pa.int32())),
+        ("spans", pa.list_(pa.int32())),  # start, end, start, end, ...
+        ("labelled", pa.int32()),
+        ("weight", pa.float32()),
+        ("line", pa.int64()),  # of the part's jsonl file, from 0
+        ("images", pa.list_(pa.string())),  # paths in the data directory
+        ("image_spans", pa.list_(pa.int32())),  # as spans: where their features go
+    ]
+)
+
+
+class ExampleTable:
+    """The examples of one part, read from a memory-mapped Arrow file: a million rows cost no memory."""
+
+    def __init__(self, path: Path):
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_file(source).read_all()
+        self._ids, self._spans = table["input_ids"], table["spans"]
+        self._images, self._image_spans = table["images"], table["image_spans"]
+        self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
+        self.labelled: np.ndarray = table["labelled"].to_numpy()  # (rows,)
+        self.lines: np.ndarray = table["line"].to_numpy()  # (rows,)
+        self.lengths: np.ndarray = pc.list_value_length(self._ids).to_numpy()  # (rows,)
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, index: int) -> Example:
+        images = tuple(self._images[index].as_py())
+        image_spans = _pairs(self._image_spans[index]) if images else ()
+        return Example(self._ids[index].values.to_pylist(), _pairs(self._spans[index]), images, image_spans)
+
+    def images(self) -> Iterator[list[str]]:
+        """Yields the images of every row that has any."""
+        return (images for chunk in self._images.chunks for row in chunk if (images := row.as_py()))
+
+
+def _pairs(flat: Any) -> tuple[tuple[int, int], ...]:
+    edges = flat.values.to_pylist()
+    return tuple(zip(edges[::2], edges[1::2], strict=True))
+
+
+def write_tables(
+    run: Run,
+    renderer: Callable[[], Renderer],
+    family: Family,
+    task: Task,
+    recipe: Recipe,
+    tokenizer_key: str,
+    progress: Callable[[int], None] = lambda done: None,
+    refuse: Callable[[str], None] = lambda key: None,
+) -> dict[str, Any]:
+    """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
+
+    The renderer, and so its tokenizer, is only asked for when there is something to tokenise. `refuse` may raise on the
+    tokens' key before that; the tables take the place of older ones together, once every part has gone well.
+    A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
+    task says how, or DataError is raised, as prepare.over_length says. An answer is never cut.
+    """
+    manifest = read_json(run.data_manifest_file)
+    settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
+    key = sha256_of_text(
+        str(VERSIONS["tokens"]), manifest["fingerprint"], tokenizer_key, chat_template(family), settings
+    )
+    refuse(key)
+    if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
+        return dict(manifest["lengths"])
+    made = renderer()
+    lengths: dict[str, Any] = {
+        "key": key,
+        "max_length": recipe.train.max_length,
+        "special_ids": special_ids(made.tokenizer, family),
+        "token_ids": known_tokens(made.tokenizer, family),
+    }
+    try:
+        for part in PARTS:
+            lengths[part] = _write_table(run.part(part), _temporary(run, part), made, task, recipe, progress)
+        if not lengths["train"]["rows"]:
+            raise DataError(
+                f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
+                f"train.max_length = {recipe.train.max_length}, {lengths['train']['control_token']} spell a control "
+                "token; raise it, or mend the rows"
+            )
+        for part in PARTS:
+            shutil.move(_temporary(run, part), run.table(part))
+    finally:
+        for part in PARTS:
+            _temporary(run, part).unlink(missing_ok=True)
+    write_json(run.data_manifest_file, {**manifest, "lengths": lengths})
+    return lengths
+
+
+def _temporary(run: Run, part: str) -> Path:
+    return run.table(part).with_suffix(".tmp")
+
+
+def _write_table(
+    conversations: Path, target: Path, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
+) -> dict[str, Any]:
+    """Writes one part's table and returns its statistics in tokens."""
+    over, shortened, control, block = 0, 0, 0, []
+    lengths: list[int] = []
+    with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+        for line, conversation, example in _rendered(conversations, renderer):
+            if isinstance(example, RowError):
+                control += 1
+                continue
+            if len(example.input_ids) > recipe.train.max_length:
+                fitted = _shortened(conversation, renderer, task, recipe)
+                over += fitted is None
+                shortened += fitted is not None
+                if fitted is None:
+                    continue
+                example = fitted[1]
+            lengths.append(len(example.input_ids))
+            block.append(_as_row(example, conversation, line))
+            if len(block) == BLOCK:
+                writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
+                block.clear()
+                progress(line)
+        if block:
+            writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
+    return {**_statistics(lengths), "over_length": over, "shortened": shortened, "control_token": control}
+
+
+def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversation, Example | RowError]]:
+    """Yields (line, conversation, what it rendered to), reading a block ahead and no more."""
+    kept: list[Conversation] = []
+
+    def tapped() -> Iterator[Conversation]:
+        for conversation in read_conversations(path):
+            kept.append(conversation)
+            yield conversation
+
+    for line, example in enumerate(renderer.examples(tapped())):
+        yield line, kept.pop(0), example
+
+
+def fitted(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Conversation | None:
+    """The conversation as the tables have it: itself, shortened, or None where it does not fit or render."""
+    try:
+        if len(renderer.example(conversation).input_ids) <= recipe.train.max_length:
+            return conversation
+    except RowError:
+        return None
+    found = _shortened(conversation, renderer, task, recipe)
+    return found[0] if found else None
+
+
+def _shortened(
+    conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe
+) -> tuple[Conversation, Example] | None:
+    """A conversation that is too long with its prompt cut by its task, or None; DataError on over_length: fail."""
+    limit = recipe.train.max_length
+    length = len(renderer.example(conversation).input_ids)
+    if recipe.prepare.over_length == "fail":
+        raise DataError(
+            f"{conversation.where}: {length} tokens, train.max_length is {limit}; raise it, or set "
+            "prepare.over_length: drop"
+        )
+    if recipe.prepare.over_length == "shorten":
+        answer = sum(end - start for start, end in renderer.example(conversation).spans)
+        for margin in (1.0, 0.9, 0.75, 0.5, 0.25):
+            share = margin * (limit - answer) / max(1, length - answer)
+            cut = task.shorten(conversation, share) if share > 0 else None
+            if cut is None:
+                return None
+            example = renderer.example(cut)
+            if len(example.input_ids) <= limit:
+                return cut, example
+    return None
+
+
+def _as_row(example: Example, conversation: Conversation, line: int) -> dict[str, Any]:
+    return {
+        "input_ids": example.input_ids,
+        "spans": [edge for span in example.spans for edge in span],
+        "labelled": sum(end - start for start, end in example.spans),
+        "weight": conversation.weight,
+        "line": line,
+        "images": example.images,
+        "image_spans": [edge for span in example.image_spans for edge in span],
+    }
+
+
+def _statistics(lengths: list[int]) -> dict[str, Any]:
+    if not lengths:
+        return {"rows": 0, "min": 0, "median": 0, "p95": 0, "max": 0, "tokens": 0}
+    values = np.asarray(lengths)
+    median, p95 = np.percentile(values, [50, 95])
+    return {
+        "rows": len(lengths),
+        "min": int(values.min()),
+        "median": int(median),
+        "p95": int(p95),
+        "max": int(values.max()),
+        "tokens": int(values.sum()),
+    }

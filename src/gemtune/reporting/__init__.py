@@ -1,0 +1,1 @@
+"""Run directory -> report.html, report.md and the terminal; needs no torch."""

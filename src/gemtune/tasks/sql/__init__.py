@@ -1,0 +1,1 @@
+"""Text to SQL: prompt, canonical form, and a sandbox in which replies are run."""

@@ -1,0 +1,1 @@
+"""Tokens -> an adapter or a tuned model."""

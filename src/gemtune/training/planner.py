@@ -1,0 +1,224 @@
+"""Memory and time before the run, from the shapes alone; what fits which device."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import torch
+
+from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
+from gemtune.recipe.schema import Recipe
+
+FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
+OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
+HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; benchmarks/RESULTS.md compares
+ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The text shape of a model."""
+
+    hidden: int
+    feed_forward: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    vocab: int = 262_144
+    seeing: int = 0  # weights of a vision tower and its projector
+
+    @classmethod
+    def of(cls, config: Any) -> Shape:
+        c = config.get_text_config()
+        return cls(
+            c.hidden_size,
+            c.intermediate_size,
+            c.num_hidden_layers,
+            c.num_attention_heads,
+            c.num_key_value_heads,
+            getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads,
+            c.vocab_size,
+            _seeing(config),
+        )
+
+    @property
+    def linear(self) -> list[tuple[int, int]]:
+        """(in, out) of the linear layers of one block."""
+        q, kv = self.heads * self.head_size, self.kv_heads * self.head_size
+        h, f = self.hidden, self.feed_forward
+        return [(h, q), (h, kv), (h, kv), (q, h), (h, f), (h, f), (f, h)]
+
+    @property
+    def block_weights(self) -> int:
+        return self.layers * sum(i * o for i, o in self.linear)
+
+    @property
+    def embedding(self) -> int:
+        return self.vocab * self.hidden
+
+
+def _seeing(config: Any) -> int:
+    """About the weights of a tower of plain blocks, as SigLIP and CLIP are; their embeddings are a hundredth more."""
+    v = getattr(config, "vision_config", None)
+    if v is None:
+        return 0
+    return int(v.num_hidden_layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size))
+
+
+# config.json of google/gemma-3-*; from 4B on they see, by the same tower.
+SIGLIP = 27 * (4 * 1152**2 + 2 * 1152 * 4304)
+GEMMA3: dict[str, Shape] = {
+    "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256),
+    "gemma-3-1b": Shape(1152, 6912, 26, 4, 1, 256),
+    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256, seeing=SIGLIP),
+    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256, seeing=SIGLIP),
+    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128, seeing=SIGLIP),
+}
+
+# Memory in GB and an assumed sustained speed in TFLOP/s (about 40 % of the dense 16-bit peak of the data sheet).
+DEVICES: dict[str, tuple[float, float]] = {
+    "T4": (16, 26),
+    "L4": (24, 48),
+    "A100 40": (40, 125),
+    "A100 80": (80, 125),
+    "H100 80": (80, 395),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run needs: GB by what needs it, and seconds."""
+
+    memory_gb: dict[str, float]
+    seconds: float
+    tokens: int
+    why: str
+
+    @property
+    def total_gb(self) -> float:
+        return sum(self.memory_gb.values())
+
+
+def estimate(
+    shape: Shape,
+    recipe: Recipe,
+    *,
+    device: str,
+    precision: str,
+    micro_tokens: int,
+    tokens: int,
+    labelled: float,
+    tflops: float,
+) -> Plan:
+    """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
+    size = 4 if precision == "fp32" else 2
+    block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
+    weights = shape.block_weights * block + (shape.embedding + shape.seeing) * size
+    lora = shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
+    trained = lora or shape.block_weights + shape.embedding
+    # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
+    optimizer = trained * 16 if recipe.lora else trained * 3 * size
+    # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
+    # too, where a frozen head is swept.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    swept = device == "cpu" and recipe.lora is not None and sweeps_over(dtype, shape.hidden)
+    a_logit = 0 if swept else 2 * size if device == "cpu" else 8 + size
+    logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
+    memory = {
+        "framework": FRAMEWORK_GB,
+        "weights": weights / 1e9,
+        "optimizer": optimizer / 1e9,
+        "activations": micro_tokens * activation_bytes(shape, size) / 1e9,
+        "logits": logits / 1e9,
+    }
+    blocks, head = 4 * shape.block_weights + 6 * lora, 4 * shape.embedding * labelled
+    if not recipe.lora:
+        blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
+    flops = blocks + head
+    seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
+    return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
+
+
+def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, Any]]:
+    """What the recipe needs for every Gemma 3 size on the devices of the table; NF4 where 16-bit weights do not fit."""
+    rows = []
+    for model, shape in GEMMA3.items():
+        cells = {}
+        for device, (memory, tflops) in DEVICES.items():
+            cells[device] = "-"
+            for quantize in dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",):
+                wanted = recipe.model_copy(update={"quantize": quantize})
+                precision = "fp16" if device == "T4" else "bf16"
+                plan = estimate(
+                    shape,
+                    wanted,
+                    device="cuda",
+                    precision=precision,
+                    micro_tokens=recipe.train.max_length,
+                    tokens=tokens,
+                    labelled=labelled,
+                    tflops=tflops,
+                )
+                if plan.total_gb < 0.92 * memory:
+                    cells[device] = (
+                        f"{plan.total_gb:.1f}{' nf4' if quantize == 'nf4' else ''} {plan.seconds / 3600:.2f} h"
+                    )
+                    break
+        rows.append({"model": model, "devices": cells})
+    return rows
+
+
+def activation_bytes(shape: Shape, size: int) -> float:
+    """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up."""
+    q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    inputs = 6 * shape.hidden + q  # four norms, queries to values, gate and up; the output projection
+    attention = (q + 2 * kv) + (q + kv) + (q + 2 * kv)  # as projected, with positions, and padded to each other
+    return ACTIVATION_SLACK * shape.layers * size * (inputs + attention + 2 * shape.feed_forward)
+
+
+def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: str) -> tuple[int, str]:
+    """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
+
+    A longer row is a micro-step of its own.
+    """
+    if recipe.train.micro_tokens:
+        return recipe.train.micro_tokens, "the recipe says so"
+    # Above, larger matrix products are no faster on that device; with images, four rows keep the threads of a CPU busy.
+    most = 16_384 if device == "cuda" else 1_280 if shape.seeing else 512
+    each = activation_bytes(shape, 2 if precision == "bf16" else 4)
+    free = free_bytes(device)
+    fits = int(free / 2 / each)
+    why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
+    return max(1, min(most, fits)), why
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be had on a device, in bytes."""
+    if device == "cuda":
+        return int(torch.cuda.mem_get_info()[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def sustained_tflops(precision: str, device: str) -> float:
+    """What training reaches on this machine, in TFLOP/s: a share of the speed of matrix products, timed for a moment.
+
+    As in a step, each weight is another one, which no cache holds, and is met there and back.
+    """
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    x = torch.randn(512, 640, dtype=dtype, device=device)
+    weights = [torch.randn(2048, 640, dtype=dtype, device=device) for _ in range(32)]
+    there, back = x.new_empty(512, 2048), torch.empty_like(x)
+    seconds = []
+    for _ in range(9):
+        began = time.perf_counter()
+        for weight in weights:
+            torch.mm(torch.mm(x, weight.t(), out=there), weight, out=back)
+        back.sum().item()
+        seconds.append(time.perf_counter() - began)
+    return OF_PRODUCTS * len(weights) * 4 * 512 * 640 * 2048 / median(seconds) / 1e12

@@ -1,0 +1,315 @@
+"""The step: an effective batch on transformers.Trainer, its losses, its log lines and its checkpoints."""
+
+from __future__ import annotations
+
+import math
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+
+from gemtune.errors import RunError
+from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.patch import hidden_at
+from gemtune.models.families import Family
+from gemtune.models.image_features import TowerView
+from gemtune.models.loading import choose_head, parts_of, without_adapters
+from gemtune.recipe.schema import Recipe
+from gemtune.rendering.renderer import IGNORE
+from gemtune.runs import Run
+from gemtune.training import checkpoint as ckpt
+from gemtune.training.batching import EffectiveBatches, MicroBatch
+
+# What transformers takes for a mask made already: the attention itself keeps documents apart and never looks at it.
+NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A model ready to train, with what was decided for it."""
+
+    model: Any
+    base: Path  # the base model's folder
+    family: Family
+    special_ids: dict[str, Any]  # of its tokenizer
+    device: str
+    precision: str
+    micro_tokens: int
+    view: TowerView | None = None  # of a model that sees
+
+
+def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
+    inputs = {
+        "input_ids": batch.input_ids,
+        "attention_mask": NO_MASK.to(batch.input_ids.device),
+        "document_lengths": batch.lengths,
+        "use_cache": False,
+        "position_ids": batch.position_ids,
+        **(view.inputs(batch) if view and batch.images else {}),
+    }
+    if choose_head(model)[0] != "gathered":
+        logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
+        loss = cross_entropy(logits, batch.targets, ignore_index=IGNORE, reduction="sum")
+        return loss, (logits.argmax(-1) == batch.targets).sum()
+    decoder, head, rows = parts_of(model)
+    hidden = hidden_at(decoder, batch.positions, **inputs)  # (P, H)
+    softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
+    return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
+
+
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
+    """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
+    was_training = model.training
+    model.eval()
+    total, labelled = 0.0, 0
+    with torch.no_grad(), autocast():
+        for batch in batches:
+            total += labelled_loss(model, batch, view)[0].item()
+            labelled += batch.labelled
+    model.train(was_training)
+    return total / labelled
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+class EffectiveBatchTrainer(Trainer):
+    """A Trainer whose step takes a whole effective batch and whose checkpoints are whole or not there."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe,
+        prepared: Prepared,
+        batches: EffectiveBatches,
+        evaluation: dict[str, list[MicroBatch]],
+        steps_an_epoch: float,
+        score: Callable[[Any], dict[str, float]] | None,
+        progress: Callable[[dict[str, Any]], None],
+        say: Callable[[str], None],
+        args: TrainingArguments,
+    ):
+        self.run, self.recipe, self.prepared = run, recipe, prepared
+        self.steps_an_epoch, self.score, self.progress, self.say = steps_an_epoch, score, progress, say
+        self.window = _empty_window()  # since the last log
+        self.control: Any
+        super().__init__(
+            model=prepared.model,
+            args=args,
+            train_dataset=batches,
+            eval_dataset=evaluation or None,
+            callbacks=[_Pace(self)],
+        )
+        self.remove_callback(PrinterCallback)  # the caller shows progress
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's optimizer; tower and projector of a model that sees have a learning rate of their own."""
+        super().create_optimizer(model)
+        if self.prepared.view is not None:
+            rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
+            seeing = {id(parameter) for parameter in self.prepared.view.parameters()}
+            for group in list(self.optimizer.param_groups):
+                own = [p for p in group["params"] if id(p) in seeing]
+                if own:
+                    group["params"] = [p for p in group["params"] if id(p) not in seeing]
+                    self.optimizer.add_param_group({**group, "params": own, "lr": rate})
+        return self.optimizer
+
+    def get_train_dataloader(self) -> DataLoader:
+        # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.
+        return DataLoader(
+            self.train_dataset,
+            batch_size=1,
+            sampler=SequentialSampler(self.train_dataset),
+            collate_fn=lambda items: items[0],
+        )
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], None]:
+        return [next(epoch_iterator) for _ in range(num_batches)], None
+
+    def training_step(self, model: Any, inputs: list[MicroBatch], num_items_in_batch: Any = None) -> torch.Tensor:
+        """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens.
+
+        Where memory runs out, the step is taken again from its start with half the tokens a micro-batch.
+        """
+        while True:
+            try:
+                return self._walk(model, inputs)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                cause = str(error).splitlines()[0]
+            inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
+
+    def _walk(self, model: Any, inputs: list[MicroBatch]) -> torch.Tensor:
+        if not model.training:
+            model.train()
+        labelled = sum(micro.labelled for micro in inputs)
+        total = torch.zeros((), device=self.args.device)
+        right = torch.zeros((), dtype=torch.int64, device=self.args.device)
+        for micro in inputs:
+            micro = micro.to(self.args.device)
+            with self.accelerator.autocast():
+                loss, right_here = labelled_loss(model, micro, self.prepared.view)
+            self.accelerator.backward(loss / labelled)
+            total += loss.detach()
+            right += right_here
+        self.window["right"] += right
+        self.window["labelled_tokens"] += labelled
+        return total / labelled
+
+    def _cut_smaller(self, inputs: list[MicroBatch], cause: str) -> list[MicroBatch]:
+        """The same effective batch in micro-batches of half the tokens; RunError when each holds one row already."""
+        step, batches = self.state.global_step, self.train_dataset
+        tokens = max(sum(micro.lengths) for micro in inputs)
+        if len(inputs) == len(batches.batches[step]):
+            raise RunError(
+                f"step {step + 1}: out of memory with a single row of {tokens} tokens ({cause}); lower "
+                "train.max_length, or set quantize: nf4"
+            )
+        self.model.zero_grad()
+        if self.prepared.device == "cuda":
+            torch.cuda.empty_cache()
+        batches.micro_tokens = tokens // 2
+        why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
+        self.run.decide("micro_tokens", (batches.micro_tokens, why))
+        self.say(f"{why}: the step is taken again with micro-batches of {batches.micro_tokens} tokens.")
+        again: list[MicroBatch] = batches[step]
+        return again
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        return 0  # the report counts tokens; the Trainer's formula knows neither gathered heads nor frozen weights
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Writes one line of metrics.jsonl."""
+        if "train_runtime" in logs:
+            return  # the Trainer's closing summary
+        step = self.state.global_step
+        line: dict[str, Any] = {"step": step, "epoch": round(step / self.steps_an_epoch, 4)}
+        if "loss" in logs:
+            if not math.isfinite(logs["loss"]):
+                raise RunError(
+                    f"step {step}: the loss is {logs['loss']}; lower train.learning_rate, or set train.precision: fp32"
+                )
+            seconds = max(self.window["seconds"], 1e-9)
+            line |= {
+                "loss": logs["loss"],
+                "learning_rate": logs["learning_rate"],
+                "grad_norm": float(logs["grad_norm"]),
+                "tokens": self.window["tokens"],
+                "labelled_tokens": self.window["labelled_tokens"],
+                "accuracy": float(self.window["right"]) / max(1, self.window["labelled_tokens"]),
+                "tokens_per_s": round(self.window["tokens"] / seconds, 1),
+                "peak_memory_gb": round(peak_memory_gb(self.prepared.device), 3),
+                "seconds": round(self.window["seconds"], 3),
+            }
+            self.window = _empty_window()
+        else:
+            line |= logs
+        self.run.log(line)
+        self.progress({**line, "steps": self.state.max_steps})
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, {**logs, **line})
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
+        metrics = {
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.prepared.view)
+            for name, batches in self.eval_dataset.items()
+        }
+        if self.score is not None:
+            metrics |= {f"eval_{name}": value for name, value in self.score(self.model).items()}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.run.checkpoints.mkdir(exist_ok=True)
+        ckpt.save_folder(self.run.checkpoint(self.state.global_step), self._write_checkpoint)
+        best = self.state.best_global_step
+        old = [path for step, path in ckpt.checkpoints(self.run) if step != best]
+        for path in old[max(1, self.recipe.train.keep_checkpoints - (best is not None)) :]:
+            shutil.rmtree(path)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        ckpt.save_weights(self.model, folder / ckpt.WEIGHTS)
+        state = {**asdict(self.state), "log_history": [], "stateful_callbacks": {}}
+        ckpt.save_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler, state)
+        # The Trainer reads its own state from this name when it resumes.
+        (folder / "trainer_state.json").write_text(ckpt.trainer_state(folder), encoding="utf-8")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        ckpt.load_weights(self.model, Path(resume_from_checkpoint) / ckpt.WEIGHTS)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ckpt.load_progress(Path(checkpoint), self.optimizer, self.lr_scheduler, self.accelerator.scaler)
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        pass  # load_progress did
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            ckpt.load_random(Path(checkpoint))
+
+
+def _empty_window() -> dict[str, Any]:
+    return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
+
+
+class _Pace(TrainerCallback):
+    """Counts tokens and time a step, evaluates at the end, saves with every evaluation and stops early."""
+
+    def __init__(self, trainer: EffectiveBatchTrainer):
+        self.trainer = trainer
+        self.began = 0.0
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+        window = self.trainer.window
+        window["seconds"] += time.perf_counter() - self.began
+        batches = self.trainer.train_dataset
+        window["tokens"] += int(batches.table.lengths[batches.batches[state.global_step - 1]].sum())
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_save = True
+            control.should_evaluate = bool(self.trainer.eval_dataset)
+        return control
+
+    def on_evaluate(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+        control.should_save = state.global_step > 0
+        patience = self.trainer.recipe.train.early_stopping
+        if patience and evaluations_since_best(self.trainer.run.metrics(), self.trainer.args) >= patience:
+            control.should_training_stop = True
+        return control
+
+
+def evaluations_since_best(metrics: Sequence[dict[str, Any]], args: TrainingArguments) -> int:
+    """How many evaluations after step 0 came after the best one."""
+    name = args.metric_for_best_model
+    values = [line[name] for line in metrics if name in line and line["step"]]
+    if not values:
+        return 0
+    best = int(np.argmax(values) if args.greater_is_better else np.argmin(values))
+    return len(values) - 1 - best
+
+
+def peak_memory_gb(device: str) -> float:
+    """The most memory this process (CPU) or this process on the GPU has held so far, in GB."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e9
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

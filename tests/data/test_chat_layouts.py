@@ -1,0 +1,353 @@
+"""Layouts: which one a row is of, the messages it becomes, and the reason a row that cannot be one is counted under."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemtune.data.chat_layouts import LAYOUTS, PAIRS, ROLES, layout_of, to_messages
+from gemtune.data.conversation import Message
+from gemtune.errors import DataError, GemtuneError, RowError
+
+
+def said(row: dict[str, Any], layout: str | None = None) -> list[tuple[str, str]]:
+    return [(message.role, message.text) for message in to_messages(row, layout or layout_of(row))]
+
+
+def seen(row: dict[str, Any]) -> list[list[Any]]:
+    """The parts of every message: text, or an image's reference."""
+    return [[part.text or part.image for part in m.parts] for m in to_messages(row, layout_of(row))]
+
+
+def openai(*turns: Any, **columns: Any) -> dict[str, Any]:
+    return {
+        "messages": [{"role": turn[0], "content": turn[1]} if isinstance(turn, tuple) else turn for turn in turns]
+    } | columns
+
+
+def sharegpt(*turns: tuple[str, Any], **columns: Any) -> dict[str, Any]:
+    return {"conversations": [{"from": role, "value": text} for role, text in turns]} | columns
+
+
+HI = [("user", "hi"), ("assistant", "ho")]
+BRIEF = [("system", "be brief"), *HI]
+PART = [{"type": "text", "text": "h"}, {"type": "text", "text": "i", "image_url": None}]
+
+READ: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {  # what -> layout, row, its messages
+    "openai": ("messages", openai(*BRIEF), BRIEF),
+    "developer is system": ("messages", openai(("developer", "be brief"), *HI), BRIEF),
+    "parts": ("messages", openai(("user", PART), ("assistant", "ho")), HI),
+    "several turns": ("messages", openai(*HI, *HI), HI + HI),
+    "empty tools": ("messages", openai(*HI, tools="[]", images=[]), HI),
+    "no tools": ("messages", openai(*HI, tools=None, images=None, image=None), HI),
+    "no calls": ("messages", openai(HI[0], {"role": "assistant", "content": "ho", "tool_calls": None}), HI),
+    "weight 1": ("messages", openai(HI[0], {"role": "assistant", "content": "ho", "weight": 1}), HI),
+    "system column": ("messages", openai(*HI, system="be brief"), BRIEF),
+    "system twice": ("messages", openai(*BRIEF, system="another"), BRIEF),
+    "messages before the rest": ("messages", openai(*HI, prompt="a", completion="b", conversations=1), HI),
+    "sharegpt": ("sharegpt", sharegpt(("system", "be brief"), ("human", "hi"), ("gpt", "ho")), BRIEF),
+    "sharegpt, other names": ("sharegpt", sharegpt(("user", "hi"), ("model", "ho")), HI),
+    "sharegpt, openai keys": ("sharegpt", {"conversations": openai(*HI)["messages"]}, HI),
+    "sharegpt, system column": ("sharegpt", sharegpt(("human", "hi"), ("gpt", "ho"), system="be brief"), BRIEF),
+    "sharegpt, marker alone": (
+        "sharegpt",
+        sharegpt(("human", "<image>?"), ("gpt", "ho")),
+        [("user", "<image>?"), HI[1]],
+    ),
+    "alpaca": ("alpaca", {"instruction": "a", "input": "b", "output": "c"}, [("user", "a\nb"), ("assistant", "c")]),
+    "alpaca, no input": ("alpaca", {"instruction": "hi", "input": "", "output": "ho"}, HI),
+    "alpaca, null input": ("alpaca", {"instruction": "hi", "input": None, "output": "ho", "history": None}, HI),
+    "alpaca, input alone": ("alpaca", {"instruction": "", "input": "hi", "output": "ho"}, HI),
+    "alpaca, placeholders": (
+        "alpaca",
+        {"instruction": "hi", "output": "I am {{name}}"},
+        [("user", "hi"), ("assistant", "I am {{name}}")],
+    ),
+    "alpaca, history": (
+        "alpaca",
+        {"instruction": "hi", "output": "ho", "system": "be brief", "history": [["1", "2"], ["3", "4"]]},
+        [BRIEF[0], ("user", "1"), ("assistant", "2"), ("user", "3"), ("assistant", "4"), *HI],
+    ),
+    "prompt, completion": ("prompt_completion", {"prompt": "hi", "completion": "ho"}, HI),
+    "prompt, response": ("prompt_completion", {"prompt": "hi", "response": "ho", "system": ""}, HI),
+    "query, response": ("prompt_completion", {"query": "hi", "response": "ho"}, HI),
+    "dolly": (
+        "prompt_completion",
+        {"instruction": "a", "context": "b", "response": "c", "category": "qa"},
+        [("user", "a\nb"), ("assistant", "c")],
+    ),
+    "trl, conversational": (
+        "prompt_completion",
+        {"prompt": openai(*BRIEF[:2])["messages"], "completion": openai(BRIEF[2])["messages"]},
+        BRIEF,
+    ),
+    "a list and a text": ("prompt_completion", {"prompt": openai(*BRIEF[:2])["messages"], "completion": "ho"}, BRIEF),
+}
+
+
+@pytest.mark.parametrize("what", READ)
+def test_every_layout_is_recognised_and_read(what: str) -> None:
+    layout, row, messages = READ[what]
+    assert layout_of(row) == layout
+    assert said(row) == messages
+    assert said(json.loads(json.dumps(row)), layout) == messages
+
+
+def test_white_space_is_the_writers() -> None:
+    assert said({"prompt": " hi \n", "completion": "\tho "}) == [("user", " hi \n"), ("assistant", "\tho ")]
+
+
+def test_parts_stay_parts() -> None:
+    parts = to_messages(openai(("user", PART), ("assistant", "ho")), "messages")[0].parts
+    assert [part.text for part in parts] == ["h", "i"]
+
+
+CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reason it is counted under, what is said
+    "null content with a call": (
+        openai(HI[0], {"role": "assistant", "content": None, "tool_calls": [CALL]}),
+        "tool calls",
+        "messages[2] is a tool call or its result; Gemma 3's chat template has no tool turns; write call and result",
+    ),
+    "text with a call": (
+        openai(HI[0], {"role": "assistant", "content": "ho", "tool_calls": [CALL]}),
+        "tool calls",
+        "messages[2]",
+    ),
+    "old style call": (
+        openai(HI[0], {"role": "assistant", "content": None, "function_call": CALL}),
+        "tool calls",
+        "messages[2]",
+    ),
+    "tool role": (openai(*HI, ("tool", "{}")), "tool calls", "messages[3]"),
+    "function role": (openai(*HI, ("function", "{}")), "tool calls", "messages[3]"),
+    "function_call from": (sharegpt(("human", "a"), ("function_call", "{}")), "tool calls", "conversations[2]"),
+    "observation from": (sharegpt(("observation", "a"), ("gpt", "b")), "tool calls", "conversations[1]"),
+    "tools column": (sharegpt(("human", "a"), ("gpt", "b"), tools='[{"name": "f"}]'), "tool calls", "`tools` is set"),
+    "tools list": (openai(*HI, tools=[CALL]), "tool calls", "`tools` is set; Gemma 3's chat template"),
+    "an image too many": (
+        sharegpt(("human", "<image> and"), ("gpt", "b"), images=["a.jpg", "b.jpg"]),
+        "images do not match",
+        "the row has 2 images, 1 of them named; write <image>",
+    ),
+    "an image too few": (
+        sharegpt(("human", "<image><image>"), ("gpt", "b"), images=["a.jpg"]),
+        "missing image",
+        "conversations[1] names image 2; the row has 1",
+    ),
+    "image part": (openai(("user", [{"type": "image"}]), HI[1]), "missing image", "messages[1] names image 1"),
+    "an image as answer": (
+        sharegpt(("human", "Draw it."), ("gpt", "<image>"), images=["a.png"]),
+        "bad message",
+        "message 2 (assistant) holds an image; only the user shows any",
+    ),
+    "empty image": (openai(*HI, images=[{"bytes": None}]), "missing image", "images[1] is empty; wanted a path"),
+    "audio part": (openai(("user", [{"type": "input_audio"}]), HI[1]), "audio or video", "no audio or video"),
+    "videos column": (sharegpt(("human", "a"), ("gpt", "b"), videos=["a.mp4"]), "audio or video", "`videos` is set"),
+    "weight 0": (
+        openai(HI[0], {"role": "assistant", "content": "ho", "weight": 0}),
+        "weight 0",
+        "messages[2] has weight 0",
+    ),
+    "content of a number": (openai(("user", 5), HI[1]), "bad message", "messages[1] is a number; wanted text"),
+    "null content": (openai(HI[0], ("assistant", None)), "bad message", "messages[2] is null; wanted text"),
+    "no content": (openai(HI[0], {"role": "assistant"}), "bad message", "messages[2] is null; wanted text"),
+    "part of a number": (openai(("user", [5]), HI[1]), "bad message", "messages[1] holds a number as a part"),
+    "unknown part": (openai(("user", [{"type": "refusal"}]), HI[1]), "bad message", "a part of type 'refusal'; wanted"),
+    "part without text": (openai(("user", [{"type": "text"}]), HI[1]), "bad message", "messages[1] is null"),
+    "no role": (openai({"content": "hi"}), "bad message", "messages[1] has no role; wanted one of system"),
+    "role of a number": (openai((5, "hi")), "bad message", "messages[1] has the role 5"),
+    "role of a list": (openai((["user"], "hi")), "bad message", "messages[1] has the role ['user']"),
+    "unknown role": (openai(("alien", "hi")), "bad message", "messages[1] has the role 'alien'; wanted one of"),
+    "message of text": (openai("hi"), "bad message", "messages[1] is a string; wanted an object with role and content"),
+    "messages of text": ({"messages": "[]"}, "bad message", "messages is a string; wanted a list of messages"),
+    "conversations of null": ({"conversations": None}, "bad message", "conversations is null; wanted a list"),
+    "history of text": (
+        {"instruction": "a", "output": "b", "history": "c"},
+        "bad message",
+        "history is a string; wanted a list of [question, answer] pairs",
+    ),
+    "history of one": ({"instruction": "a", "output": "b", "history": [["c"]]}, "bad message", "history is an array"),
+    "history of numbers": (
+        {"instruction": "a", "output": "b", "history": [["c", 1]]},
+        "bad message",
+        "history[1] is a number",
+    ),
+    "input of a number": (
+        {"instruction": "a", "input": 1, "output": "b"},
+        "bad message",
+        "input is a number; wanted text",
+    ),
+    "null output": ({"instruction": "a", "output": None}, "bad message", "output is null; wanted text"),
+    "system of a list": (openai(*HI, system=["a"]), "bad message", "system is an array; wanted text"),
+    "half an emoji": (openai(("user", "ab\ud83d"), HI[1]), "bad unicode", "message 1 (user): half a character"),
+    "half an emoji in a part": (openai(("user", [{"type": "text", "text": "\udc00"}]), HI[1]), "bad unicode", "at 0"),
+    "half an emoji in alpaca": (
+        {"instruction": "\ud83d", "output": "b"},
+        "bad unicode",
+        "message 1 (user): half a character",
+    ),
+    "half an emoji in system": (openai(*HI, system="\ud83d"), "bad unicode", "message 1 (system): half a character"),
+    "nothing": (openai(), "no answer", "nothing to train on"),
+    "ends in a question": (openai(*HI, HI[0]), "no answer", "the last message is not the assistant's"),
+    "two questions": (openai(HI[0], *HI), "roles out of order", "message 2 is from 'user'"),
+    "late system": (openai(*HI, ("system", "be brief")), "roles out of order", "message 3 is from 'system'"),
+    "empty answer": ({"prompt": "a", "completion": " "}, "empty answer", "message 2"),
+    "empty prompt": ({"instruction": None, "input": "", "output": "b"}, "empty prompt", "message 1"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_a_row_that_is_no_conversation_is_counted_under_its_reason(what: str) -> None:
+    row, reason, detail = REFUSED[what]
+    with pytest.raises(RowError) as error:
+        to_messages(row, layout_of(row))
+    assert error.value.reason == reason
+    assert detail in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_row_without_the_layouts_column_is_a_bad_message() -> None:
+    for layout, column in {"messages": "messages", "sharegpt": "conversations", "alpaca": "instruction"}.items():
+        with pytest.raises(RowError, match=f"column '{column}' is missing; found a, b") as error:
+            to_messages({"a": 1, "b": 2}, layout)
+        assert error.value.reason == "bad message"
+    with pytest.raises(RowError, match="column 'completion' is missing; found prompt"):
+        to_messages({"prompt": "a"}, "prompt_completion")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (
+            {"text": "", "emoji": ""},
+            ["columns text, emoji; wanted messages, conversations, instruction + output", "task: columns"],
+        ),
+        (
+            {"question": "", "answer": ""},
+            ["question, answer", "data.columns, {prompt: <column>, completion: <column>}"],
+        ),
+        ({}, ["(none)"]),
+        ({"text": "once upon a time"}, ["plain text", "a question and its answer"]),
+        ({"text": "once", "id": 1, "meta": {}}, ["plain text"]),
+        ({"prompt": "", "chosen": "", "rejected": ""}, ["preference data", "data.columns: {completion: chosen}"]),
+        (openai(*HI, chosen=[], rejected=[]), ["preference data", "data.layout: messages"]),
+    ],
+)
+def test_a_row_of_no_known_layout_is_an_error_that_says_what_to_do(row: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(DataError) as error:
+        layout_of(row)
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_preference_data_trains_on_its_messages_when_told_to() -> None:
+    assert said(openai(*HI, chosen=[], rejected=[]), "messages") == HI
+
+
+def test_tables_agree() -> None:
+    assert {layout_of(dict.fromkeys(pair[:2], "a")) for pair in PAIRS} == {"prompt_completion"}
+    assert set(ROLES.values()) == {"system", "user", "assistant"}
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text("ab\ud83d", max_size=3)
+    | st.sampled_from([*ROLES, "tool", "text"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["role", "content", "from", "value", "type", "text", "weight"]), inner)
+    ),
+    max_leaves=20,
+)
+COLUMNS = [
+    "messages",
+    "conversations",
+    "instruction",
+    "input",
+    "output",
+    "history",
+    "system",
+    "prompt",
+    "completion",
+    "tools",
+]
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.dictionaries(st.sampled_from(COLUMNS), JSON), st.sampled_from(sorted(LAYOUTS)))
+def test_any_row_becomes_messages_or_one_line(row: dict[str, Any], layout: str) -> None:
+    try:
+        messages = to_messages(row, layout)
+    except RowError as error:
+        assert error.reason and "\n" not in str(error)
+    else:
+        assert messages[-1].role == "assistant" and all(isinstance(message, Message) for message in messages)
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.dictionaries(st.sampled_from([*COLUMNS, "text", "chosen", "rejected"]), JSON))
+def test_any_row_has_a_layout_or_one_line(row: dict[str, Any]) -> None:
+    try:
+        assert layout_of(row) in LAYOUTS
+    except GemtuneError as error:
+        assert isinstance(error, DataError) and "\n" not in str(error)
+
+
+TEXT, PICTURE = {"type": "text", "text": "What is it?"}, {"type": "image"}
+ANSWERED = ("assistant", [{"type": "text", "text": "A cup."}])
+
+IMAGES: dict[str, tuple[dict[str, Any], list[list[Any]]]] = {
+    "llava-instruct-mix: parts with an index": (
+        openai(
+            (
+                "user",
+                [{"type": "text", "text": "What is it?", "index": None}, {"type": "image", "index": 0, "text": None}],
+            ),
+            ANSWERED,
+            images=[{"bytes": b"x", "path": None}],
+        ),
+        [["What is it?", b"x"], ["A cup."]],
+    ),
+    "TRL: parts and images in order": (
+        openai(("user", [PICTURE, PICTURE, TEXT]), ANSWERED, images=["a.png", "b.png"]),
+        [["a.png", "b.png", "What is it?"], ["A cup."]],
+    ),
+    "TRL: plain text, images in front": (
+        openai(("system", "Be short."), ("user", "What is it?"), ANSWERED, images=["a.png"]),
+        [["Be short."], ["a.png", "What is it?"], ["A cup."]],
+    ),
+    "ShareGPT: marks in two turns": (
+        sharegpt(("human", "<image>Who?"), ("gpt", "A."), ("human", "And <image>?"), ("gpt", "B."), images=["a", "b"]),
+        [["a", "Who?"], ["A."], ["And ", "b", "?"], ["B."]],
+    ),
+    "LLaVA: one image": (
+        sharegpt(("human", "<image>\nWho?"), ("gpt", "She."), image="a.jpg"),
+        [["a.jpg", "\nWho?"], ["She."]],
+    ),
+    "OpenAI: image_url": (
+        openai(("user", [{"type": "image_url", "image_url": {"url": "http://x/a.png"}}, TEXT]), ANSWERED),
+        [["http://x/a.png", "What is it?"], ["A cup."]],
+    ),
+    "a mark in a row without images is text": (
+        openai(("user", "What does <image> mean in HTML?"), ANSWERED),
+        [["What does <image> mean in HTML?"], ["A cup."]],
+    ),
+    "Alpaca": (
+        {"instruction": "<image>Name it.", "input": "", "output": "A cup.", "images": ["a.png"]},
+        [["a.png", "Name it."], ["A cup."]],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", IMAGES)
+def test_images_stand_where_the_row_says(what: str) -> None:
+    row, wanted = IMAGES[what]
+    assert seen(row) == wanted

@@ -1,0 +1,264 @@
+"""Images and archives: every way to name one, every mode to RGB, and what happens to hostile files."""
+
+from __future__ import annotations
+
+import base64
+import http.server
+import io
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gemtune.data.conversation import Conversation, Message, Part
+from gemtune.data.downloads import download
+from gemtune.data.image_sources import Places
+from gemtune.data.images import ImageStore, checked, open_rgb, reference_of, to_rgb
+from gemtune.errors import DataError, RowError
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **settings)
+    return out.getvalue()
+
+
+def picture(size: tuple[int, int] = (32, 24)) -> Image.Image:
+    """A red picture with a green top left corner."""
+    image = Image.new("RGB", size, (200, 30, 30))
+    image.paste((20, 180, 20), (0, 0, size[0] // 2, size[1] // 2))
+    return image
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes whose header promises many pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
+
+
+TURNED = Image.Exif()
+TURNED[0x0112] = 6  # stored lying on its side
+JPEG = encoded(picture((300, 200)), "JPEG")
+FRAMES = encoded(picture(), "GIF", save_all=True, append_images=[Image.new("RGB", (32, 24), "blue")] * 3)
+
+# What becomes of a file: (bytes, suffix and size), or (bytes, reason and a part of the detail).
+OUTCOMES: dict[str, tuple[bytes, tuple[Any, Any]]] = {
+    "PNG": (encoded(picture()), (".png", (32, 24))),
+    "animated GIF": (FRAMES, (".gif", (32, 24))),
+    "CMYK JPEG": (encoded(picture().convert("CMYK"), "JPEG"), (".jpg", (32, 24))),
+    "turned by EXIF": (encoded(picture(), "JPEG", exif=TURNED), (".jpg", (24, 32))),
+    "truncated JPEG": (JPEG[: len(JPEG) // 2], ("bad image", "cannot be decoded: image file is truncated")),
+    "truncated PNG": (encoded(picture((300, 300)))[:200], ("bad image", "cannot be decoded")),
+    "decompression bomb": (bomb(60_000, 60_000), ("image too large", "million pixels")),
+    "a smaller bomb": (bomb(12_000, 10_000), ("image too large", "12000 x 10000 pixels")),
+    "1 x 1": (encoded(picture((1, 1))), ("image too small", "1 x 1 pixels; wanted at least 8")),
+    "20,000 x 20": (encoded(Image.new("RGB", (20_000, 20))), ("image too long", "20000 x 20 pixels")),
+    "text": (b"<html>not found</html>", ("bad image", "not an image in PNG, JPEG")),
+    "nothing": (b"", ("bad image", "not an image")),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", ("bad image", "not an image")),
+}
+
+
+@pytest.mark.parametrize("what", OUTCOMES)
+def test_what_becomes_of_a_file(what: str) -> None:
+    data, (first, second) = OUTCOMES[what]
+    if first.startswith("."):
+        assert checked(data) == (first, second)
+        return
+    with pytest.raises(RowError, match=second) as error:
+        checked(data)
+    assert error.value.reason == first
+
+
+def test_a_wrong_extension_means_nothing(tmp_path: Path) -> None:
+    (tmp_path / "cup.jpg").write_bytes(encoded(picture()))
+    part = ImageStore(tmp_path / "data", Places(tmp_path, []).find).put("cup.jpg")
+    assert str(part.image).endswith(".png") and part.size == (32, 24)
+
+
+GREY16 = Image.fromarray(np.array([[0, 32768, 65535]], np.uint16))
+MODES: dict[str, tuple[Image.Image, list[tuple[int, int, int]]]] = {
+    "16-bit grey": (GREY16, [(0, 0, 0), (128, 128, 128), (255, 255, 255)]),
+    "32-bit grey of 16 bits": (GREY16.convert("I"), [(0, 0, 0), (128, 128, 128), (255, 255, 255)]),
+    "alpha": (Image.frombytes("RGBA", (2, 1), bytes([255, 0, 0, 255, 255, 0, 0, 0])), [(255, 0, 0), (255, 255, 255)]),
+    "grey and alpha": (Image.frombytes("LA", (2, 1), bytes([9, 255, 9, 0])), [(9, 9, 9), (255, 255, 255)]),
+    "black and white": (Image.frombytes("1", (2, 1), bytes([0b01000000])), [(0, 0, 0), (255, 255, 255)]),
+    "CMYK": (Image.frombytes("CMYK", (2, 1), bytes([0, 0, 0, 0, 0, 255, 255, 0])), [(255, 255, 255), (255, 0, 0)]),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    image, wanted = MODES[mode]
+    found = [tuple(int(v) for v in pixel) for pixel in np.asarray(to_rgb(image)).reshape(-1, 3)]
+    assert found == wanted
+
+
+def test_a_palette_with_a_transparent_colour_lies_on_white() -> None:
+    image = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    opened = Image.open(io.BytesIO(encoded(image, transparency=1)))
+    assert [to_rgb(opened).getpixel((x, 0)) for x in (0, 1)] == [(255, 0, 0), (255, 255, 255)]
+
+
+def test_the_first_frame_of_an_animation_turned_upright(tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(FRAMES)
+    red, green, _ = open_rgb(tmp_path / "a.gif").getpixel((30, 20))  # type: ignore[misc]
+    assert red > 150 > green
+    turned, _ = OUTCOMES["turned by EXIF"]
+    (tmp_path / "b.jpg").write_bytes(turned)
+    image = open_rgb(tmp_path / "b.jpg")
+    assert image.size == (24, 32) and image.getpixel((20, 3))[1] > 120  # type: ignore[index] (the corner is top right)
+
+
+def archive_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def archive_tar(path: Path, members: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_every_way_to_name_an_image_gives_one_file(tmp_path: Path) -> None:
+    data = encoded(picture())
+    (tmp_path / "cup.png").write_bytes(data)
+    archive_zip(tmp_path / "a.zip", {"in/zip.png": data})
+    archive_tar(tmp_path / "b.tar", {"./in/tar.png": data})
+    store = ImageStore(tmp_path / "data", Places(tmp_path, [".", "a.zip", "b.tar"]).find)
+    text = base64.b64encode(data).decode()
+    ways = ["cup.png", "./cup.png", "in/zip.png", "in/tar.png", data, text, f"data:image/png;base64,{text}"]
+    ways += [{"bytes": data, "path": "x.png"}, {"bytes": None, "path": "cup.png"}, Image.open(tmp_path / "cup.png")]
+    parts = [store.put(reference_of(way, "image")) for way in ways[:-1]]
+    assert len({part.image for part in parts}) == 1 and len(list((tmp_path / "data").rglob("*.png"))) == 1
+    again = store.put(reference_of(ways[-1], "image"))  # a decoded image is encoded anew
+    assert np.array_equal(open_rgb(tmp_path / "data" / str(again.image)), open_rgb(tmp_path / "cup.png"))
+
+
+def refused(find: Callable[[str], bytes], name: str) -> str:
+    with pytest.raises(RowError) as error:
+        find(name)
+    return f"{error.value.reason}: {error.value}"
+
+
+def test_paths_do_not_escape(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(encoded(picture()))
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    find = Places(tmp_path, ["set"]).find
+    for name in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "a/../../secret.png"):
+        assert refused(find, name).startswith("image outside")
+    assert refused(find, "cup.png") == "missing image: 'cup.png' is in none of data.images"
+
+
+def test_hostile_archives(tmp_path: Path) -> None:
+    slip = archive_zip(tmp_path / "slip.zip", {"../../evil.png": encoded(picture()), "zeros.png": bytes(50_000_000)})
+    with zipfile.ZipFile(slip, "a") as archive:
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    find = Places(tmp_path, ["slip.zip"]).find
+    assert "zip bomb" in refused(find, "zeros.png") and "is a link" in refused(find, "link.png")
+    ImageStore(tmp_path / "data", find).put("../../evil.png")  # read where it lies and named by its content
+    assert not (tmp_path.parent / "evil.png").exists() and not list(tmp_path.rglob("evil*"))
+    with tarfile.open(tmp_path / "l.tar", "w") as archive:
+        member = tarfile.TarInfo("link.png")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    assert "is a link" in refused(Places(tmp_path, ["l.tar"]).find, "link.png")
+
+
+def test_a_header_that_lies_about_its_size(tmp_path: Path) -> None:
+    path = archive_zip(tmp_path / "lie.zip", {"a.png": bytes(1_000_000)})
+    raw = path.read_bytes().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 2_000))
+    path.write_bytes(raw)
+    assert refused(Places(tmp_path, ["lie.zip"]).find, "a.png").startswith("bad archive member")
+
+
+def test_a_damaged_member_names_itself(tmp_path: Path) -> None:
+    data = encoded(Image.frombytes("RGB", (64, 64), bytes(range(256)) * 48))
+    path = archive_zip(tmp_path / "hurt.zip", {"a.png": data})
+    raw = bytearray(path.read_bytes())
+    raw[60:90] = bytes(30)
+    path.write_bytes(raw)
+    assert refused(Places(tmp_path, ["hurt.zip"]).find, "a.png").startswith("bad archive member: a.png: ")
+
+
+def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK but no zip")
+    with pytest.raises(DataError, match=r"a\.zip: neither a folder nor a zip or tar"):
+        Places(tmp_path, ["a.zip"])
+    with pytest.raises(DataError, match="no such folder or archive"):
+        Places(tmp_path, ["b.zip"])
+    with tarfile.open(tmp_path / "c.tgz", "w:gz"):
+        pass
+    with pytest.raises(DataError, match="compressed tar"):
+        Places(tmp_path, ["c.tgz"])
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            if self.path == "/cup.png":
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(encoded(picture()))
+            else:
+                self.send_response(302 if self.path == "/away" else 404)
+                self.send_header("Location", "file:///etc/passwd")
+                self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    running = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{running.server_port}", asked
+    running.shutdown()
+
+
+def test_a_url_is_downloaded_once_and_only_when_asked(
+    tmp_path: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    address, asked = server
+    places = Places(tmp_path, [], download)
+    for _ in range(3):
+        assert checked(places.find(f"{address}/cup.png"))[1] == (32, 24)
+    assert asked == ["/cup.png"]
+    assert "404" in refused(places.find, f"{address}/gone.png")
+    assert "not allowed" in refused(places.find, f"{address}/away")
+    assert "set data.download_images: true" in refused(Places(tmp_path, []).find, f"{address}/cup.png")
+
+
+def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:
+    data = encoded(picture())
+    message = Message("user", (Part(image=data), Part(text="What?")))
+    asked = Conversation((message, Message.of("assistant", "A.")), "messages", "What?", "g", "x:1")
+    kept = ImageStore(tmp_path, Places(tmp_path, []).find).resolved(asked)
+    assert (tmp_path / str(kept.images[0].image)).read_bytes() == data
+    assert Conversation.from_json(kept.to_json()) == kept

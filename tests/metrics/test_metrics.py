@@ -1,0 +1,327 @@
+import itertools
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gemtune.metrics.text import (
+    Interval,
+    cer,
+    chrf,
+    emoji_clusters,
+    emoji_scores,
+    exact,
+    json_valid,
+    mean_interval,
+    normalise_text,
+    paired_difference,
+    token_f1,
+    wer,
+)
+
+FAMILY, FLAG, SCOTLAND, KEYCAP = "👨‍👩‍👧‍👦", "🇪🇬", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "1\ufe0f\u20e3"
+EMOJI = ["🏖️", "🌊", "❤", "❤️", "👍", "👍🏽", FAMILY, FLAG, KEYCAP, "❤️‍🔥", "☀️", "😀"]
+replies = st.lists(st.sampled_from([*EMOJI, " ", "a", "1", "\n"]), max_size=8).map("".join)
+texts = st.text(max_size=30)
+
+
+@pytest.mark.parametrize("one", [*EMOJI, SCOTLAND, "👩‍❤️‍💋‍👨", "🧑🏿‍🚀", "#️⃣", "🇫🇷", "👁️‍🗨️", "☺", "🏳️‍🌈"])
+def test_what_a_reader_sees_as_one_emoji_is_one_cluster(one):
+    assert emoji_clusters(one) == [one.replace("\ufe0f", "")]
+    assert emoji_clusters(f"a{one}b") == emoji_clusters(one)
+    assert emoji_clusters(one + one + one) == emoji_clusters(one) * 3
+    assert emoji_scores(one, one) == dict.fromkeys(("valid", "exact", "precision", "recall", "f1"), 1.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "1", "12 #*", "abc", "سلام", "❤\ufe0e", "\U0001f1ea", "😀\u200d", "\ufe0f", "\u200d"]
+)
+def test_what_is_no_emoji(text):
+    assert emoji_clusters(text) == []
+    assert emoji_scores(text, "😀")["valid"] == 0.0
+
+
+def test_flags_in_a_row_are_cut_in_pairs():
+    assert emoji_clusters("🇫🇷🇪🇬🇯🇵") == ["🇫🇷", "🇪🇬", "🇯🇵"]
+    assert emoji_scores("🇫🇷\U0001f1ea", "🇫🇷")["valid"] == 0.0
+
+
+def test_hearts_agree_with_and_without_the_selector_but_skin_tones_do_not():
+    assert emoji_scores("❤", "❤️")["exact"] == 1.0
+    assert emoji_scores("👍", "👍🏽")["f1"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "valid", "exact", "precision", "recall"),
+    [
+        ("🏖️🌊", "🏖️🌊☀️", 1, 0, 1, 2 / 3),
+        ("🌊🏖️", "🏖️🌊", 1, 0, 1, 1),
+        (" 🌊\n🏖️ ", "🌊🏖️", 1, 1, 1, 1),
+        ("Sure! 🌊", "🌊", 0, 1, 1, 1),
+        ("🌊🌊🌊🌊", "🌊", 1, 0, 1 / 4, 1),
+        ("", "🌊", 0, 0, 0, 0),
+        ("beach", "🌊", 0, 0, 0, 0),
+        ("3 🌊", "🌊", 0, 1, 1, 1),
+    ],
+)
+def test_emoji_scores(reply, gold, valid, exact, precision, recall):
+    scores = emoji_scores(reply, gold)
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0
+    assert scores == pytest.approx({"valid": valid, "exact": exact, "precision": precision, "recall": recall, "f1": f1})
+
+
+@given(replies, replies)
+def test_swapping_reply_and_gold_swaps_precision_and_recall(a, b):
+    there, back = emoji_scores(a, b), emoji_scores(b, a)
+    assert (there["precision"], there["recall"]) == (back["recall"], back["precision"])
+    assert there["f1"] == back["f1"] and there["exact"] == back["exact"]
+    assert all(0 <= score <= 1 for score in there.values())
+
+
+@given(replies, replies)
+def test_f1_is_one_only_for_the_same_multiset(a, b):
+    assert (emoji_scores(a, b)["f1"] == 1) == (Counter(emoji_clusters(a)) == Counter(emoji_clusters(b)))
+
+
+@given(texts)
+def test_clusters_come_from_the_text_in_order(text):
+    position = 0
+    bare = text.replace("\ufe0f", "")
+    for cluster in emoji_clusters(text):
+        position = bare.index(cluster, position) + len(cluster)
+
+
+@given(texts)
+def test_normalising_twice_changes_nothing(text):
+    assert normalise_text(normalise_text(text)) == normalise_text(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [("Straße", "STRASSE"), ("ﻛﺘﺎﺏ", "كتاب"), ("e\u0301", "é"), ("a \t\n b", "a b"), ("①", "1"), ("Ａ", "a")],
+)
+def test_exact_ignores_case_forms_and_white_space(a, b):
+    assert exact(a, b) == exact(b, a) == 1.0
+    assert exact(a, b + "!") == 0.0
+
+
+@given(texts, texts)
+def test_token_f1_is_symmetric_and_one_only_for_the_same_words(a, b):
+    assert token_f1(a, b) == token_f1(b, a)
+    same = Counter(normalise_text(a).split()) == Counter(normalise_text(b).split())
+    assert (token_f1(a, b) == 1) == same
+
+
+def edits(a, b):
+    """Levenshtein distance by its definition."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        row, above = [i], row
+        for j, y in enumerate(b, 1):
+            row.append(min(row[-1] + 1, above[j] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+short = st.text("ab ", max_size=12)
+
+
+@given(short, short)
+def test_error_rates_follow_the_definition(reply, gold):
+    assert cer(reply, gold) == (edits(reply, gold) / len(gold) if gold else float(bool(reply)))
+    ours, theirs = reply.split(), gold.split()
+    assert wer(reply, gold) == (edits(ours, theirs) / len(theirs) if theirs else float(bool(ours)))
+
+
+@given(texts, texts)
+def test_cer_bounds(reply, gold):
+    assert cer(gold, gold) == 0
+    assert (cer(reply, gold) == 0) == (reply == gold)
+    if gold:
+        assert abs(len(reply) - len(gold)) / len(gold) <= cer(reply, gold) <= max(len(reply), len(gold)) / len(gold)
+
+
+def test_error_rates_of_an_empty_gold_text():
+    assert (cer("", ""), cer("abc", ""), wer(" ", ""), wer("a b", " ")) == (0.0, 1.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("reply", "gold", "score"),  # sacrebleu 2.6.0: sentence_chrf(reply, [gold]).score / 100
+    [
+        ("the cat", "the hat", 0.28055555555555556),
+        ("The cat sat on the mat.", "The cat is on the mat.", 0.6717273492330232),
+        ("ab", "abcdefgh", 0.23404255319148937),
+        ("كتاب جديد", "كتاب قديم", 0.3091269841269841),
+        ("hello world", "goodbye", 0.08771929824561403),
+        ("a", "a", 1.0),
+        ("xyz", "abc", 0.0),
+        ("Straße 12", "Strasse 12", 0.3416976027008577),
+        ("the the the the", "the cat", 0.17868921870125237),
+    ],
+)
+def test_chrf_agrees_with_sacrebleu(reply, gold, score):
+    assert chrf(reply, gold) == pytest.approx(score, abs=1e-12)
+
+
+def test_chrf_by_hand():
+    # 1-grams a, b against a, c: 1/2 and 1/2. 2-grams ab against ac: 0 and 0. Averages 1/4 and 1/4.
+    assert chrf("a b", "ac") == pytest.approx(5 * (1 / 4) ** 2 / (4 / 4 + 1 / 4))
+
+
+@given(texts, texts)
+def test_chrf_bounds(reply, gold):
+    assert 0 <= chrf(reply, gold) <= 1 + 1e-12
+    assert chrf(gold, gold) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("text", ["{}", " [1, 2.5e3, null]\n", '"a"', "3", '{"ف": "\\u0641"}', "1" * 5000])
+def test_valid_json(text):
+    assert json_valid(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "{'a': 1}", "[1,]", "NaN", "[Infinity]", "{} {}", "```json\n{}\n```", "// x\n{}", "[" * 200_000]
+)
+def test_invalid_json(text):
+    assert not json_valid(text)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=10))
+def test_what_python_writes_is_valid_json(value):
+    assert json_valid(json.dumps(value))
+
+
+values = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30)
+
+
+@settings(max_examples=50)
+@given(values, st.floats(0.01, 0.99))
+def test_the_interval_contains_the_mean_and_stays_in_the_range(scores, confidence):
+    interval = mean_interval(scores, confidence=confidence, resamples=200)
+    assert interval.low <= interval.mean <= interval.high
+    assert interval.mean == pytest.approx(math.fsum(scores) / len(scores), abs=1e-6)
+    assert min(scores) - 1e-6 <= interval.low and interval.high <= max(scores) + 1e-6
+
+
+def test_the_interval_agrees_with_the_plain_bootstrap():
+    scores = np.random.default_rng(1).random(40)
+    interval = mean_interval(scores, seed=3)
+    generator = np.random.default_rng(4)
+    means = [generator.choice(scores, size=40).mean() for _ in range(10_000)]
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.005)
+
+
+def test_a_95_percent_interval_covers_the_true_mean_about_95_times_in_100():
+    draws = np.random.default_rng(0).normal(0.5, 0.2, size=(300, 40))
+    covered = [(i := mean_interval(draw, resamples=400)).low <= 0.5 <= i.high for draw in draws]
+    assert 0.90 <= np.mean(covered) <= 0.98
+
+
+def test_intervals_are_seeded():
+    scores = list(np.random.default_rng(0).random(50))
+    assert mean_interval(scores, seed=5) == mean_interval(scores, seed=5) != mean_interval(scores, seed=6)
+
+
+def test_drawing_in_chunks_gives_the_numbers_of_one_draw():
+    scores = np.random.default_rng(0).random(50)
+    interval = mean_interval(scores, resamples=50_000, seed=9)  # 20,000 resamples of 50 fit one chunk
+    means = scores[np.random.default_rng(9).integers(50, size=(50_000, 50))].mean(axis=1)
+    assert (interval.low, interval.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=1e-12)
+
+
+def test_more_confidence_is_wider_and_one_value_has_no_width():
+    scores = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0]
+    narrow, wide = mean_interval(scores, confidence=0.5), mean_interval(scores, confidence=0.99)
+    assert wide.low < narrow.low <= narrow.high < wide.high
+    assert mean_interval([0.3]) == Interval(0.3, 0.3, 0.3)
+
+
+pairs = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=1, max_size=40)
+
+
+@settings(max_examples=50)
+@given(pairs)
+def test_mcnemar_is_the_direct_binomial_sum(rows):
+    base, tuned = zip(*rows, strict=True)
+    test = paired_difference(base, tuned, resamples=100)
+    wins, losses = rows.count((0, 1)), rows.count((1, 0))
+    n = wins + losses
+    centre = abs(wins - n / 2)
+    direct = sum(math.comb(n, k) * 0.5**n for k in range(n + 1) if abs(k - n / 2) >= centre)
+    assert test.method == "mcnemar"
+    assert (test.n, test.wins, test.losses, test.ties) == (len(rows), wins, losses, len(rows) - n)
+    assert test.p_value == pytest.approx(direct)
+    assert test.difference == pytest.approx((wins - losses) / len(rows))
+
+
+def test_mcnemar_with_known_values():
+    assert paired_difference([0] * 10, [1] * 10).p_value == 2 / 2**10
+    assert paired_difference([1, 0], [1, 0]).p_value == 1.0
+    assert paired_difference([0] * 5000, [1] * 5000).p_value == 0.0  # 2 ** -4999 is below the smallest float
+
+
+@settings(max_examples=50)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=9))
+def test_the_exact_permutation_test_is_brute_force(rows):
+    base, tuned = [a / 10 for a, _ in rows], [b / 10 for _, b in rows]
+    test = paired_difference([*base, 0.5], [*tuned, 0.5], resamples=50)  # 0.5: not all are 0 or 1
+    differences = [b - a for a, b in rows]
+    signs = itertools.product((1, -1), repeat=len(rows))
+    sums = [sum(s * d for s, d in zip(row, differences, strict=True)) for row in signs]
+    assert test.method == "permutation"
+    assert test.p_value == pytest.approx(np.mean([abs(s) >= abs(sum(differences)) for s in sums]))
+
+
+def test_ties_leave_the_permutation_test_as_it_is():
+    base, tuned = [0.1, 0.2, 0.3, 0.4], [0.3, 0.3, 0.2, 0.9]
+    tied = paired_difference(base + [0.7] * 50, tuned + [0.7] * 50)
+    assert tied.p_value == paired_difference(base, tuned).p_value
+    assert (tied.wins, tied.losses, tied.ties) == (3, 1, 50)
+    assert paired_difference([0.5], [0.5]).p_value == 1.0
+
+
+def test_the_sampled_permutation_test_comes_near_all_signs():
+    generator = np.random.default_rng(0)
+    base = generator.random(14)
+    tuned = base + generator.normal(0.1, 0.2, size=14)
+    signs = np.array(list(itertools.product((1, -1), repeat=14)))
+    precise = np.mean(np.abs(signs @ (tuned - base)) >= abs((tuned - base).sum()) - 1e-12)
+    sampled = paired_difference(base, tuned)
+    assert sampled.p_value == pytest.approx(precise, abs=0.02)
+    assert sampled == paired_difference(base, tuned)
+
+
+def test_a_sampled_p_value_is_never_zero():
+    assert paired_difference([0.5] * 40, [0.9] * 40, resamples=999).p_value == 1 / 1000
+
+
+def test_swapping_base_and_tuned_turns_the_sign():
+    base, tuned = np.random.default_rng(2).random((2, 10))
+    there, back = paired_difference(base, tuned), paired_difference(tuned, base)
+    assert there.difference == -back.difference and there.p_value == back.p_value
+    assert (there.wins, there.losses) == (back.losses, back.wins)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+
+
+def test_false_positives_stay_near_five_percent():
+    generator = np.random.default_rng(7)
+    p_values = [paired_difference(*generator.random((2, 10)), resamples=1).p_value for _ in range(400)]
+    assert 0.02 <= np.mean(np.array(p_values) <= 0.05) <= 0.08
+
+
+@pytest.mark.parametrize("bad", [[], [float("nan")], [1.0, float("inf")], [[1.0], [2.0]], 3.0])
+def test_scores_that_cannot_be_averaged(bad):
+    with pytest.raises(ValueError, match="values must be a list of finite scores"):
+        mean_interval(bad)
+
+
+def test_rows_that_do_not_pair_up():
+    with pytest.raises(ValueError, match="base has 2 scores and tuned 3"):
+        paired_difference([1, 0], [1, 0, 1])
+    with pytest.raises(ValueError, match="base must be"):
+        paired_difference([], [])
+    with pytest.raises(ValueError, match="confidence"):
+        mean_interval([1.0], confidence=95)

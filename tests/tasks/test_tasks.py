@@ -1,0 +1,333 @@
+"""What each task makes of a row and of a reply."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gemtune.data.conversation import Conversation
+from gemtune.errors import DataError, RecipeError, RowError
+from gemtune.recipe.schema import Recipe
+from gemtune.tasks import TASKS, Task, task_of
+from gemtune.tasks.columns import filled
+from gemtune.tasks.sql.task import statements
+
+SCHEMA = "CREATE TABLE pet (name TEXT, age INT);"
+INSERTS = "INSERT INTO pet VALUES ('Mia', 3), ('Rex', 5), ('Tom', 5);"
+
+
+def recipe(task: str, **sections: Any) -> Recipe:
+    return Recipe.model_validate({"name": "t", "task": task, "data": [{"source": "t.csv"}], **sections})
+
+
+def made(task: Task, row: dict[str, Any]) -> Conversation:
+    return task.conversation(row, "t.csv:2")
+
+
+def refused(task: Task, row: dict[str, Any]) -> str:
+    with pytest.raises(RowError) as caught:
+        made(task, row)
+    return caught.value.reason
+
+
+# ---- the table
+
+
+def test_an_unknown_task_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match="'sqll'; did you mean 'sql'"):
+        task_of(recipe("sqll"))
+    with pytest.raises(RecipeError, match="wanted emoji, sql, product, multi_image, columns, messages"):
+        task_of(recipe("vision_of_the_future"))
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_metric_is_one_of_the_scores(name: str) -> None:
+    rows = {
+        "emoji": {"text": "sun", "emoji": "☀️"},
+        "sql": {"question": "How old is Mia?", "schema": SCHEMA, "sql": "SELECT age FROM pet", "inserts": INSERTS},
+        "columns": {"prompt": "2 + 2", "answer": "4"},
+        "messages": {"prompt": "2 + 2", "completion": "4"},
+        "product": {"name": "mug", "category": "c", "image": "a.png", "description": "A red mug", "attributes": "red"},
+        "multi_image": {"question": "Which?", "input_image_path": ["a.png", "b.png"], "output": "B"},
+    }
+    task = task_of(recipe(name))
+    conversation = made(task, rows[name])
+    scores = task.score(conversation, conversation.answer)
+    assert task.metric in scores
+    assert set(scores.values()) == {1.0}
+    bad = task.score(conversation, "no idea")
+    assert all(0 <= score <= 1 for score in bad.values()) and bad[task.metric] < 1
+
+
+def test_a_task_of_the_users_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import dataclass\n"
+        "from gemtune.data.conversation import Conversation, Message\n"
+        "from gemtune.tasks import Task, text_of\n"
+        "@dataclass\nclass Helper:\n    x: int = 1\n"
+        "class Shout(Task):\n"
+        "    columns = ('word',)\n"
+        "    def conversation(self, row, where):\n"
+        "        word = text_of(row, 'word')\n"
+        "        turns = (Message.of('user', word), Message.of('assistant', word.upper()))\n"
+        "        return Conversation(turns, self.recipe.task, word, word, where)\n"
+        "    def score(self, conversation, reply):\n"
+        "        return {'exact': float(reply == conversation.answer)}\n"
+    )
+    task = task_of(recipe(f"{file}:Shout"))
+    conversation = made(task, {"word": "hey"})
+    assert conversation.answer == "HEY" and task.score(conversation, "HEY") == {"exact": 1.0}
+    assert task.shorten(conversation, 0.5) is None and task.apart(conversation) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "said"),
+    [
+        (None, "Mine", "no such file; it should hold class Mine"),
+        ("class Other: pass", "Mine", "no such class"),
+        ("class Mine: pass", "Mine", "not a subclass of gemtune.tasks.Task"),
+        ("class Mine(:", "Mine", "cannot be imported"),
+        ("import no_such_module", "Mine", "No module named 'no_such_module'"),
+    ],
+)
+def test_a_task_file_that_cannot_be_used(tmp_path: Path, text: str | None, name: str, said: str) -> None:
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(RecipeError, match=said) as caught:
+        task_of(recipe(f"{file}:{name}"))
+    assert str(file) in str(caught.value) and name in str(caught.value)
+
+
+def test_a_task_that_lacks_its_methods_says_so() -> None:
+    task = Task(recipe("mine.py:Mine"))
+    with pytest.raises(RecipeError, match="makes a conversation"):
+        made(task, {})
+
+
+# ---- emoji
+
+
+def test_emoji_answers_have_no_white_space() -> None:
+    conversation = made(task_of(recipe("emoji")), {"text": " I  love it ", "emoji": " ❤️ 👨‍👩‍👧 🇪🇬\n1️⃣"})
+    assert [(m.role, m.text) for m in conversation.messages] == [
+        ("system", "Translate this text to emoji."),
+        ("user", "I  love it"),
+        ("assistant", "❤️👨‍👩‍👧🇪🇬1️⃣"),
+    ]
+    assert conversation.key == "I  love it"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"text": "hi", "emoji": "hello"}, "not emoji"),
+        ({"text": "hi", "emoji": "👋!"}, "not emoji"),
+        ({"text": "hi", "emoji": " "}, "empty answer"),
+        ({"text": "hi", "emoji": None}, "empty answer"),
+        ({"text": "", "emoji": "👋"}, "empty prompt"),
+        ({"text": float("nan"), "emoji": "👋"}, "empty prompt"),
+        ({"text": ["hi"], "emoji": "👋"}, "not text"),
+    ],
+)
+def test_emoji_rows_that_are_refused(row: dict[str, Any], reason: str) -> None:
+    assert refused(task_of(recipe("emoji")), row) == reason
+
+
+# ---- sql
+
+
+def sql_row(sql: str, **columns: Any) -> dict[str, Any]:
+    return {"question": "Who is older than 4?", "schema": SCHEMA, "sql": sql, **columns}
+
+
+@pytest.mark.parametrize(
+    ("reply", "canonical", "runs", "valid", "execution"),
+    [
+        ("SELECT name FROM pet WHERE age > 4", 1, 1, 1, 1),
+        ("```sql\nselect NAME from Pet where age>4;\n```", 1, 1, 1, 1),
+        ("SELECT name FROM pet WHERE age >= 5", 0, 1, 1, 1),
+        ("SELECT name FROM pet WHERE age = 5 ORDER BY name DESC", 0, 1, 1, 1),
+        ("SELECT name FROM pet", 0, 1, 1, 0),
+        ("SELECT nme FROM pet WHERE age > 4", 0, 0, 1, 0),
+        ("SELECT name FRM pet WHERE", 0, 0, 0, 0),
+        ("DROP TABLE pet", 0, 0, 1, 0),
+        ("", 0, 0, 0, 0),
+    ],
+)
+def test_sql_scores(reply: str, canonical: float, runs: float, valid: float, execution: float) -> None:
+    task = task_of(recipe("sql"))
+    wanted = {"canonical": canonical, "runs": runs, "valid": valid}
+    gold = "SELECT name FROM pet WHERE age > 4;"
+    assert task.score(made(task, sql_row(gold, inserts=INSERTS)), reply) == {**wanted, "execution": execution}
+    assert task.score(made(task, sql_row(gold)), reply) == wanted
+
+
+def test_the_order_of_rows_counts_where_the_gold_query_orders() -> None:
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row("SELECT name FROM pet ORDER BY age DESC, name", inserts=INSERTS))
+    assert task.score(conversation, "SELECT name FROM pet ORDER BY age")["execution"] == 0
+    assert task.score(conversation, "SELECT name FROM pet ORDER BY -age, name")["execution"] == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (sql_row("SELEC name"), "gold SQL does not run"),
+        (sql_row("SELECT nme FROM pet", inserts=INSERTS), "gold SQL does not run"),
+        (sql_row("DELETE FROM pet", inserts=INSERTS), "gold SQL does not run"),
+        (sql_row("SELECT name FROM pet", inserts="INSERT INTO dog VALUES (1)"), "gold SQL does not run"),
+        (sql_row(" ; "), "empty answer"),
+        (sql_row("SELECT 1", question=" "), "empty prompt"),
+    ],
+)
+def test_sql_rows_that_are_refused(row: dict[str, Any], reason: str) -> None:
+    assert refused(task_of(recipe("sql")), row) == reason
+
+
+def test_a_gold_query_is_only_run_where_there_is_data() -> None:
+    assert made(task_of(recipe("sql")), sql_row("SELECT nme FROM pet")).answer == "SELECT nme FROM pet"
+
+
+def test_inserts_may_be_a_list() -> None:
+    rows = ["INSERT INTO pet VALUES ('Mia', 9)", "INSERT INTO pet VALUES ('Rex', 1);"]
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row("SELECT name FROM pet WHERE age > 4", inserts=rows))
+    assert task.score(conversation, "SELECT 'Mia'")["execution"] == 1
+
+
+def test_another_dialect_is_run_in_sqlite() -> None:
+    schema, inserts = (
+        "CREATE TABLE `pet` (`name` VARCHAR(9), `age` INT UNSIGNED)",
+        "INSERT INTO `pet` VALUES ('Mia', 3)",
+    )
+    task = task_of(recipe("sql", sql={"dialect": "mysql"}))
+    row = sql_row("SELECT IF(age > 2, 'old', 'young') FROM `pet`", schema=schema, inserts=inserts)
+    conversation = made(task, row)
+    assert "mysql" in conversation.messages[0].text
+    assert task.score(conversation, "SELECT 'old'") == {"canonical": 0, "runs": 1, "valid": 1, "execution": 1}
+
+
+def test_one_question_about_two_databases_is_two_questions() -> None:
+    task = task_of(recipe("sql"))
+    one = made(task, sql_row("SELECT 1", db_id="one"))
+    two = made(task, sql_row("SELECT 1", db_id="two"))
+    other = made(task, sql_row("SELECT 1", schema="CREATE TABLE dog (name)"))
+    assert len({c.key for c in (one, two, other)}) == len({task.apart(c) for c in (one, two, other)}) == 3
+
+
+LONG = """-- Pets and where they live.
+CREATE TABLE "pet" (
+  "name"    TEXT,   /* as its owner calls it */
+  "age"     INT
+);
+CREATE TABLE invoice (number INT, amount REAL, paid_on TEXT, note TEXT DEFAULT 'a;b');
+CREATE TABLE VetVisits (day TEXT, reason TEXT);
+"""
+
+
+@pytest.mark.parametrize(
+    ("share", "kept"),
+    [(1.0, ["pet", "invoice", "VetVisits"]), (0.7, ["pet", "VetVisits"]), (0.55, ["pet", "VetVisits"])],
+)
+def test_a_long_schema_loses_comments_then_unrelated_tables(share: float, kept: list[str]) -> None:
+    task = task_of(recipe("sql"))
+    row = {"question": "Which pets had a vet visit?", "schema": LONG, "sql": "SELECT number FROM invoice"}
+    conversation = made(task, row)
+    cut = task.shorten(conversation, share)
+    assert cut is not None
+    prompt = cut.messages[-2].text
+    assert "--" not in prompt and "/*" not in prompt and prompt.endswith("Which pets had a vet visit?")
+    assert [name for name in ("pet", "invoice", "VetVisits") if f"{name} (" in prompt.replace('"', "")] == kept
+    length = [sum(len(m.text) for m in c.messages[:-1]) for c in (cut, conversation)]
+    assert length[0] <= share * length[1]
+    assert cut.answer == conversation.answer and cut.meta == conversation.meta
+
+
+def test_a_schema_that_is_all_related_is_not_cut() -> None:
+    task = task_of(recipe("sql"))
+    assert task.shorten(made(task, sql_row("SELECT 1", question="What is the name of each pet?")), 0.3) is None
+
+
+def test_cutting_does_not_look_at_the_gold_query() -> None:
+    task = task_of(recipe("sql"))
+    rows = [
+        {"question": "Which pets?", "schema": LONG, "sql": f"SELECT * FROM {table}"} for table in ("invoice", "pet")
+    ]
+    prompts = {cut.messages[-2].text for row in rows if (cut := task.shorten(made(task, row), 0.5))}
+    assert len(prompts) == 1
+
+
+def test_statements_keep_what_is_quoted() -> None:
+    script = "CREATE TABLE \"a;  b\" (x TEXT DEFAULT '-- it''s;  fine', `y ;` INT, [z -- z] INT) ;; -- end"
+    assert list(statements(script)) == [
+        "CREATE TABLE \"a;  b\" (x TEXT DEFAULT '-- it''s;  fine', `y ;` INT, [z -- z] INT);"
+    ]
+
+
+# ---- columns
+
+
+def test_columns_fills_the_template() -> None:
+    template = {"system": "You write {tone} text.", "prompt": "{{{name}}} in {city}?", "answer": "{text}"}
+    task = task_of(recipe("columns", template=template))
+    assert task.columns == ("tone", "name", "city", "text")
+    conversation = made(task, {"tone": "dry", "name": "A {city}", "city": 7, "text": "ok", "extra": "-"})
+    assert [m.text for m in conversation.messages] == ["You write dry text.", "{A {city}} in 7?", "ok"]
+    assert conversation.key == "{A {city}} in 7?"
+
+
+@pytest.mark.parametrize("wording", ["{a} and {", "} {a}", '{"k": {a}}'])
+def test_a_single_brace_is_refused(wording: str) -> None:
+    with pytest.raises(RecipeError, match=r"template\.prompt: a single '[{}]' at character"):
+        task_of(recipe("columns", template={"prompt": wording}))
+
+
+def test_an_answer_without_a_column_is_refused() -> None:
+    with pytest.raises(RecipeError, match="names no column"):
+        task_of(recipe("columns", template={"answer": "yes"}))
+
+
+@given(st.text(alphabet="ab{}.!:_", max_size=20), st.text(max_size=20))
+def test_filling_gives_doubled_braces_back_and_reads_columns_only(text: str, value: str) -> None:
+    doubled = text.replace("{", "{{").replace("}", "}}")
+    assert filled(doubled + "{x.__class__!r:>9}", {"x.__class__!r:>9": value}) == text + value.strip()
+
+
+def test_columns_scores() -> None:
+    task = task_of(recipe("columns"))
+    conversation = made(task, {"prompt": "Capital?", "answer": "New Delhi"})
+    scores = task.score(conversation, "new delhi")
+    assert scores["exact"] == scores["token_f1"] == 1.0
+    assert scores["cer_similarity"] == pytest.approx(1 - 2 / 9)
+    assert task.score(conversation, "x" * 200)["cer_similarity"] == 0.0
+
+
+def test_columns_refuses_an_empty_answer() -> None:
+    assert refused(task_of(recipe("columns")), {"prompt": "?", "answer": "  "}) == "empty answer"
+
+
+# ---- messages
+
+
+def test_messages_finds_the_layout_or_takes_the_sources() -> None:
+    row = {"instruction": "Add.", "input": "1 + 1", "output": "2", "prompt": "Subtract.", "completion": "0"}
+    assert made(task_of(recipe("messages")), row).key == "Add.\n1 + 1"
+    assert made(task_of(recipe("messages"), "prompt_completion"), row).key == "Subtract."
+
+
+def test_the_key_is_all_the_user_says_and_the_last_answer_is_scored() -> None:
+    turns = [("human", "hi"), ("gpt", "hello"), ("human", "and you?"), ("gpt", "fine")]
+    task = task_of(recipe("messages"))
+    conversation = made(task, {"conversations": [{"from": name, "value": value} for name, value in turns]})
+    assert conversation.key == "hi\nand you?"
+    assert task.score(conversation, "fine") == {"exact": 1.0, "token_f1": 1.0, "chrf": 1.0}
+    assert task.score(conversation, "hello")["token_f1"] == 0.0
+
+
+def test_a_row_of_no_known_layout_says_where() -> None:
+    with pytest.raises(DataError, match=r"^t\.csv:2: "):
+        made(task_of(recipe("messages")), {"left": 1, "right": 2})
