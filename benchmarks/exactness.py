@@ -71,7 +71,7 @@ class Step:
 
 
 def main() -> None:
-    job = Job.of(HERE.parent / "recipes" / "emoji.yaml", [f"runs_dir={HERE / 'work' / 'runs'}"], say=lambda text: None)
+    job = Job(HERE.parent / "recipes" / "emoji.yaml", [f"runs_dir={HERE / 'work' / 'runs'}"], say=lambda text: None)
     stages.prepare(job)
     table = ExampleTable(job.run.table("train"))
     examples = [table[row] for row in range(ROWS)]

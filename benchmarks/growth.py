@@ -172,7 +172,7 @@ def picture_speed(size: int) -> float:
         recipe = folder / "r.yaml"
         data = "{source: rows.jsonl, images: [pictures.zip]}"
         recipe.write_text(f"name: r\ntask: messages\nruns_dir: {folder}\ndata: {data}\n", encoding="utf-8")
-        job = Job.of(recipe)
+        job = Job(recipe)
         began = time.perf_counter()
         prepare(job.recipe, job.run)
         return size / (time.perf_counter() - began)
@@ -187,7 +187,7 @@ def job_of(size: int, folder: Path) -> Any:
         out.writelines(f"{' '.join(words(number))},☀️\n" for number in range(size))
     recipe = folder / "r.yaml"
     recipe.write_text(f"name: r\ntask: emoji\nruns_dir: {folder}\ndata: {{source: rows.csv}}\n", encoding="utf-8")
-    return Job.of(recipe)
+    return Job(recipe)
 
 
 def words(number: int) -> list[str]:

@@ -71,7 +71,7 @@ def page(folder: Path) -> str:
     test = list(read_jsonl(folder / "test.jsonl"))
     images = [row["images"] for row in test]
     write_jsonl(folder / "swapped.jsonl", (row | {"images": images[i - 1]} for i, row in enumerate(test)))
-    job = Job.of(recipe(folder, model))
+    job = Job(recipe(folder, model))
     stages.train(job, lambda line: print(json.dumps(line), file=sys.stderr))
     minutes = (time.perf_counter() - began) / 60
     lines = []

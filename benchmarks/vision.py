@@ -186,7 +186,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
         }
         path = Path(runs) / "v.yaml"
         write_text(path, json.dumps(settings))
-        job = Job.of(path, say=lambda text: None)
+        job = Job(path, say=lambda text: None)
         stages.prepare(job)
         recipe, steps = job.recipe, []
         model = attach_adapters(job.base_model(), recipe.lora, job.family, [], 0)

@@ -18,8 +18,7 @@ HEAD = """\
 
 # The recipe
 
-A recipe is a YAML file. It holds only what differs from the defaults below. `name`, `task` and `data.source` have no
-default.
+A recipe is a YAML file. It holds only what differs from the defaults below. `task` and `data.source` have no default.
 
 ```yaml
 name: emoji
@@ -87,8 +86,7 @@ def _sections() -> list[tuple[str, str]]:
 
 
 def _row(name: str, kind: str, default: Any, meaning: str, stage: Stage) -> str:
-    required = isinstance(default, str) and not default
-    shown = "none; needed" if required else "not set" if default is None else f"`{default}`"
+    shown = "none; needed" if default is ... else "not set" if default in (None, "") else f"`{default}`"
     decides = "-" if stage == "run" else stage
     return "| " + " | ".join(_cell(text) for text in (f"`{name}`", _values(kind), shown, meaning, decides)) + " |\n"
 

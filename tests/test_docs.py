@@ -32,6 +32,7 @@ from gemtune.runs import PARTS, Run
 from gemtune.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
+FROM_PYTHON = ROOT / "examples" / "from_python.py"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 }
@@ -146,15 +147,24 @@ def quick(tiny_model: Path) -> tuple[str, ...]:
     return tuple(f"{key}={value}" for key, value in {**keys, "evaluate.max_new_tokens": 2, "runs_dir": "runs"}.items())
 
 
-@pytest.mark.parametrize("body", by_page("python", "run"))
+def on_the_tiny_model(code: str, tiny_model: Path) -> str:
+    """Code of the docs with a recipe that runs in seconds."""
+    train = {"max_steps": 2, "max_length": 128, "precision": "fp32", "device": "cpu"}
+    keys = f'model={str(tiny_model)!r}, train={train}, evaluate={{"limit": 4, "max_new_tokens": 2}})'
+    quick_code, count = re.subn(
+        r'train=\{"epochs": 1.*?\)\)?$', lambda m: keys + ")" * (m[0].count("))")), code, flags=re.M
+    )
+    assert count == 1
+    return quick_code
+
+
+@pytest.mark.parametrize(
+    "body", [*by_page("python", "run"), pytest.param(FROM_PYTHON.read_text("utf-8"), id="example")]
+)
 def test_the_python_examples_run(body: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     list(write_example("emoji", "."))
-    recipe = parse_recipe(
-        Path("emoji.yaml").read_text(encoding="utf-8"), Path("emoji.yaml"), (*quick(tiny_model), "data.limit=60")
-    )
-    Path("emoji.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), allow_unicode=True), encoding="utf-8")
-    exec(compile(body, "<docs>", "exec"), {})
+    exec(compile(on_the_tiny_model(body, tiny_model), "<docs>", "exec"), {"__file__": str(FROM_PYTHON)})
     assert Path("runs/emoji/report.html").is_file()
 
 
@@ -164,7 +174,7 @@ def test_the_example_tasks_run(recipe: str, tmp_path: Path, tiny_model: Path, mo
     for said, _, body in _BLOCK.findall(TASKS):
         if said.startswith("file: "):
             Path(said.removeprefix("file: ")).write_text(body, encoding="utf-8")
-    job = Job.of(recipe, quick(tiny_model), say=lambda text: None)
+    job = Job(recipe, quick(tiny_model), say=lambda text: None)
     stages.run(job)
     assert job.run.report_page.is_file() and not list(read_jsonl(job.run.dropped_file))
     assert "I want my money back" in job.task.asked("I want my money back").messages[-2].text
@@ -256,7 +266,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
     }
     recipe |= {"evaluate": {"max_new_tokens": 4}, "split": {"val": 4, "test": 4, "seed": 1}}
     (folder / "t.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    job = Job.of(folder / "t.yaml", say=lambda text: None)
+    job = Job(folder / "t.yaml", say=lambda text: None)
     stages.run(job)
     write_page(job.run.show_page, job.run.data, job.renderer, stages.examples(job, "train", 1))
     stages.evaluate(job, ["base", f"step-{job.run.manifest['training']['best_step']}"])
@@ -278,9 +288,8 @@ def test_every_file_of_a_run_is_in_the_table(run: Run, tiny_model: Path, tmp_pat
         run.manifest_file,
         (f"runs_dir={tmp_path}", "lora=none", "track=[tensorboard]", "train.max_steps=1", "train.best_by=loss"),
     )
-    full = Job(recipe, Run.of(recipe), "", say=lambda text: None)
-    with full.run.lock():
-        stages.train(full)
+    full = Job(recipe, say=lambda text: None)
+    stages.train(full)
     written = [
         path.relative_to(r.root).as_posix() for r in (run, full.run) for path in r.root.rglob("*") if path.is_file()
     ]
@@ -336,7 +345,7 @@ def test_the_fields_of_the_summary(run: Run) -> None:
 
 
 def test_the_fields_a_summary_names_in_its_text(run: Run, tmp_path: Path) -> None:
-    job = Job.of(run.root, say=lambda text: None)
+    job = Job(run.root, say=lambda text: None)
     for name, score in (("base", 1.0), ("tuned", 0.0)):
         replies = [{**line, "scores": {"f1": score}} for line in read_jsonl(run.replies("base"))]
         write_jsonl(tmp_path / f"{name}.jsonl", iter(replies))

@@ -47,9 +47,9 @@ def test_a_run_opens_with_its_recipe_and_overrides_it_does_not_keep(tmp_path: Pa
     recipe = Recipe.model_validate({**recipe_in(tmp_path).model_dump(), "task": "columns", "template": template})
     accepted(recipe)
     run = Run.open(tmp_path / "runs" / "t")
-    assert Job.of(run.root).recipe == recipe
-    assert Job.of(run.root, ["train.epochs=9"]).recipe.train.epochs == 9
-    assert Job.of(run.root).recipe == recipe
+    assert Job(run.root).recipe == recipe
+    assert Job(run.root, ["train.epochs=9"]).recipe.train.epochs == 9
+    assert Job(run.root).recipe == recipe
 
 
 def test_nothing_is_written_before_a_run_is_accepted(tmp_path: Path) -> None:

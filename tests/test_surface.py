@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,16 +22,50 @@ TREES = {
 VERBS = ("prepare", "check", "plan", "train", "evaluate", "report", "run")
 
 
-def test_the_package_exports_nothing_by_accident() -> None:
-    """`import gemtune` brings a docstring; its verbs are in gemtune.pipeline.stages."""
-    tree = TREES["__init__.py"]
-    assert [type(node) for node in tree.body] == [ast.Expr], "write __all__, and a test of it, with the first export"
+PUBLIC = {"GemtuneError", "Job", "Recipe", "check", "evaluate", "generate", "plan", "prepare", "report", "run", "train"}
 
 
-def test_what_the_package_docstring_shows_is_there() -> None:
-    (line,) = re.findall(r"from gemtune\.stages import (.+)", str(gemtune.__doc__))
-    for name in line.split(", "):
-        assert callable(getattr(stages, name)), name
+def test_the_public_surface_is_closed() -> None:
+    assert set(gemtune.__all__) == PUBLIC
+    namespace: dict[str, object] = {}
+    exec("from gemtune import *", namespace)
+    assert namespace.keys() - {"__builtins__"} == PUBLIC
+    with pytest.raises(AttributeError, match="'gemtune' has no attribute 'tarin'"):
+        _ = gemtune.tarin
+
+
+def test_a_public_name_is_the_same_after_every_module_was_imported() -> None:
+    """A package of a verb's name would hide the verb: `gemtune.report` is a function for good."""
+    code = "import importlib, gemtune\n"
+    code += "".join(f"importlib.import_module({name!r})\n" for name in sorted(modules()))
+    code += "print(*(n for n in gemtune.__all__ if type(getattr(gemtune, n)).__name__ == 'module'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
+def modules() -> list[str]:
+    stems = (Path(path).with_suffix("").as_posix().replace("/", ".") for path in TREES if "__main__" not in path)
+    return [f"gemtune.{stem}".removesuffix(".__init__") for stem in stems]
+
+
+@pytest.mark.parametrize("names", ["", "Recipe, Job", "prepare, report"])
+def test_the_package_imports_nothing_heavy(names: str) -> None:
+    code = f"import sys, gemtune\n{f'from gemtune import {names}' if names else ''}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"torch", "transformers", "peft", "pyarrow", "datasets"} | (set() if names else {"pydantic", "numpy"})
+    assert not heavy & set(done.stdout.split())
+
+
+def test_a_recipe_in_python_equals_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "emoji.yaml").write_text("task: emoji\ndata: rows.csv\ntrain: {epochs: 1}\nlora: {r: 4}\n")
+    monkeypatch.chdir(tmp_path)
+    recipe = gemtune.Recipe(task="emoji", data="rows.csv", train={"epochs": 1}, lora={"r": 4})
+    job, of_file = gemtune.Job(recipe), gemtune.Job("emoji.yaml")
+    assert job.recipe == of_file.recipe and job.recipe.name == "emoji"
+    assert job.recipe.data[0].source == str(tmp_path / "rows.csv")
+    assert gemtune.Job(recipe, {"lora.r": 8}).recipe == gemtune.Job("emoji.yaml", ["lora.r=8"]).recipe
+    (tmp_path / "again.yaml").write_text(job.recipe_text or "")
+    assert gemtune.Job("again.yaml").recipe == job.recipe
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -47,6 +47,7 @@ class Run:
         self.report_markdown = root / "report.md"
         self._decisions: dict[str, Any] = {}  # of this process
         self._accepted = False
+        self._lock = FileLock(root / ".lock")
 
     @classmethod
     def of(cls, recipe: Recipe) -> Run:
@@ -179,16 +180,16 @@ class Run:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for one process; the kernel lets go of it when that process dies.
+        """Holds the run for one process, however often it asks; the kernel lets go of it when that process dies.
 
         Folders that were made for the lock, and in which nothing was written then, are removed again.
         """
-        lock = FileLock(self.root / ".lock")
+        outermost = not self._lock.is_locked
         new_folders = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]
         with os_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire(timeout=0)
+                self._lock.acquire(timeout=0)
             except Timeout as error:
                 raise RunError(
                     f"{self.root}: another gemtune process is working in it; wait for it or choose another name"
@@ -196,12 +197,12 @@ class Run:
         try:
             yield
         finally:
-            if new_folders and all(path.name == ".lock" for path in self.root.iterdir()):
-                Path(lock.lock_file).unlink(missing_ok=True)
+            if outermost and new_folders and all(path.name == ".lock" for path in self.root.iterdir()):
+                Path(self._lock.lock_file).unlink(missing_ok=True)
                 with contextlib.suppress(OSError):  # not empty: another process works there meanwhile
                     for folder in new_folders:
                         folder.rmdir()
-            lock.release()
+            self._lock.release()
 
 
 def _read(path: Path, kind: str) -> dict[str, Any] | None:

@@ -83,7 +83,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A run directory with an adapter and two checkpoints, made once."""
     place = Place(tmp_path_factory.mktemp("trained"), tiny_model)
     place.recipe(str(place / "e.csv"), train={"save_steps": 1, "eval_steps": 1})
-    stages.train(stages.Job.of(place / "t.yaml", say=lambda text: None))
+    stages.train(stages.Job(place / "t.yaml", say=lambda text: None))
     return place / "runs" / "t"
 
 

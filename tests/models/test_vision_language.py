@@ -93,7 +93,7 @@ def write_rows(folder: Path, count: int, seed: int = 0) -> Path:
 def job(write_recipe: WriteRecipe, tmp_path: Path, seeing: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
     data = {"source": str(write_rows(tmp_path / "rows", 40)), "limit": None}
-    job = Job.of(write_recipe(task="messages", model=str(seeing), data=data, train={"max_length": 512}))
+    job = Job(write_recipe(task="messages", model=str(seeing), data=data, train={"max_length": 512}))
     stages.prepare(job)
     return job
 
@@ -363,7 +363,7 @@ def test_a_run_with_images_end_to_end(job: Job) -> None:
 
 def test_a_model_that_does_not_see_says_so(write_recipe: WriteRecipe, tmp_path: Path) -> None:
     data = {"source": str(write_rows(tmp_path / "rows", 12)), "limit": None}
-    job = Job.of(write_recipe(task="messages", data=data))
+    job = Job(write_recipe(task="messages", data=data))
     with pytest.raises(ModelError, match=r"rows.jsonl:\d+: the row has images, and this model sees none"):
         stages.prepare(job)
 
@@ -384,7 +384,7 @@ def test_pan_and_scan_equals_the_stock_processor(
     rows = [{"messages": turn, "images": [f"{name}.png"]} for turn, name in zip(turns, SIZES, strict=True)]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = {"source": str(folder / "rows.jsonl"), "limit": None, "part": "train"}
-    job = Job.of(write_recipe(task="messages", model=str(gemma), data=data, vision={"pan_and_scan": True}))
+    job = Job(write_recipe(task="messages", model=str(gemma), data=data, vision={"pan_and_scan": True}))
     stages.prepare(job)
     stock = AutoModelForImageTextToText.from_pretrained(gemma, attn_implementation="eager").eval()
     model = load_model(gemma)
@@ -441,7 +441,7 @@ def test_what_of_it_is_trained(
     data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
     train = {"max_length": 512, "max_steps": 2, "learning_rate": 0.01}
     keys: dict[str, Any] = {"vision": {"trains": trains}, "lora": lora, "train": train, "data": data}
-    job = Job.of(write_recipe(task="messages", model=str(gemma), **keys))
+    job = Job(write_recipe(task="messages", model=str(gemma), **keys))
     stages.train(job)
     before = dict(load_model(gemma).named_parameters())
     after = model_named(job, "tuned")
@@ -529,7 +529,7 @@ def test_public_layouts_are_prepared_shown_checked_and_trained(
     task, data = layout(tmp_path)
     train = {"max_length": 900, "max_steps": 2}
     recipe = write_recipe(task=task, model=str(gemma), data={"limit": None, **data}, train=train)
-    job = Job.of(recipe)
+    job = Job(recipe)
     kept_rows = stages.prepare(job)["kept"]
     assert sum(kept_rows.values()) == 20
     pairs = stages.examples(job, "train", 2)
@@ -548,11 +548,11 @@ def test_a_broken_image_drops_its_row_and_never_trains_its_text(
     whole = [json.loads(line) for line in path.read_text().splitlines()]
     (path.parent / "3.png").write_bytes((path.parent / "3.png").read_bytes()[:60])
     hurt = sum("3.png" in row["images"] for row in whole)
-    job = Job.of(write_recipe(task="messages", model=str(gemma), data={"source": str(path), "limit": None}))
+    job = Job(write_recipe(task="messages", model=str(gemma), data={"source": str(path), "limit": None}))
     manifest = stages.prepare(job)
     assert hurt and manifest["dropped"]["bad image"] == hurt
     failing = write_recipe("f", task="messages", data={"source": str(path)}, prepare={"bad_rows": "fail"})
-    stopped = Job.of(failing)
+    stopped = Job(failing)
     with pytest.raises(DataError, match=r"rows\.jsonl:\d+: bad image: cannot be decoded"):
         prepare(stopped.recipe, stopped.run)
 
@@ -563,7 +563,7 @@ def test_nf4_leaves_tower_and_projector_as_they_are(
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
     data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
     train = {"max_length": 512, "max_steps": 2}
-    job = Job.of(write_recipe(task="messages", model=str(gemma), data=data, train=train, quantize="nf4"))
+    job = Job(write_recipe(task="messages", model=str(gemma), data=data, train=train, quantize="nf4"))
     quantised = {name for name, module in job.base_model().named_modules() if "4bit" in type(module).__name__}
     assert quantised and all("language_model" in name for name in quantised)
     assert stages.train(job)["steps"] == 2
@@ -575,7 +575,7 @@ def test_a_resumed_run_never_runs_the_tower_again(
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
     data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
     train = {"max_length": 512, "max_steps": 2}
-    first, second = (Job.of(write_recipe(n, task="messages", model=str(gemma), data=data, train=train)) for n in "ab")
+    first, second = (Job(write_recipe(n, task="messages", model=str(gemma), data=data, train=train)) for n in "ab")
     stages.train(first)
     kept = {path: path.stat().st_ino for path in (tmp_path / "cache" / "seen").rglob("*.safetensors")}
     stages.train(second)

@@ -117,8 +117,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluate": {"limit": 3, "max_new_tokens": 4},
     }
     (folder / "t.yaml").write_text(yaml.safe_dump(recipe))
-    with (job := a_job(folder)).run.lock():
-        stages.train(job)
+    stages.train(a_job(folder))
     return folder
 
 
@@ -129,13 +128,12 @@ def override(key: str, folder: Path) -> str:
 
 
 def a_job(folder: Path, *overrides: str) -> Job:
-    return Job.of(folder / "t.yaml", overrides, say=lambda text: None)
+    return Job(folder / "t.yaml", overrides, say=lambda text: None)
 
 
 def prepared(folder: Path, *overrides: str) -> dict[str, str]:
     """The data directory after `gemtune prepare`: path -> digest."""
-    with (job := a_job(folder, *overrides)).run.lock():
-        stages.prepare(job)
+    stages.prepare(job := a_job(folder, *overrides))
     return {name: digest for name, digest in command.tree(job.run.data).items() if name != "manifest.json"}
 
 
@@ -182,9 +180,7 @@ def test_a_trained_run_refuses_or_stays(
 def test_pan_and_scan_after_prepare_is_read_again(place: Path, tmp_path: Path) -> None:
     """The wide picture has four crops then: 20 image tokens a row in place of 4, and training sees as many features."""
     job = a_job(place, f"runs_dir={tmp_path}", "train.max_length=512")
-    with job.run.lock():
-        before = stages.prepare(job)["lengths"]["train"]["tokens"]
+    before = stages.prepare(job)["lengths"]["train"]["tokens"]
     job = a_job(place, f"runs_dir={tmp_path}", "train.max_length=512", "vision.pan_and_scan=true")
-    with job.run.lock():
-        assert stages.train(job)["steps"] == 1
+    assert stages.train(job)["steps"] == 1
     assert read_json(job.run.data_manifest_file)["lengths"]["train"]["tokens"] > before

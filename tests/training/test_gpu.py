@@ -19,7 +19,7 @@ TOLERANCE = {"fp32": 1e-3, "bf16": 3e-2, "fp16": 1e-2}  # relative: the rounding
 
 
 def losses(recipe: Path, *overrides: str) -> list[float]:
-    job = Job.of(recipe, overrides, say=lambda text: None)
+    job = Job(recipe, overrides, say=lambda text: None)
     stages.train(job)
     return [line["loss"] for line in job.run.metrics() if "loss" in line]
 
@@ -51,7 +51,7 @@ def test_packed_attention_and_its_gradients_follow_the_cpu(precision: str, windo
 
 
 def test_a_gpu_run_is_evaluated_and_reported(write_recipe: Callable[..., Path]) -> None:
-    job = Job.of(write_recipe("gpu"), ("train.device=cuda", "train.precision=auto"), say=lambda text: None)
+    job = Job(write_recipe("gpu"), ("train.device=cuda", "train.precision=auto"), say=lambda text: None)
     page = stages.run(job)
     assert page.is_file()
     assert job.run.manifest["decisions"]["device"]["value"] == "cuda"

@@ -37,7 +37,7 @@ WriteRecipe = Callable[..., Path]
 
 
 def trained(recipe: Path, *overrides: str) -> Job:
-    job = Job.of(recipe, overrides, say=lambda text: None)
+    job = Job(recipe, overrides, say=lambda text: None)
     stages.train(job)
     return job
 
@@ -56,7 +56,7 @@ def full_logits_loss(model: Any, ids: list[int], spans: tuple[tuple[int, int], .
 
 
 def test_loss_equals_plain_cross_entropy_over_full_logits(write_recipe: WriteRecipe, tiny_model: Path) -> None:
-    job = Job.of(write_recipe(), say=lambda text: None)
+    job = Job(write_recipe(), say=lambda text: None)
     stages.prepare(job)
     table = ExampleTable(job.run.table("train"))
     model = attach_adapters(load_model(tiny_model), Lora(), family_of(tiny_model), [105, 106], 0)
@@ -107,7 +107,7 @@ def test_training_equals_a_plain_pytorch_loop(write_recipe: WriteRecipe, tiny_mo
 
 @pytest.mark.parametrize("micro_tokens", [1, 150, 100_000], ids=["1 row at a time", "a few", "all at once"])
 def test_how_a_batch_is_cut_changes_nothing(write_recipe: WriteRecipe, micro_tokens: int) -> None:
-    job = Job.of(write_recipe(), say=lambda text: None)
+    job = Job(write_recipe(), say=lambda text: None)
     stages.prepare(job)
     table = ExampleTable(job.run.table("train"))
 
@@ -165,7 +165,7 @@ def test_a_damaged_checkpoint_is_passed_over(write_recipe: WriteRecipe) -> None:
     del manifest["training"]
     job.run.manifest_file.write_text(json.dumps(manifest))
     said: list[str] = []
-    stages.train(Job.of(job.run.root, say=said.append))
+    stages.train(Job(job.run.root, say=said.append))
     assert any("is damaged" in text and ckpt.WEIGHTS in text for text in said)
     assert any("Resuming from step 10" in text for text in said)
     assert all(torch.equal(a, b) for a, b in zip(adapter(whole).values(), adapter(job).values(), strict=True))
@@ -255,9 +255,9 @@ class Tokenless(Job):
 
 def test_training_on_checked_tokens_needs_no_tokenizer(write_recipe: WriteRecipe) -> None:
     recipe = write_recipe()
-    stages.check(Job.of(recipe))
+    stages.check(Job(recipe))
     assert stages.train(Tokenless.of(recipe))["steps"]
-    assert json.loads((Job.of(recipe).run.adapter / "generation_config.json").read_text())["eos_token_id"] == [106, 1]
+    assert json.loads((Job(recipe).run.adapter / "generation_config.json").read_text())["eos_token_id"] == [106, 1]
     with pytest.raises(AssertionError, match="tokenizer was asked for"):
         stages.train(Tokenless.of(recipe, ["name=other"]))
 

@@ -66,8 +66,7 @@ def run(
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides, fresh)
-        with job.run.lock():
-            page = stages.run(job, progress.train)
+        page = stages.run(job, progress.train)
     if as_json:
         _print_json({"run": str(job.run.root), "report": str(page), "summary": job.run.summary()})
     else:
@@ -86,8 +85,7 @@ def prepare(
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides)
-        with job.run.lock():
-            manifest = stages.prepare(job)
+        manifest = stages.prepare(job)
     if as_json:
         _print_json(manifest)
     else:
@@ -110,8 +108,7 @@ def show(
 
     with Progress() as progress:
         job = progress.job(recipe, overrides)
-        with job.run.lock():
-            pairs = stages.examples(job, part, count)
+        pairs = stages.examples(job, part, count)
     console = Console(highlight=False)
     for conversation, example in pairs:
         console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
@@ -143,8 +140,7 @@ def check(
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides)
-        with job.run.lock():
-            findings = stages.check(job)
+        findings = stages.check(job)
     if as_json:
         _print_json([vars(finding) for finding in findings])
     else:
@@ -163,8 +159,7 @@ def plan(
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides)
-        with job.run.lock():
-            plans = stages.plan(job)
+        plans = stages.plan(job)
     if as_json:
         _print_json(plans)
     else:
@@ -184,8 +179,7 @@ def train(
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides, fresh)
-        with job.run.lock():
-            training = stages.train(job, progress.train)
+        training = stages.train(job, progress.train)
     if as_json:
         _print_json(training)
     else:
@@ -208,8 +202,7 @@ def evaluate(
     names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", f"step-{checkpoint}"]
     with Progress(quiet=as_json) as progress:
         job = progress.job(run, overrides)
-        with job.run.lock():
-            summary = stages.evaluate(job, names, data)
+        summary = stages.evaluate(job, names, data)
     if as_json:
         _print_json(summary)
     else:

@@ -60,7 +60,7 @@ class Progress:
 
     def job(self, recipe: str, overrides: Sequence[str] | None = None, fresh: bool = False) -> Job:
         """The job of a recipe that reports here."""
-        return Job.of(recipe, tuple(overrides or ()), fresh=fresh, say=self.say, tick=self.tick)
+        return Job(recipe, tuple(overrides or ()), fresh=fresh, say=self.say, tick=self.tick)
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, soft_wrap=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gemtune.recipe.loader import load_recipe, recipe_of, recipe_text
+from gemtune.recipe.loader import as_data, as_yaml, from_folder, load_recipe, recipe_of, recipe_text
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
 from gemtune.tasks import Task, task_of
@@ -17,26 +17,26 @@ Say = Callable[[str], None]
 Tick = Callable[[str, int, int], None]  # (what, done, of how many; 0 when not known)
 
 
-@dataclass
 class Job:
-    """The tokenizer, the task, the model folder and what was decided, each found when first asked for."""
+    """A recipe at work: its tokenizer, task and model folder, and what was decided, each found when first asked for.
 
-    recipe: Recipe
-    run: Run
-    recipe_text: str | None = None  # the user's file; None for a run directory
-    fresh: bool = False  # begins again what the run has begun
-    say: Say = print
-    tick: Tick = field(default=lambda what, done, total: None)
+    `recipe` is a Recipe, a recipe file, or a run directory that is already there; `overrides` are recipe keys for this
+    time, as `{"train.epochs": 1}` or as the command line has them: `["train.epochs=1"]`. Nothing is written before a
+    stage has found nothing to refuse.
+    """
 
-    @classmethod
-    def of(cls, path: str | Path, overrides: Sequence[str] = (), **hooks: Any) -> Job:
-        """The job of a recipe file, or of a run directory that is already there."""
-        path = Path(path)
-        if path.is_dir():
-            run = Run.open(path)
-            return cls(recipe_of(run.recipe, run.manifest_file.absolute(), overrides), run, **hooks)
-        recipe = load_recipe(path, overrides)
-        return cls(recipe, Run.of(recipe), recipe_text(path), **hooks)
+    def __init__(
+        self,
+        recipe: Recipe | str | Path,
+        overrides: Mapping[str, object] | Sequence[str] = (),
+        *,
+        fresh: bool = False,
+        say: Say = print,
+        tick: Tick = lambda what, done, total: None,
+    ):
+        self.recipe, self.run, self.recipe_text = _opened(recipe, _as_texts(overrides))
+        self.fresh = fresh  # begins again what the run has begun
+        self.say, self.tick = say, tick
 
     def accept(self) -> None:
         """Writes to the run from here on: the last thing a stage does before its first write."""
@@ -128,3 +128,27 @@ class Job:
 
         settings = {"device": self.device, "precision": self.precision, "quantize": self.recipe.quantize}
         return load_model(self.weights_folder, **settings)
+
+
+def _as_texts(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:
+    """
+    >>> _as_texts({"train.epochs": 1, "data.source": "a, b.csv"})
+    ['train.epochs=1', 'data.source="a, b.csv"']
+    """
+    if isinstance(overrides, Mapping):
+        return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    return overrides
+
+
+def _opened(source: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Recipe, Run, str | None]:
+    """A recipe with its run directory, and the text that the run keeps of it: none for a run that is there already."""
+    if isinstance(source, Recipe):
+        here = Path.cwd() / "recipe"
+        recipe = recipe_of(as_data(source), here, overrides) if overrides else from_folder(source, here.parent)
+        return recipe, Run.of(recipe), as_yaml(recipe)
+    path = Path(source)
+    if path.is_dir():
+        run = Run.open(path)
+        return recipe_of(run.recipe, run.manifest_file.absolute(), overrides), run, None
+    recipe = load_recipe(path, overrides)
+    return recipe, Run.of(recipe), recipe_text(path)

@@ -6,10 +6,10 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, Part, read_conversations
 from gemtune.data.sources import check_columns, read_rows
@@ -27,6 +27,22 @@ from gemtune.tasks import task_of
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _locked(verb: Callable[Concatenate[Job, P], R]) -> Callable[Concatenate[Job, P], R]:
+    """A verb that writes: one process at a time works in a run."""
+
+    @wraps(verb)
+    def locked(job: Job, *args: P.args, **kwargs: P.kwargs) -> R:
+        with job.run.lock():
+            return verb(job, *args, **kwargs)
+
+    return locked
+
+
+@_locked
 def prepare(job: Job) -> dict[str, Any]:
     """Rows -> data/: conversations by part, then their token tables. Returns the data manifest.
 
@@ -56,6 +72,7 @@ def _data_manifest(job: Job) -> dict[str, Any]:
     return manifest
 
 
+@_locked
 def check(job: Job, model: Any = None) -> list[Any]:
     """The batch contract; CheckError when a clause does not hold."""
     from transformers import AutoConfig
@@ -82,6 +99,7 @@ def _check_key(job: Job) -> str:
     return sha256_of_text(_data_manifest(job)["lengths"]["key"], weights_key(job, "base"))
 
 
+@_locked
 def plan(job: Job) -> dict[str, Any]:
     """Memory and time of this recipe on this machine and elsewhere."""
     from transformers import AutoConfig
@@ -124,6 +142,7 @@ def plan(job: Job) -> dict[str, Any]:
     }
 
 
+@_locked
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
@@ -179,6 +198,7 @@ def _look(job: Job, view: Any) -> None:
     view.look(rows, partial(_tick, job, "images"))
 
 
+@_locked
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
     from gemtune.evaluation.evaluate import answer, evaluated, summarise
@@ -217,6 +237,7 @@ def report(job: Job) -> Path:
     return write_report(job.run)
 
 
+@_locked
 def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
@@ -227,6 +248,7 @@ def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None
     return report(job)
 
 
+@_locked
 def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Any]]:
     """The first `count` conversations of a part with their examples."""
     prepare(job)
@@ -246,6 +268,11 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.view)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))
     return target
+
+
+def generate(job: Job, prompt: str, name: str = "tuned", images: Sequence[str] = ()) -> str:
+    """The reply of `base`, `tuned` or `step-N` to a prompt, and to image files in front of it."""
+    return "".join(stream_reply(job, prompt, name, images))
 
 
 def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequence[str] = ()) -> Iterator[str]:

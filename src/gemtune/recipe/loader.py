@@ -87,6 +87,16 @@ def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe
     return recipe_of(value, path, overrides, lines)
 
 
+def as_data(recipe: Recipe) -> dict[str, Any]:
+    """What of a recipe is not its defaults, as plain data that `recipe_of` reads."""
+    return recipe.model_dump(mode="json", exclude_unset=True)
+
+
+def as_yaml(recipe: Recipe) -> str:
+    """The text of a recipe file."""
+    return yaml.safe_dump(as_data(recipe), sort_keys=False, allow_unicode=True)
+
+
 def recipe_of(
     value: dict[str, Any], path: Path, overrides: Sequence[str] = (), lines: dict[tuple[Any, ...], int] | None = None
 ) -> Recipe:
@@ -98,7 +108,7 @@ def recipe_of(
         recipe = Recipe.model_validate(value)
     except ValidationError as error:
         raise RecipeError(_explain(error, path, lines)) from error
-    return _absolute_paths(recipe, path.parent)
+    return from_folder(recipe, path.parent)
 
 
 def _lines(node: yaml.Node | None, at: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -216,7 +226,7 @@ def _description(key: str) -> str:
     return str(section.description) if section else recipe_keys()[re.sub(r"\.\d+", "", key)][2]
 
 
-def _absolute_paths(recipe: Recipe, folder: Path) -> Recipe:
+def from_folder(recipe: Recipe, folder: Path) -> Recipe:
     """The recipe with the files it names, which start at its own folder, made absolute: so it runs from anywhere."""
     sources = [
         data.model_copy(

@@ -6,6 +6,7 @@ A recipe file holds only what differs from these defaults; `recipe_file` reads o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -44,7 +45,7 @@ class DataSource(Section):
 
     source: str = Field(
         description="A file, a folder, a glob, a Hub data set id (`user/name`) or `dataset_info.json#name`. "
-        "Relative paths start at the recipe file."
+        "Relative paths start at the recipe file. `data: FILE` is short for it."
     )
     format: FormatName = Field(
         "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
@@ -240,7 +241,10 @@ class Recipe(Section):
     decides = "training"
 
     name: str = Field(
-        description="The name of the run directory.", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", **deciding("run")
+        "",
+        description="The name of the run directory; the task's name when not set.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        **deciding("run"),
     )
     task: str = Field(
         description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own.",
@@ -270,7 +274,17 @@ class Recipe(Section):
     @field_validator("data", mode="before")
     @classmethod
     def _one_source_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, dict) else value
+        if isinstance(value, list):
+            return [{"source": entry} if isinstance(entry, str) else entry for entry in value]
+        return [{"source": value}] if isinstance(value, str) else [value] if isinstance(value, dict) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_called_after_its_task(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(task := value.get("task"), str) and "name" not in value:
+            file, colon, _ = task.rpartition(":")
+            return {**value, "name": PurePath(file).stem if colon else task}
+        return value
 
     @field_validator("lora", mode="before")
     @classmethod
@@ -354,6 +368,6 @@ def _keys_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, tu
         if nested is not None:
             yield from _keys_of(nested, f"{prefix}{name}.")
         else:
-            default = "" if info.is_required() else info.get_default(call_default_factory=True)
+            default = ... if info.is_required() else info.get_default(call_default_factory=True)
             kind = str(info.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
             yield f"{prefix}{name}", (kind, default, info.description or "")
