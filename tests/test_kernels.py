@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import itertools
+import platform
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RM
 from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.adapters import Outer, add_low, append_low, outers
-from gemtune.kernels.attention import BATCHED, COMPILED, Spans, attention, documents_attention, varlen_attention
+from gemtune.kernels.attention import BATCHED, Spans, attention, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
@@ -33,13 +36,32 @@ V, H = 301, 24
 CACHE_NAMES = {"past_key_values", "cache"}  # of transformers up to 5.23, and since
 
 
-@pytest.fixture(params=["compiled", "in PyTorch"])
+AVX2 = f"{native.FLAGS} -mno-avx512f -mno-amx-tile -mno-amx-bf16 -mno-amx-int8"
+BUILDS = {"compiled": native.FLAGS, "compiled for AVX2": AVX2}
+
+
+@cache
+def build(flags: str) -> tuple[Any, str]:
+    return native.build(flags)
+
+
+@pytest.fixture(params=[*BUILDS, "in PyTorch"])
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels as this machine compiles them, and as they are without a compiler."""
-    if request.param == "in PyTorch":
-        monkeypatch.setattr(native, "compiled", lambda: (None, "not wanted here"))
-    elif native.compiled()[0] is None:
-        pytest.skip(native.compiled()[1])
+    """The kernels as this machine compiles them, as one without AVX-512 would, and as they are without a compiler."""
+    if request.param == "compiled for AVX2" and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("AVX2 is a thing of x86")
+    built = build(BUILDS[request.param]) if request.param in BUILDS else (None, "not wanted here")
+    if built[0] is None and request.param in BUILDS:
+        pytest.skip(built[1])
+    every = itertools.product(native.INSTRUCTION_SETS, native.SUFFIX)  # also where PyTorch is faster
+    monkeypatch.setattr(native, "SMALL_PRODUCTS", set(every))
+    monkeypatch.setattr(native, "compiled", lambda: built)
+
+
+def test_the_build_for_avx2_has_the_geometry_of_avx2(passes: None, request: pytest.FixtureRequest) -> None:
+    wanted = {"compiled for AVX2": "narrow", "in PyTorch": None}
+    name = request.node.callspec.params["passes"]
+    assert native.instruction_set() == wanted.get(name, native.instruction_set())
 
 
 def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -316,7 +338,7 @@ def some_images(lengths: list[int], draw: int) -> tuple[Spans, ...]:
 # The fixture stays as it is for all examples.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lengths=st.lists(st.integers(1, 40) | st.integers(COMPILED - 2, COMPILED + 60), min_size=1, max_size=8),
+    lengths=st.lists(st.integers(1, 40) | st.integers(126, 188), min_size=1, max_size=8),
     long=st.none() | st.integers(BATCHED - 1, BATCHED + 2),
     window=st.none() | st.sampled_from([1, 16, 64, 500]),
     heads=st.sampled_from([(4, 1), (4, 2), (2, 2), (3, 1), (16, 1)]),

@@ -113,7 +113,7 @@ def round_into(place: torch.Tensor, master: torch.Tensor, scale: float) -> None:
 
 def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """[x | x a] for x (N, in) and a (in, R): (N, in + R)."""
-    if not native.usable(x, a):
+    if not native.fast_products(x, a):
         return torch.cat([x, x @ a], 1)
     x = x.contiguous()
     out = torch.empty(x.shape[0], sum(a.shape), dtype=x.dtype)
@@ -123,7 +123,7 @@ def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
 
 def add_low(x: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """x + low b for x (N, out), low (N, R) and b (R, out)."""
-    if not native.usable(x, low, b):
+    if not native.fast_products(x, low, b):
         return torch.addmm(x, low, b)
     out = torch.empty(x.shape, dtype=x.dtype)
     native.call("add_low", x.dtype, x, low, b, out, *x.shape, len(b), x.stride(0), low.stride(0), *b.stride())
@@ -150,7 +150,7 @@ class Outer(NamedTuple):
 
 def outers(products: Sequence[Outer]) -> list[torch.Tensor]:
     """Several such products over the same tokens, computed together."""
-    if not native.usable(*(matrix for product in products for matrix in (product.small, product.big))):
+    if not native.fast_products(*(matrix for product in products for matrix in (product.small, product.big))):
         return [product.plain() for product in products]
     outs = [torch.empty(product.shape) for product in products]
     table = [

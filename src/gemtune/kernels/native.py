@@ -26,6 +26,20 @@ if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
 NO_COMPILER = "no C++ compiler is here: PyTorch does the work of kernels.cpp, in more passes over memory"
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
+# What products.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
+INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
+# Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
+# rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
+# 0.70; bf16 0.69 / 1.26 and 0.46 / 0.69. AVX2, fp32: 1.57 / 2.61 and 1.01 / 1.75; bf16, which PyTorch emulates there:
+# 44.9 / 2.45 and 2.60 / 1.71. AMX: MICRO.md. bf16 on AVX-512 alone is not measured; PyTorch emulates it there too.
+SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
+    ("narrow", torch.bfloat16),
+    ("avx512", torch.bfloat16),
+    ("avx512", torch.float32),
+    ("avx512_bf16", torch.float32),
+    ("amx", torch.bfloat16),
+    ("amx", torch.float32),
+}
 KINDS = {int: ctypes.c_int64, float: ctypes.c_float}
 
 
@@ -44,10 +58,20 @@ def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float |
     function(*(value.data_ptr() if isinstance(value, torch.Tensor) else value for value in arguments))
 
 
+def instruction_set() -> str | None:
+    """The one of INSTRUCTION_SETS that the compiled products run on; None where nothing is compiled."""
+    functions, _ = compiled()
+    return INSTRUCTION_SETS[functions.instruction_set()] if functions is not None else None
+
+
 def has_tiles() -> bool:
     """Whether the compiled bf16 products run on a matrix unit (AMX)."""
-    functions, _ = compiled()
-    return functions is not None and bool(functions.has_tiles())
+    return instruction_set() == "amx"
+
+
+def fast_products(*tensors: torch.Tensor) -> bool:
+    """Whether the compiled functions take these tensors, and multiply them faster than PyTorch does."""
+    return usable(*tensors) and (instruction_set(), tensors[0].dtype) in SMALL_PRODUCTS
 
 
 def page_out(tensor: torch.Tensor) -> None:
@@ -66,7 +90,12 @@ def release_memory() -> None:
 
 @cache
 def compiled() -> tuple[Any | None, str]:
-    """The functions of kernels.cpp, or None, and why."""
+    """The functions of kernels.cpp for this processor, or None, and why."""
+    return build(FLAGS)
+
+
+def build(flags: str) -> tuple[Any | None, str]:
+    """The functions of kernels.cpp as these flags compile it, or None, and why."""
     compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None, NO_COMPILER
@@ -74,7 +103,7 @@ def compiled() -> tuple[Any | None, str]:
     if openmp is None:
         return None, "this PyTorch brings no OpenMP library to share: it does the work of kernels.cpp itself"
     texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
-    key = sha256_of_text(*texts, FLAGS, compiler, str(openmp), _processor())
+    key = sha256_of_text(*texts, flags, compiler, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +111,7 @@ def compiled() -> tuple[Any | None, str]:
             made = Path(folder) / path.name
             # Compiled with OpenMP but linked to PyTorch's own copy: two thread pools would fight for the cores.
             steps = (
-                [compiler, *FLAGS.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{made}.o"],
+                [compiler, *flags.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{made}.o"],
                 [compiler, "-shared", f"{made}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(made)],
             )
             for step in steps:

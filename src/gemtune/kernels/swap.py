@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import torch
@@ -75,7 +74,7 @@ class GemmaLayerForward:
             wanted = None
         kwargs |= {"attention_mask": attention_mask, "position_ids": position_ids}
         kwargs |= _given(past_key_values=past_key_values, cache=cache)
-        if not isinstance(self.self_attn, GemmaAttentionForward):  # it knows neither `wanted` nor `norm`
+        if not issubclass(type(self.self_attn), GemmaAttentionForward):  # it knows neither `wanted` nor `norm`
             out = super().forward(hidden_states, position_embeddings, **kwargs)  # type: ignore[misc]
             return out if wanted is None else out.index_select(1, wanted)
         out, _ = self.self_attn(hidden_states, position_embeddings, wanted=wanted, norm=self.input_layernorm, **kwargs)
@@ -116,7 +115,6 @@ def speed_up(model: nn.Module, forwards: Mapping[type, type] = FORWARDS) -> nn.M
     return model
 
 
-@cache
 def unknown_parameters(forward: type, stock: type) -> tuple[str, ...]:
     """The parameters of a class's own forward that the faster one does not name, and so might swallow."""
     method = "forward" if "forward" in vars(forward) else "forward_adapters"

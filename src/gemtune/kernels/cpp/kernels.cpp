@@ -15,8 +15,17 @@
 #include "lora.h"
 #include "norms.h"
 
-// Whether bf16 products run on tiles here.
-extern "C" int64_t has_tiles() { return tiles(); }
+// What products run on here, as a place in native.py's INSTRUCTION_SETS.
+extern "C" int64_t instruction_set() {
+    if (tiles()) return 3;
+#if defined(__AVX512BF16__)
+    return 2;
+#elif defined(__AVX512F__)
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 #ifdef __AMX_BF16__
 extern "C" void head_loss_bf16(const bf16* h, const bf16* weight, const int64_t* ids, const bf16* values, int64_t count,
