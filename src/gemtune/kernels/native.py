@@ -1,4 +1,4 @@
-"""kernels.cpp, compiled for this machine when it is first wanted; without a compiler PyTorch does the same work."""
+"""cpp/kernels.cpp, compiled for this machine at its first use; without a compiler PyTorch does the same work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ctypes
 import gc
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,7 +24,9 @@ SOURCE = Path(__file__).with_name("cpp") / "kernels.cpp"
 FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
-NO_COMPILER = "no C++ compiler is here: PyTorch does the work of kernels.cpp, in more passes over memory"
+INSTEAD = "PyTorch does the work of kernels.cpp, in more passes over memory"
+NO_COMPILER = f"no C++ compiler is here: {INSTEAD}"
+TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
 # What products.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
 INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
@@ -88,39 +90,95 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+class CannotCompile(Exception):
+    """Why kernels.cpp cannot be compiled here."""
+
+
 @cache
-def compiled() -> tuple[Any | None, str]:
+def compiled() -> tuple[ctypes.CDLL | None, str]:
     """The functions of kernels.cpp for this processor, or None, and why."""
     return build(FLAGS)
 
 
-def build(flags: str) -> tuple[Any | None, str]:
+def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
     """The functions of kernels.cpp as these flags compile it, or None, and why."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        return None, NO_COMPILER
-    openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
-    if openmp is None:
-        return None, "this PyTorch brings no OpenMP library to share: it does the work of kernels.cpp itself"
+    try:
+        path = _library(flags)
+        return ctypes.CDLL(
+            str(path)
+        ), f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+    except (CannotCompile, OSError) as error:  # a folder that allows no programs refuses the library, too
+        return None, f"{error}: {INSTEAD}"
+
+
+def _library(flags: str) -> Path:
+    """The shared library of kernels.cpp under these flags, compiled unless the cache folder has it."""
+    compiler, openmp = _compiler(), _openmp()
+    version = _run([*compiler, "--version"], "be asked its version").stdout
     texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
-    key = sha256_of_text(*texts, flags, compiler, str(openmp), _processor())
+    key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
-    if not path.exists():
+    if path.exists():
+        return path
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            # Compiled with OpenMP but linked to PyTorch's own copy: two thread pools would fight for the cores.
-            steps = (
-                [compiler, *flags.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{made}.o"],
-                [compiler, "-shared", f"{made}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(made)],
-            )
-            for step in steps:
-                done = subprocess.run(step, capture_output=True, text=True, check=False)  # noqa: S603
-                if done.returncode:
-                    why = (done.stderr.strip().splitlines() or ["no message"])[0]
-                    return None, f"{compiler} cannot compile {SOURCE.name} here ({why}): PyTorch does its work"
-            made.replace(path)
-    return ctypes.CDLL(str(path)), f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+            _compile(compiler, flags, openmp, Path(folder) / path.name).replace(path)
+    except OSError as error:
+        raise CannotCompile(
+            f"{path.parent} cannot be written ({error.strerror}); GEMTUNE_CACHE may name another folder"
+        ) from error
+    return path
+
+
+def _compile(compiler: list[str], flags: str, openmp: Path, library: Path) -> Path:
+    """Writes the shared library, with OpenMP but linked to PyTorch's own copy: two thread pools fight for the cores."""
+    steps = (
+        [*compiler, *flags.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{library}.o"],
+        [*compiler, "-shared", f"{library}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(library)],
+    )
+    for step in steps:
+        done = _run(step, f"compile {SOURCE.name} here")
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["no message"])[0]
+            raise CannotCompile(f"{' '.join(compiler)} cannot compile {SOURCE.name} here ({why})")
+    return library
+
+
+def _run(command: list[str], purpose: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise CannotCompile(f"{command[0]} cannot {purpose} within {TIME_LIMIT:g} s") from error
+    except OSError as error:
+        raise CannotCompile(f"{command[0]} cannot {purpose} ({error.strerror}); CXX names the compiler") from error
+
+
+def _compiler() -> list[str]:
+    """The command of the C++ compiler: $CXX, which may have arguments, as "ccache g++" has, or the system's."""
+    named = os.environ.get("CXX")
+    if named:
+        try:
+            return shlex.split(named)
+        except ValueError as error:
+            raise CannotCompile(f"CXX is {named}, which is no command ({error})") from error
+    path = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if path is None:
+        raise CannotCompile("no C++ compiler is here")
+    return [path]
+
+
+def _openmp() -> Path:
+    """PyTorch's own copy of GCC's OpenMP library."""
+    folder = Path(torch.__file__).parent / "lib"
+    library = next(folder.glob("libgomp*"), None)
+    if library is None:
+        other = next((path.name for path in sorted(folder.glob("lib*omp*"))), "none")
+        raise CannotCompile(
+            f"kernels.cpp shares GCC's OpenMP library, libgomp, with PyTorch; its builds for Linux bring it, this one "
+            f"for {platform.system()} brings {other}"
+        )
+    return library
 
 
 def _processor() -> str:

@@ -37,9 +37,11 @@ extern "C" void head_loss_bf16(const bf16* h, const bf16* weight, const int64_t*
 
 // Lets the system take back the pages that lie wholly inside a piece of memory; reading them again brings them back.
 extern "C" void page_out(char* from, int64_t bytes) {
+#ifdef MADV_PAGEOUT
     const uintptr_t page = sysconf(_SC_PAGESIZE), start = reinterpret_cast<uintptr_t>(from);
     const uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
     if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_PAGEOUT);
+#endif
 }
 
 #define EXPORT_GATED(T, S, name, Act)                                                                                  \
