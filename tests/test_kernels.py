@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import itertools
 import platform
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -25,7 +27,7 @@ from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RM
 
 from gemtune import tiny
 from gemtune.kernels import cross_entropy, native
-from gemtune.kernels.adapters import Outer, add_low, append_low, outers
+from gemtune.kernels.adapters import Outer, OuterArguments, add_low, append_low, outers
 from gemtune.kernels.attention import BATCHED, Spans, attention, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
@@ -509,6 +511,41 @@ def test_gated_product_equals_autograd(passes: None, activation: str, dtype: tor
     d_both, again = gated_backward(both.detach(), slope, activation)
     torch.testing.assert_close(again, product.detach().to(dtype), **near)
     torch.testing.assert_close(d_both, reference.to(dtype), **near)
+
+
+# ---- what C++ and Python say of each other
+
+
+def kinds_of(parameters: str) -> str:
+    """C++ parameters or fields in the letters of SIGNATURES.
+
+    >>> kinds_of("const T* x, float* out, int64_t rows, float eps")
+    'ppif'
+    """
+    letters = {"int64_t": "i", "float": "f"}
+    return "".join("p" if "*" in one else letters[one.split()[0]] for one in parameters.split(",") if one.strip())
+
+
+def test_every_exported_function_takes_what_python_says() -> None:
+    source = native.SOURCE.read_text(encoding="utf-8").replace("\\\n", " ")
+    activations = re.findall(r"EXPORT_GATED\(T, S, (\w+), \w+\)", source[source.index("define EXPORT(") :])
+    declared = {}
+    for name, parameters in re.findall(r'extern "C" \w+ ([\w#]+)\(([^)]*)\)', source):
+        stem = re.sub(r"(_##S|_bf16)$", "", name)
+        for activation in activations if "##" in stem else [""]:
+            declared[stem.replace("name##", activation)] = kinds_of(parameters)
+    assert declared.pop("instruction_set") == "" and declared.pop("page_out") == "pi"
+    assert declared == native.SIGNATURES
+
+
+def test_the_structure_of_a_product_is_the_same_in_both() -> None:
+    header = (native.SOURCE.parent / "lora.h").read_text(encoding="utf-8")
+    [body] = re.findall(r"struct Outer \{(.*?)\};", header, re.DOTALL)
+    fields = []
+    for line in filter(str.strip, body.split(";")):
+        assert "*" in line or line.split()[0] == "int64_t"
+        fields += [(field.split("*")[-1].split()[-1], "*" in field) for field in line.split(",")]
+    assert fields == [(name, kind is ctypes.c_void_p) for name, kind in OuterArguments._fields_]
 
 
 # ---- the compiler

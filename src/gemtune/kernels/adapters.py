@@ -8,6 +8,7 @@ touch only the rows themselves, where PEFT copies the whole embedding at each us
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -130,6 +131,21 @@ def add_low(x: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor
     return out
 
 
+class OuterArguments(ctypes.Structure):
+    """`Outer` of cpp/lora.h, field by field."""
+
+    _fields_ = (
+        ("big", ctypes.c_void_p),
+        ("small", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("small_stride", ctypes.c_int64),
+        ("transposed", ctypes.c_int64),
+    )
+
+
 class Outer(NamedTuple):
     """scale * small^T big in fp32, or its transpose: small (N, r), big (N, n) -> (r, n), or (n, r)."""
 
@@ -143,6 +159,12 @@ class Outer(NamedTuple):
         r, n = self.small.shape[1], self.big.shape[1]
         return (n, r) if self.transposed else (r, n)
 
+    def arguments(self, out: torch.Tensor) -> OuterArguments:
+        """This product as kernels.cpp takes it, written to `out`; the caller keeps all three tensors alive."""
+        pointers = (matrix.data_ptr() for matrix in (self.big, self.small, out))
+        sizes = (self.big.shape[1], self.small.shape[1], self.big.stride(0), self.small.stride(0))
+        return OuterArguments(*pointers, *sizes, self.transposed)
+
     def plain(self) -> torch.Tensor:
         product = self.big.t() @ self.small if self.transposed else self.small.t() @ self.big
         return product.float().mul_(self.scale)
@@ -153,20 +175,12 @@ def outers(products: Sequence[Outer]) -> list[torch.Tensor]:
     if not native.fast_products(*(matrix for product in products for matrix in (product.small, product.big))):
         return [product.plain() for product in products]
     outs = [torch.empty(product.shape) for product in products]
-    table = [
-        (
-            *(t.data_ptr() for t in (big, small, out)),
-            big.shape[1],
-            small.shape[1],
-            big.stride(0),
-            small.stride(0),
-            turned,
-        )
-        for (small, big, _, turned), out in zip(products, outs, strict=True)
-    ]
+    table = (OuterArguments * len(products))(
+        *(product.arguments(out) for product, out in zip(products, outs, strict=True))
+    )
     scales = torch.tensor([product.scale for product in products])
-    of_all = products[0].big
-    native.call("outers", of_all.dtype, torch.tensor(table), scales, len(products), len(of_all))
+    tokens, dtype = len(products[0].big), products[0].big.dtype
+    native.call("outers", dtype, table, scales, len(products), tokens)
     return outs
 
 

@@ -42,7 +42,28 @@ SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
     ("amx", torch.bfloat16),
     ("amx", torch.float32),
 }
-KINDS = {int: ctypes.c_int64, float: ctypes.c_float}
+# What the exported functions take: a pointer, an int64 or a float each, in the order of kernels.cpp, whose declarations
+# tests/test_kernels.py reads. They are there per type, with one of SUFFIX; head_loss is for bf16 on tiles alone.
+SIGNATURES = {
+    "norm": "ppppiif",
+    "norm_back": "pppppii",
+    "norm_rope": "ppppppiiiiif",
+    "norm_rope_back": "pppppppiiiiii",
+    "gelu": "ppii",
+    "gelu_back": "ppppii",
+    "silu": "ppii",
+    "silu_back": "ppppii",
+    "cross_entropy": "ppppppii",
+    "cross_entropy_back": "pppppiii",
+    "head_loss": "ppppipppppiii",
+    "append_low": "pppiiiii",
+    "add_low": "ppppiiiiiii",
+    "cast": "ppiiif",
+    "outers": "ppii",
+    "attention": "ppppppiiiiiiif",
+    "attention_back": "pppppppppiiiiiiif",
+}
+KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
 def usable(*tensors: torch.Tensor) -> bool:
@@ -52,11 +73,12 @@ def usable(*tensors: torch.Tensor) -> bool:
     return alike and dtype in SUFFIX and compiled()[0] is not None
 
 
-def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float | None) -> None:
-    """Calls a function of kernels.cpp for a type: tensors go as pointers, None as null, numbers as int64 and float."""
-    function = getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")
-    if function.argtypes is None:  # its first call shows what it takes
-        function.argtypes = [KINDS.get(type(value), ctypes.c_void_p) for value in arguments]
+def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | ctypes.Array | int | float | None) -> None:
+    """Calls a function of SIGNATURES for a type: tensors and arrays go as pointers, None as null."""
+    library, why = compiled()
+    if library is None:
+        raise RuntimeError(f"{name} was called, but {why}")
+    function = getattr(library, f"{name}_{SUFFIX[dtype]}")
     function(*(value.data_ptr() if isinstance(value, torch.Tensor) else value for value in arguments))
 
 
@@ -80,7 +102,7 @@ def page_out(tensor: torch.Tensor) -> None:
     """Lets the system take back the memory of a tensor that is not needed soon; its values stay."""
     functions, _ = compiled()
     if tensor.device.type == "cpu" and tensor.is_contiguous() and functions is not None:
-        functions.page_out(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_int64(tensor.nbytes))
+        functions.page_out(tensor.data_ptr(), tensor.nbytes)
 
 
 def release_memory() -> None:
@@ -104,11 +126,22 @@ def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
     """The functions of kernels.cpp as these flags compile it, or None, and why."""
     try:
         path = _library(flags)
-        return ctypes.CDLL(
-            str(path)
-        ), f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+        library = _declared(ctypes.CDLL(str(path)))
     except (CannotCompile, OSError) as error:  # a folder that allows no programs refuses the library, too
         return None, f"{error}: {INSTEAD}"
+    return library, f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions."""
+    library.instruction_set.argtypes, library.instruction_set.restype = [], ctypes.c_int64
+    library.page_out.argtypes, library.page_out.restype = [ctypes.c_void_p, ctypes.c_int64], None
+    for name, kinds in SIGNATURES.items():
+        for suffix in SUFFIX.values():
+            function = getattr(library, f"{name}_{suffix}", None)
+            if function is not None:
+                function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
+    return library
 
 
 def _library(flags: str) -> Path:
