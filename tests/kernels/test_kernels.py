@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
-from collections.abc import Sequence
+import itertools
+import platform
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +26,9 @@ from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RMSNorm, apply_rotary_pos_emb
 
 from gemtune.kernels import cross_entropy, native
-from gemtune.kernels.attention import BATCHED, COMPILED, Spans, attention, documents_attention, varlen_attention
+from gemtune.kernels.attention import BATCHED, Spans, attention, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
-from gemtune.kernels.lora import Outer, add_low, append_low, outers
+from gemtune.kernels.lora import Outer, OuterArguments, add_low, append_low, outers
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
 from gemtune.kernels.patch import choose_forwards, speed_up
@@ -33,13 +39,32 @@ V, H = 301, 24
 CACHE_NAMES = {"past_key_values", "cache"}  # of transformers up to 5.23, and since
 
 
-@pytest.fixture(params=["compiled", "in PyTorch"])
+AVX2 = f"{native.FLAGS} -mno-avx512f -mno-amx-tile -mno-amx-bf16 -mno-amx-int8"
+BUILDS = {"compiled": native.FLAGS, "compiled for AVX2": AVX2}
+
+
+@cache
+def build(flags: str) -> tuple[Any, str]:
+    return native.build(flags)
+
+
+@pytest.fixture(params=[*BUILDS, "in PyTorch"])
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels as this machine compiles them, and as they are without a compiler."""
-    if request.param == "in PyTorch":
-        monkeypatch.setattr(native, "compiled", lambda: (None, "not wanted here"))
-    elif native.compiled()[0] is None:
-        pytest.skip(native.compiled()[1])
+    """The kernels as this machine compiles them, as one without AVX-512 would, and as they are without a compiler."""
+    if request.param == "compiled for AVX2" and platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("AVX2 is a thing of x86")
+    built = build(BUILDS[request.param]) if request.param in BUILDS else (None, "not wanted here")
+    if built[0] is None and request.param in BUILDS:
+        pytest.skip(built[1])
+    every = itertools.product(native.INSTRUCTION_SETS, native.SUFFIX)  # also where PyTorch is faster
+    monkeypatch.setattr(native, "SMALL_PRODUCTS", set(every))
+    monkeypatch.setattr(native, "compiled", lambda: built)
+
+
+def test_the_build_for_avx2_has_the_geometry_of_avx2(passes: None, request: pytest.FixtureRequest) -> None:
+    wanted = {"compiled for AVX2": "narrow", "in PyTorch": None}
+    name = request.node.callspec.params["passes"]
+    assert native.instruction_set() == wanted.get(name, native.instruction_set())
 
 
 def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -316,7 +341,7 @@ def some_images(lengths: list[int], draw: int) -> tuple[Spans, ...]:
 # The fixture stays as it is for all examples.
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    lengths=st.lists(st.integers(1, 40) | st.integers(COMPILED - 2, COMPILED + 60), min_size=1, max_size=8),
+    lengths=st.lists(st.integers(1, 40) | st.integers(126, 188), min_size=1, max_size=8),
     long=st.none() | st.integers(BATCHED - 1, BATCHED + 2),
     window=st.none() | st.sampled_from([1, 16, 64, 500]),
     heads=st.sampled_from([(4, 1), (4, 2), (2, 2), (3, 1), (16, 1)]),
@@ -488,15 +513,141 @@ def test_gated_product_equals_autograd(passes: None, activation: str, dtype: tor
     torch.testing.assert_close(d_both, reference.to(dtype), **near)
 
 
+# ---- what C++ and Python say of each other
+
+
+def kinds_of(parameters: str) -> str:
+    """C++ parameters or fields in the letters of SIGNATURES.
+
+    >>> kinds_of("const T* x, float* out, int64_t rows, float eps")
+    'ppif'
+    """
+    letters = {"int64_t": "i", "float": "f"}
+    return "".join("p" if "*" in one else letters[one.split()[0]] for one in parameters.split(",") if one.strip())
+
+
+def test_every_exported_function_takes_what_python_says() -> None:
+    source = native.SOURCE.read_text(encoding="utf-8").replace("\\\n", " ")
+    activations = re.findall(r"EXPORT_GATED\(T, S, (\w+), \w+\)", source[source.index("define EXPORT(") :])
+    declared = {}
+    for name, parameters in re.findall(r'extern "C" \w+ ([\w#]+)\(([^)]*)\)', source):
+        stem = re.sub(r"(_##S|_bf16)$", "", name)
+        for activation in activations if "##" in stem else [""]:
+            declared[stem.replace("name##", activation)] = kinds_of(parameters)
+    assert declared.pop("instruction_set") == "" and declared.pop("page_out") == "pi"
+    assert declared == native.SIGNATURES
+
+
+def test_the_structure_of_a_product_is_the_same_in_both() -> None:
+    header = (native.SOURCE.parent / "lora.h").read_text(encoding="utf-8")
+    [body] = re.findall(r"struct Outer \{(.*?)\};", header, re.DOTALL)
+    fields = []
+    for line in filter(str.strip, body.split(";")):
+        assert "*" in line or line.split()[0] == "int64_t"
+        fields += [(field.split("*")[-1].split()[-1], "*" in field) for field in line.split(",")]
+    assert fields == [(name, kind is ctypes.c_void_p) for name, kind in OuterArguments._fields_]
+
+
+# ---- the compiler
+
+
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Makes a command the C++ compiler, with a cache folder of its own, which is returned."""
+
+    def use(command: str) -> Path:
+        monkeypatch.setenv("CXX", command)
+        monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+        return tmp_path / "cache"
+
+    return use
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
 def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert native.compiled.__wrapped__() == (None, native.NO_COMPILER)
+    assert native.build(native.FLAGS) == (None, native.NO_COMPILER)
 
 
-def test_a_compiler_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("CXX", "/bin/false")
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path))
-    functions, why = native.compiled.__wrapped__()
-    assert functions is None and why.startswith("/bin/false cannot compile kernels.cpp here")
-    assert list(tmp_path.iterdir()) == []
+def test_a_compiler_that_fails_is_named(compiler: Callable[[str], Path]) -> None:
+    folder = compiler("/bin/false")
+    functions, why = native.build(native.FLAGS)
+    assert functions is None and why.startswith("/bin/false cannot compile kernels.cpp here (no message): PyTorch does")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "command, why",
+    [
+        ("no-such-compiler -v", "no-such-compiler cannot be asked its version (No such file or directory); CXX names"),
+        ('"g++', 'CXX is "g++, which is no command (No closing quotation): PyTorch does'),
+        ("/etc", "/etc cannot be asked its version (Permission denied)"),
+    ],
+)
+def test_a_compiler_that_cannot_be_run_is_no_traceback(compiler: Callable[[str], Path], command: str, why: str) -> None:
+    compiler(command)
+    functions, said = native.build(native.FLAGS)
+    assert functions is None and said.startswith(why)
+
+
+def test_a_compiler_may_be_a_command_with_arguments(compiler: Callable[[str], Path], tmp_path: Path) -> None:
+    """As CXX="ccache g++" is."""
+    found = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if found is None or native.compiled()[0] is None:
+        pytest.skip("no compiler is here")
+    wrapper = script(tmp_path / "wrapper", 'exec "$@"')
+    folder = compiler(f"{wrapper} {found}")
+    functions, why = native.build("-O1 -std=c++17 -fPIC")
+    assert functions is not None, why
+    assert [path.suffix for path in folder.iterdir()] == [".so"]
+
+
+def test_a_compiler_that_never_ends_is_left(
+    compiler: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = script(tmp_path / "slow", "test $1 = --version || exec sleep 600")
+    compiler(str(slow))
+    monkeypatch.setattr(native, "TIME_LIMIT", 1.0)
+    assert native.build(native.FLAGS) == (None, f"{slow} cannot compile kernels.cpp here within 1 s: {native.INSTEAD}")
+
+
+def test_a_cache_folder_that_cannot_be_written_is_named(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    compiler("/bin/true")
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "file" / "cache"))
+    functions, why = native.build(native.FLAGS)
+    assert functions is None
+    assert why.startswith(f"{tmp_path}/file/cache cannot be written (Not a directory); GEMTUNE_CACHE may name another")
+
+
+def test_another_version_of_the_compiler_compiles_again(compiler: Callable[[str], Path], tmp_path: Path) -> None:
+    """The stand-in writes what is no library: it is refused with a reason, and kept under a name of its version."""
+    text = 'test "$1" = --version && echo {} || for last; do :; done; test "$1" = --version || touch "$last"'
+    folder = tmp_path / "cache"
+    names = []
+    for version in ("12.2", "12.2", "13.1"):
+        folder = compiler(str(script(tmp_path / "compiler", text.format(version))))
+        functions, why = native.build(native.FLAGS)
+        assert functions is None and why.endswith(native.INSTEAD)
+        names.append({path.name for path in folder.iterdir()})
+    assert len(names[0]) == 1 and names[0] == names[1] < names[2]
+
+
+def test_without_gccs_openmp_the_reason_is_given(
+    compiler: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As on macOS, where PyTorch brings LLVM's."""
+    compiler("/bin/true")
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "libomp.dylib").touch()
+    monkeypatch.setattr(torch, "__file__", str(tmp_path / "__init__.py"))
+    functions, why = native.build(native.FLAGS)
+    assert functions is None and f"for {platform.system()} brings libomp.dylib: PyTorch does" in why

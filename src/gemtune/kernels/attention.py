@@ -24,10 +24,24 @@ from gemtune.kernels import native
 Spans = tuple[tuple[int, int], ...]  # (start, end) token positions
 
 NAME = "gemtune"  # the attention implementation a model is loaded with
-# The longest documents, in tokens, that are fastest in kernels/cpp, there with a matrix unit, and as batched products:
-# MICRO.md, heads of 256.
-COMPILED, COMPILED_BY_TILES = 128, 512
-BATCHED = 512
+# The longest documents, in tokens, that are faster in kernels/cpp than as batched products, per instruction set.
+# Best of 10, 1 thread, forward and backward, 4 heads of 256, batched / compiled in ms, on a Zen 4 with and without its
+# AVX-512, for 16 documents of 15 to 45 tokens, 16 of 20 to 110, one of 250 and one of 500:
+#   AVX-512, fp32: 8.06 / 6.43, 18.3 / 13.0, 9.5 / 6.6 and 35.9 / 22.7
+#   AVX-512, bf16: 6.86 / 5.20, 13.3 / 12.2, 5.7 / 6.4 and 21.2 / 22.4
+#   AVX2, fp32: 7.85 / 7.30, 18.2 / 17.1, 9.2 / 9.3 and 35.0 / 39.0; bf16, emulated by PyTorch: 20 / 6 for 16 of 27
+# AMX: MICRO.md. Not measured: ARM (as AVX2), and bf16 on AVX-512 without BF16, which PyTorch emulates too.
+COMPILED: dict[tuple[str | None, torch.dtype], int] = {
+    ("narrow", torch.float32): 128,
+    ("narrow", torch.bfloat16): 512,
+    ("avx512", torch.float32): 128,
+    ("avx512", torch.bfloat16): 512,
+    ("avx512_bf16", torch.float32): 128,
+    ("avx512_bf16", torch.bfloat16): 128,
+    ("amx", torch.float32): 128,
+    ("amx", torch.bfloat16): 512,
+}
+BATCHED = 512  # the longest that are faster as batched products than by PyTorch's flash kernel: MICRO.md
 # What transformers passes along and attention over documents has no use for: positions are in queries and keys already.
 UNUSED = {"dropout", "is_causal", "position_ids", "use_cache"}
 LIKE = 1.25  # documents are padded to each other up to this ratio of lengths
@@ -107,8 +121,7 @@ def packed_kernel(*tensors: torch.Tensor) -> tuple[Callable[..., torch.Tensor], 
     """What takes documents together whatever their lengths, and up to how many tokens, without images and with."""
     query = tensors[0]
     if native.usable(*tensors):
-        tiles = query.dtype == torch.bfloat16 and native.has_tiles()
-        most = COMPILED_BY_TILES if tiles else COMPILED
+        most = COMPILED.get((native.instruction_set(), query.dtype), 0)
         return CompiledAttention.apply, most, most
     half = query.dtype in (torch.bfloat16, torch.float16)
     if query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0):

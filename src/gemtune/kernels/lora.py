@@ -8,6 +8,7 @@ touch only the rows themselves, where PEFT copies the whole embedding at each us
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -113,7 +114,7 @@ def round_into(place: torch.Tensor, master: torch.Tensor, scale: float) -> None:
 
 def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
     """[x | x a] for x (N, in) and a (in, R): (N, in + R)."""
-    if not native.usable(x, a):
+    if not native.fast_products(x, a):
         return torch.cat([x, x @ a], 1)
     x = x.contiguous()
     out = torch.empty(x.shape[0], sum(a.shape), dtype=x.dtype)
@@ -123,11 +124,26 @@ def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
 
 def add_low(x: torch.Tensor, low: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """x + low b for x (N, out), low (N, R) and b (R, out)."""
-    if not native.usable(x, low, b):
+    if not native.fast_products(x, low, b):
         return torch.addmm(x, low, b)
     out = torch.empty(x.shape, dtype=x.dtype)
     native.call("add_low", x.dtype, x, low, b, out, *x.shape, len(b), x.stride(0), low.stride(0), *b.stride())
     return out
+
+
+class OuterArguments(ctypes.Structure):
+    """`Outer` of cpp/lora.h, field by field."""
+
+    _fields_ = (
+        ("big", ctypes.c_void_p),
+        ("small", ctypes.c_void_p),
+        ("out", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+        ("stride", ctypes.c_int64),
+        ("small_stride", ctypes.c_int64),
+        ("transposed", ctypes.c_int64),
+    )
 
 
 class Outer(NamedTuple):
@@ -143,6 +159,12 @@ class Outer(NamedTuple):
         r, n = self.small.shape[1], self.big.shape[1]
         return (n, r) if self.transposed else (r, n)
 
+    def arguments(self, out: torch.Tensor) -> OuterArguments:
+        """This product as kernels.cpp takes it, written to `out`; the caller keeps all three tensors alive."""
+        pointers = (matrix.data_ptr() for matrix in (self.big, self.small, out))
+        sizes = (self.big.shape[1], self.small.shape[1], self.big.stride(0), self.small.stride(0))
+        return OuterArguments(*pointers, *sizes, self.transposed)
+
     def plain(self) -> torch.Tensor:
         product = self.big.t() @ self.small if self.transposed else self.small.t() @ self.big
         return product.float().mul_(self.scale)
@@ -150,23 +172,15 @@ class Outer(NamedTuple):
 
 def outers(products: Sequence[Outer]) -> list[torch.Tensor]:
     """Several such products over the same tokens, computed together."""
-    if not native.usable(*(matrix for product in products for matrix in (product.small, product.big))):
+    if not native.fast_products(*(matrix for product in products for matrix in (product.small, product.big))):
         return [product.plain() for product in products]
     outs = [torch.empty(product.shape) for product in products]
-    table = [
-        (
-            *(t.data_ptr() for t in (big, small, out)),
-            big.shape[1],
-            small.shape[1],
-            big.stride(0),
-            small.stride(0),
-            turned,
-        )
-        for (small, big, _, turned), out in zip(products, outs, strict=True)
-    ]
+    table = (OuterArguments * len(products))(
+        *(product.arguments(out) for product, out in zip(products, outs, strict=True))
+    )
     scales = torch.tensor([product.scale for product in products])
-    of_all = products[0].big
-    native.call("outers", of_all.dtype, torch.tensor(table), scales, len(products), len(of_all))
+    tokens, dtype = len(products[0].big), products[0].big.dtype
+    native.call("outers", dtype, table, scales, len(products), tokens)
     return outs
 
 

@@ -1,4 +1,4 @@
-"""kernels.cpp, compiled for this machine when it is first wanted; without a compiler PyTorch does the same work."""
+"""cpp/kernels.cpp, compiled for this machine at its first use; without a compiler PyTorch does the same work."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import ctypes
 import gc
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,9 +24,46 @@ SOURCE = Path(__file__).with_name("cpp") / "kernels.cpp"
 FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
-NO_COMPILER = "no C++ compiler is here: PyTorch does the work of kernels.cpp, in more passes over memory"
+INSTEAD = "PyTorch does the work of kernels.cpp, in more passes over memory"
+NO_COMPILER = f"no C++ compiler is here: {INSTEAD}"
+TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-KINDS = {int: ctypes.c_int64, float: ctypes.c_float}
+# What products.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
+INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
+# Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
+# rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
+# 0.70; bf16 0.69 / 1.26 and 0.46 / 0.69. AVX2, fp32: 1.57 / 2.61 and 1.01 / 1.75; bf16, which PyTorch emulates there:
+# 44.9 / 2.45 and 2.60 / 1.71. AMX: MICRO.md. bf16 on AVX-512 alone is not measured; PyTorch emulates it there too.
+SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
+    ("narrow", torch.bfloat16),
+    ("avx512", torch.bfloat16),
+    ("avx512", torch.float32),
+    ("avx512_bf16", torch.float32),
+    ("amx", torch.bfloat16),
+    ("amx", torch.float32),
+}
+# What the exported functions take: a pointer, an int64 or a float each, in the order of kernels.cpp, whose declarations
+# tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; head_loss only for bf16 on tiles.
+SIGNATURES = {
+    "norm": "ppppiif",
+    "norm_back": "pppppii",
+    "norm_rope": "ppppppiiiiif",
+    "norm_rope_back": "pppppppiiiiii",
+    "gelu": "ppii",
+    "gelu_back": "ppppii",
+    "silu": "ppii",
+    "silu_back": "ppppii",
+    "cross_entropy": "ppppppii",
+    "cross_entropy_back": "pppppiii",
+    "head_loss": "ppppipppppiii",
+    "append_low": "pppiiiii",
+    "add_low": "ppppiiiiiii",
+    "cast": "ppiiif",
+    "outers": "ppii",
+    "attention": "ppppppiiiiiiif",
+    "attention_back": "pppppppppiiiiiiif",
+}
+KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
 def usable(*tensors: torch.Tensor) -> bool:
@@ -36,25 +73,36 @@ def usable(*tensors: torch.Tensor) -> bool:
     return alike and dtype in SUFFIX and compiled()[0] is not None
 
 
-def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | int | float | None) -> None:
-    """Calls a function of kernels.cpp for a type: tensors go as pointers, None as null, numbers as int64 and float."""
-    function = getattr(compiled()[0], f"{name}_{SUFFIX[dtype]}")
-    if function.argtypes is None:  # its first call shows what it takes
-        function.argtypes = [KINDS.get(type(value), ctypes.c_void_p) for value in arguments]
+def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | ctypes.Array | int | float | None) -> None:
+    """Calls a function of SIGNATURES for a type: tensors and arrays go as pointers, None as null."""
+    library, why = compiled()
+    if library is None:
+        raise RuntimeError(f"{name} was called, but {why}")
+    function = getattr(library, f"{name}_{SUFFIX[dtype]}")
     function(*(value.data_ptr() if isinstance(value, torch.Tensor) else value for value in arguments))
+
+
+def instruction_set() -> str | None:
+    """The one of INSTRUCTION_SETS that the compiled products run on; None where nothing is compiled."""
+    functions, _ = compiled()
+    return INSTRUCTION_SETS[functions.instruction_set()] if functions is not None else None
 
 
 def has_tiles() -> bool:
     """Whether the compiled bf16 products run on a matrix unit (AMX)."""
-    functions, _ = compiled()
-    return functions is not None and bool(functions.has_tiles())
+    return instruction_set() == "amx"
+
+
+def fast_products(*tensors: torch.Tensor) -> bool:
+    """Whether the compiled functions take these tensors, and multiply them faster than PyTorch does."""
+    return usable(*tensors) and (instruction_set(), tensors[0].dtype) in SMALL_PRODUCTS
 
 
 def page_out(tensor: torch.Tensor) -> None:
     """Lets the system take back the memory of a tensor that is not needed soon; its values stay."""
     functions, _ = compiled()
     if tensor.device.type == "cpu" and tensor.is_contiguous() and functions is not None:
-        functions.page_out(ctypes.c_void_p(tensor.data_ptr()), ctypes.c_int64(tensor.nbytes))
+        functions.page_out(tensor.data_ptr(), tensor.nbytes)
 
 
 def release_memory() -> None:
@@ -64,34 +112,106 @@ def release_memory() -> None:
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
+class CannotCompile(Exception):
+    """Why kernels.cpp cannot be compiled here."""
+
+
 @cache
-def compiled() -> tuple[Any | None, str]:
-    """The functions of kernels.cpp, or None, and why."""
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if compiler is None:
-        return None, NO_COMPILER
-    openmp = next((Path(torch.__file__).parent / "lib").glob("libgomp*"), None)
-    if openmp is None:
-        return None, "this PyTorch brings no OpenMP library to share: it does the work of kernels.cpp itself"
+def compiled() -> tuple[ctypes.CDLL | None, str]:
+    """The functions of kernels.cpp for this processor, or None, and why."""
+    return build(FLAGS)
+
+
+def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
+    """The functions of kernels.cpp as these flags compile it, or None, and why."""
+    try:
+        path = _library(flags)
+        library = _declared(ctypes.CDLL(str(path)))
+    except (CannotCompile, OSError) as error:  # a folder that allows no programs refuses the library, too
+        return None, f"{error}: {INSTEAD}"
+    return library, f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+
+
+def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
+    """The library with the types of its functions."""
+    library.instruction_set.argtypes, library.instruction_set.restype = [], ctypes.c_int64
+    library.page_out.argtypes, library.page_out.restype = [ctypes.c_void_p, ctypes.c_int64], None
+    for name, kinds in SIGNATURES.items():
+        for suffix in SUFFIX.values():
+            function = getattr(library, f"{name}_{suffix}", None)
+            if function is not None:
+                function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
+    return library
+
+
+def _library(flags: str) -> Path:
+    """The shared library of kernels.cpp under these flags, compiled unless the cache folder has it."""
+    compiler, openmp = _compiler(), _openmp()
+    version = _run([*compiler, "--version"], "be asked its version").stdout
     texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
-    key = sha256_of_text(*texts, FLAGS, compiler, str(openmp), _processor())
+    key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
-    if not path.exists():
+    if path.exists():
+        return path
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            # Compiled with OpenMP but linked to PyTorch's own copy: two thread pools would fight for the cores.
-            steps = (
-                [compiler, *FLAGS.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{made}.o"],
-                [compiler, "-shared", f"{made}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(made)],
-            )
-            for step in steps:
-                done = subprocess.run(step, capture_output=True, text=True, check=False)  # noqa: S603
-                if done.returncode:
-                    why = (done.stderr.strip().splitlines() or ["no message"])[0]
-                    return None, f"{compiler} cannot compile {SOURCE.name} here ({why}): PyTorch does its work"
-            made.replace(path)
-    return ctypes.CDLL(str(path)), f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+            _compile(compiler, flags, openmp, Path(folder) / path.name).replace(path)
+    except OSError as error:
+        raise CannotCompile(
+            f"{path.parent} cannot be written ({error.strerror}); GEMTUNE_CACHE may name another folder"
+        ) from error
+    return path
+
+
+def _compile(compiler: list[str], flags: str, openmp: Path, library: Path) -> Path:
+    """Writes the shared library, with OpenMP but linked to PyTorch's own copy: two thread pools fight for the cores."""
+    steps = (
+        [*compiler, *flags.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{library}.o"],
+        [*compiler, "-shared", f"{library}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(library)],
+    )
+    for step in steps:
+        done = _run(step, f"compile {SOURCE.name} here")
+        if done.returncode:
+            why = (done.stderr.strip().splitlines() or ["no message"])[0]
+            raise CannotCompile(f"{' '.join(compiler)} cannot compile {SOURCE.name} here ({why})")
+    return library
+
+
+def _run(command: list[str], purpose: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIME_LIMIT)  # noqa: S603
+    except subprocess.TimeoutExpired as error:
+        raise CannotCompile(f"{command[0]} cannot {purpose} within {TIME_LIMIT:g} s") from error
+    except OSError as error:
+        raise CannotCompile(f"{command[0]} cannot {purpose} ({error.strerror}); CXX names the compiler") from error
+
+
+def _compiler() -> list[str]:
+    """The command of the C++ compiler: $CXX, which may have arguments, as "ccache g++" has, or the system's."""
+    named = os.environ.get("CXX")
+    if named:
+        try:
+            return shlex.split(named)
+        except ValueError as error:
+            raise CannotCompile(f"CXX is {named}, which is no command ({error})") from error
+    path = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if path is None:
+        raise CannotCompile("no C++ compiler is here")
+    return [path]
+
+
+def _openmp() -> Path:
+    """PyTorch's own copy of GCC's OpenMP library."""
+    folder = Path(torch.__file__).parent / "lib"
+    library = next(folder.glob("libgomp*"), None)
+    if library is None:
+        other = next((path.name for path in sorted(folder.glob("lib*omp*"))), "none")
+        raise CannotCompile(
+            f"kernels.cpp shares GCC's OpenMP library, libgomp, with PyTorch; its builds for Linux bring it, this one "
+            f"for {platform.system()} brings {other}"
+        )
+    return library
 
 
 def _processor() -> str:

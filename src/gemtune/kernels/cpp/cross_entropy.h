@@ -53,7 +53,7 @@ void cross_entropy(const T* logits, const int64_t* gold, float* loss, int64_t* r
 template <class T>
 void cross_entropy_back(const T* logits, const int64_t* gold, const float* top, const float* share, T* gradient,
                         int64_t rows, int64_t words, int64_t first) {
-    const int64_t tile = 4 * LANES;
+    const int64_t tile = 4 * LINE;
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < words; start += tile) {
         const int64_t n = std::min(tile, words - start);

@@ -15,8 +15,17 @@
 #include "lora.h"
 #include "norms.h"
 
-// Whether bf16 products run on tiles here.
-extern "C" int64_t has_tiles() { return tiles(); }
+// What products run on here, as a place in native.py's INSTRUCTION_SETS.
+extern "C" int64_t instruction_set() {
+    if (tiles()) return 3;
+#if defined(__AVX512BF16__)
+    return 2;
+#elif defined(__AVX512F__)
+    return 1;
+#else
+    return 0;
+#endif
+}
 
 #ifdef __AMX_BF16__
 extern "C" void head_loss_bf16(const bf16* h, const bf16* weight, const int64_t* ids, const bf16* values, int64_t count,
@@ -28,9 +37,11 @@ extern "C" void head_loss_bf16(const bf16* h, const bf16* weight, const int64_t*
 
 // Lets the system take back the pages that lie wholly inside a piece of memory; reading them again brings them back.
 extern "C" void page_out(char* from, int64_t bytes) {
+#ifdef MADV_PAGEOUT
     const uintptr_t page = sysconf(_SC_PAGESIZE), start = reinterpret_cast<uintptr_t>(from);
     const uintptr_t first = (start + page - 1) / page * page, last = (start + bytes) / page * page;
     if (last > first) madvise(reinterpret_cast<void*>(first), last - first, MADV_PAGEOUT);
+#endif
 }
 
 #define EXPORT_GATED(T, S, name, Act)                                                                                  \

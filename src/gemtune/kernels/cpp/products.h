@@ -12,7 +12,14 @@
 
 namespace {
 
-constexpr int64_t LANES = 16, ROWS = 8;  // columns a vector holds; rows that a product works on at a time
+// The columns that a vector holds, and the rows that a product works on at a time: 2 sums a row must stay in registers,
+// of which AVX-512 has 32 and AVX2 has 16 of half the width. With AVX-512's geometry AVX2 spills at every step.
+#ifdef __AVX512F__
+constexpr int64_t LANES = 16, ROWS = 8;
+#else
+constexpr int64_t LANES = 8, ROWS = 4;
+#endif
+constexpr int64_t LINE = 16;  // fp32 values of a cache line
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
 
 inline int64_t up_to(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
@@ -50,8 +57,8 @@ inline void product(const float* a, int64_t a_row, const float* b, int64_t b_row
 inline float* scratch(int64_t values, int64_t slot = 0) {
     static thread_local std::vector<float> slots[3];
     std::vector<float>& mine = slots[slot];
-    if (static_cast<int64_t>(mine.size()) < values + LANES) mine.resize(values + LANES);
-    return reinterpret_cast<float*>(up_to(reinterpret_cast<int64_t>(mine.data()), 4 * LANES));  // on a cache line
+    if (static_cast<int64_t>(mine.size()) < values + LINE) mine.resize(values + LINE);
+    return reinterpret_cast<float*>(up_to(reinterpret_cast<int64_t>(mine.data()), 4 * LINE));
 }
 
 // The right side of products, rows x columns, made once for many left sides: woven for tiles, or fp32 for vectors.
