@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generate", "trainer", "train"),
     ("evaluate",),
     ("machine", "job", "weights", "resume", "stages", "doctor"),
-    ("terminal", "cli"),
+    ("terminal", "cli", "__main__"),
 )
 LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors"}
