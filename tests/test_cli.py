@@ -90,8 +90,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         out, err = process.communicate(timeout=30)
         os.close(writer)
     assert (process.returncode, out) == (130, "")
-    # An older typer first ends the line in which a terminal shows ^C.
-    assert err.removeprefix("\n") == "gemtune: stopped; the same command goes on from the newest checkpoint\n"
+    assert err == "gemtune: stopped; the same command goes on from the newest checkpoint\n"
 
 
 def test_doctor_says_what_is_here(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
