@@ -1,15 +1,16 @@
 # Every target makes .venv when it has to; after that nothing is installed again until pyproject.toml or
-# constraints.txt change. Another Python: make PYTHON=python3.12 test
+# constraints.txt change. Another Python: make PYTHON=python3.12 test. Other versions: make CONSTRAINTS=FILE test
 
 PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c $(CONSTRAINTS)
 
-.PHONY: help setup demo test journey check bench recipe-page clean
+.PHONY: help setup demo test journey check bench recipe-page architecture-page clean
 
 help:
 	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
@@ -18,11 +19,12 @@ help:
 	@echo "make check        ruff and mypy"
 	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
+	@echo "make architecture-page  draw the picture in docs/architecture.md again from the imports"
 	@echo "make clean        remove .venv and caches; runs/ stays"
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "gemtune needs Python 3.11 or newer, found " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): PyTorch first (the long part), then the rest and Gemma 3 270M (0.25 GB)."
@@ -50,6 +52,9 @@ bench: setup
 
 recipe-page: setup
 	$(BIN)/python docs/make_recipe_page.py
+
+architecture-page: setup
+	$(BIN)/python docs/make_architecture.py
 
 clean:
 	rm -rf $(VENV) benchmarks/.venvs benchmarks/work build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,11 @@ from pathlib import Path
 REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
 
 
+def gemtune_version() -> str:
+    """gemtune's version, from the metadata that its installation wrote."""
+    return version("gemtune")
+
+
 def installed_versions() -> dict[str, str]:
     """Package -> version, of those whose version matters."""
     found = {}

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ import command
 
 VERBS = ("new", "run", "prepare", "show", "check", "plan", "train", "evaluate", "generate", "report", "doctor")
 SLOW = {"torch", "transformers", "peft", "numpy", "pyarrow", "sqlglot", "huggingface_hub"}  # pydantic may be there
+NAME_WHAT_IS_SLOW = f"""
+import atexit, sys
+atexit.register(lambda: sys.stderr.write(" ".join({SLOW!r} & sys.modules.keys())))
+"""  # of what was imported, when the process ends
+ROOT = Path(__file__).parents[1]
 SECRET = "hf_secretsecretsecretsecret"
 
 
@@ -27,8 +33,7 @@ SECRET = "hf_secretsecretsecretsecret"
 
 @pytest.mark.parametrize("args", [(), *((verb,) for verb in VERBS)], ids=lambda args: " ".join(args) or "gemtune")
 def test_help_works_and_imports_nothing_slow(args: tuple[str, ...]) -> None:
-    after = f"import atexit, sys; atexit.register(lambda: print(*({SLOW!r} & sys.modules.keys()), file=sys.stderr))"
-    answer = command.spawn(*args, "--help", first=after)
+    answer = command.spawn(*args, "--help", first=NAME_WHAT_IS_SLOW)
     assert (answer.code, answer.err.split()) == (0, [])
     assert "Usage" in answer.out and "--help" in answer.out
     assert not args or "KEY=VALUE" in answer.out or args[0] in ("new", "generate", "report", "doctor")
@@ -37,6 +42,24 @@ def test_help_works_and_imports_nothing_slow(args: tuple[str, ...]) -> None:
 def test_help_lists_every_verb(capfd: pytest.CaptureFixture[str]) -> None:
     out = command.gemtune(capfd, "--help").out
     assert [verb for verb in VERBS if not re.search(rf"^\W*{verb} ", out, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize("start", [("-c", command.MAIN), ("-m", "gemtune")], ids=" ".join)
+def test_version_is_that_of_the_package(start: tuple[str, str]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    done = subprocess.run([sys.executable, *start, "--version"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"gemtune {project['version']}\n", "")
+
+
+def test_version_imports_nothing_slow() -> None:
+    assert command.spawn("--version", first=NAME_WHAT_IS_SLOW).err == ""
+
+
+def test_python_m_gemtune_is_the_command_line(tmp_path: Path) -> None:
+    refused = subprocess.run(
+        [sys.executable, "-m", "gemtune", "run", "not-there.yaml"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert "not-there.yaml" in command.refusal(command.Answer(refused.returncode, refused.stdout, refused.stderr))
 
 
 WRONG = {

@@ -40,6 +40,23 @@ def main() -> None:
         raise
 
 
+def _print_version(wanted: bool) -> None:
+    from gemtune.hardware import gemtune_version
+
+    if wanted:
+        typer.echo(f"gemtune {gemtune_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """The options of gemtune itself, before a verb."""
+
+
 @app.command()
 def new(
     recipe: Annotated[str, typer.Argument(help="emoji or sql.", show_default=False)],

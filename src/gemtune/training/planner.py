@@ -66,7 +66,8 @@ def _seeing(config: Any) -> int:
     v = getattr(config, "vision_config", None)
     if v is None:
         return 0
-    return int(v.num_hidden_layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size))
+    layers = v.depth if hasattr(v, "depth") else v.num_hidden_layers  # Qwen3-VL has both only since transformers 5.23
+    return int(layers * (4 * v.hidden_size**2 + 2 * v.hidden_size * v.intermediate_size))
 
 
 # config.json of google/gemma-3-*; from 4B on they see, by the same tower.
