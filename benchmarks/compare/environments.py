@@ -7,10 +7,10 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-CONSTRAINTS = str(HERE.parent / "constraints.txt")
+from benchmarks.machine import BENCHMARKS, ROOT
+
+CONSTRAINTS = str(ROOT / "constraints.txt")
 REPORTED = ("gemtune", "llamafactory", "torch", "transformers", "trl", "peft", "accelerate", "datasets")
 
 
@@ -25,7 +25,7 @@ class Environment:
 TORCH = ("-c", CONSTRAINTS, "torch")  # by itself: the wheel chosen for this machine is then fixed for what follows
 
 ENVIRONMENTS = {
-    "gemtune": Environment((TORCH, ("-c", CONSTRAINTS, "-e", f"{HERE.parent}[embedded]"))),
+    "gemtune": Environment((TORCH, ("-c", CONSTRAINTS, "-e", f"{ROOT}[embedded]"))),
     "peers": Environment((TORCH, ("-c", CONSTRAINTS, "trl", "transformers", "peft", "accelerate", "datasets"))),
     "llamafactory": Environment(
         (
@@ -41,19 +41,19 @@ ENVIRONMENTS = {
 
 def python_of(name: str) -> str:
     """The interpreter of an environment, made when it is not there."""
-    folder, wanted = HERE / ".venvs" / name, ENVIRONMENTS[name]
-    python, made = folder / "bin" / "python", folder / "made-from.txt"
-    key = repr(wanted) + (HERE.parent / "pyproject.toml").read_text(encoding="utf-8") * (name == "gemtune")
-    if not made.exists() or made.read_text(encoding="utf-8") != key:
+    folder, environment = BENCHMARKS / ".venvs" / name, ENVIRONMENTS[name]
+    python, record = folder / "bin" / "python", folder / "made-from.txt"
+    key = repr(environment) + (ROOT / "pyproject.toml").read_text(encoding="utf-8") * (name == "gemtune")
+    if not record.exists() or record.read_text(encoding="utf-8") != key:
         print(f"Making {folder} ...", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         call(sys.executable, "-m", "venv", str(folder))
-        for arguments in wanted.installs:
+        for arguments in environment.installs:
             call(str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install", *arguments)
         (site,) = folder.glob("lib/python*/site-packages")
-        for module in wanted.empty_modules:
+        for module in environment.empty_modules:
             (site / f"{module}.py").touch()
-        made.write_text(key, encoding="utf-8")
+        record.write_text(key, encoding="utf-8")
     return str(python)
 
 
@@ -68,8 +68,8 @@ def versions(name: str) -> dict[str, str]:
 
 
 def call(*command: str) -> str:
-    """What a command prints; where it fails, the end of what it complained of."""
-    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True)  # noqa: S603 (written here)
+    """What a command prints, run from the root of the repository; where it fails, the end of its complaint."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)  # noqa: S603 (written here)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
     return done.stdout

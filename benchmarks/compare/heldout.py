@@ -1,6 +1,6 @@
 """Held-out loss by plain transformers and PEFT: fp32, one row at a time, every logit.
 
-python heldout.py MODEL WORKLOAD ADAPTER prints {"loss": nats a labelled token}.
+python -m benchmarks.compare.heldout MODEL WORKLOAD ADAPTER prints {"loss": nats a labelled token}.
 """
 
 import json

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.machine import Heading, page
 from gemtune.charts import markdown, number
 from gemtune.files import write_text
 
@@ -17,13 +17,9 @@ OURS = "gemtune"
 LIMIT = "products"  # the arm that does a step's matrix products and nothing else
 
 HEAD = """\
-<!-- Written by `make bench`. -->
-
-# Benchmark
-
 The same rows in the same order, the same labels, the same first adapter, dropout 0, the same effective batch, AdamW at
-a constant rate without weight decay. Every arm is a process of its own, and the arms take turns. Figures are medians of
-{repeats}, with the lowest and the highest.
+a constant rate without weight decay. Every arm is a process of its own with a thread per core, and the arms take turns.
+Figures are medians of {repeats}, with the lowest and the highest.
 
 - seconds: from the start of the process to the end of the last step.
 - tokens/s: of the rows, padding not counted, after the first step; labelled/s: those of them that have a loss.
@@ -31,37 +27,25 @@ a constant rate without weight decay. Every arm is a process of its own, and the
 - held-out loss: by plain transformers in fp32. An arm that is more than {tolerance} worse than {reference} has not done
   the same work and does not count.
 
-{machine}, {cores} cores and as many threads, {memory} GB; gemtune at commit {commit}.
-
-![Tokens a second](results.svg)"""
+![Tokens per second](compare.svg)"""
 
 Runs = list[dict[str, Any]]
 
 
-def slug(machine: dict[str, Any]) -> str:
-    """
-    >>> slug({"name": "Intel(R) Xeon(R) Processor", "cores": 2})
-    'intel-r-xeon-r-processor-2-cores'
-    """
-    return re.sub(r"[^a-z0-9]+", "-", f"{machine['name']} {machine['cores']} cores".lower())
-
-
 def write_page(results: dict[str, Any], folder: Path) -> None:
-    """Writes RESULTS.md and results.svg."""
-    machine = results["machine"]
+    """Writes compare.md and compare.svg."""
     head = HEAD.format(
         repeats="one run" if (most := _most_repeats(results["runs"])) == 1 else f"up to {most} runs",
         tolerance=f"{TOLERANCE:.1%}",
         reference=REFERENCE,
-        machine=markdown(machine["name"]),
-        cores=machine["cores"],
-        memory=machine["memory_gb"],
-        commit=results["commit"],
     )
     arms = "\n".join(f"- {name}: {markdown(what)}" for name, what in results["arms"].items())
     sections = [_section(name, meta, _by_arm(results, name)) for name, meta in results["workloads"].items()]
-    write_text(folder / "RESULTS.md", "\n\n".join([head, arms, *sections, _versions(results["versions"])]) + "\n")
-    write_text(folder / "results.svg", _chart(results))
+    body = "\n\n".join([head, arms, *sections, _versions(results["versions"])])
+    write_text(
+        folder / "compare.md", page("make bench", "gemtune beside its peers", Heading(**results["heading"]), body)
+    )
+    write_text(folder / "compare.svg", _chart(results))
 
 
 def _most_repeats(runs: Runs) -> int:
@@ -71,8 +55,8 @@ def _most_repeats(runs: Runs) -> int:
 def _by_arm(results: dict[str, Any], workload: str) -> dict[str, Runs]:
     """The runs of a workload by arm, in the order of the table of arms."""
     runs = [run for run in results["runs"] if run["workload"] == workload]
-    found = {arm: [run for run in runs if run["arm"] == arm] for arm in results["arms"]}
-    return {arm: some for arm, some in found.items() if some}
+    by_arm = {arm: [run for run in runs if run["arm"] == arm] for arm in results["arms"]}
+    return {arm: arm_runs for arm, arm_runs in by_arm.items() if arm_runs}
 
 
 def _section(name: str, meta: dict[str, Any], arms: dict[str, Runs]) -> str:
@@ -144,15 +128,15 @@ def _limit(arms: dict[str, Runs]) -> list[str]:
 
 
 def _plan(arms: dict[str, Runs]) -> list[str]:
-    """What `gemtune plan` said beforehand, beside what was measured."""
+    """What `gemtune plan` predicted, beside what was measured."""
     runs = [run for run in arms.get(OURS, []) if "plan" in run]
     if not runs:
         return []
     rows = []
     for key, what in (("peak_gb", "peak GB"), ("tokens_per_s", "tokens/s")):
-        said, found = median(run["plan"][key] for run in runs), median_of(runs, key)
-        rows.append([what, number(said), number(found), f"{said / found - 1:+.0%}"])
-    return ["What `gemtune plan` says of this run before it starts:", table("| planned | measured |", rows)]
+        planned, measured = median(run["plan"][key] for run in runs), median_of(runs, key)
+        rows.append([what, number(planned), number(measured), f"{planned / measured - 1:+.0%}"])
+    return ["What `gemtune plan` predicts for this run:", table("| planned | measured |", rows)]
 
 
 def _start(runs: Runs) -> list[str]:
@@ -181,7 +165,7 @@ def table(head: str, rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-# One row an arm, one block a workload; the colours read on white and on black.
+# A row per arm, a block per workload; the colours read on white and on black.
 ROW, NAME, WIDTH = 22, 110, 720
 STYLE = (
     "text{font:13px system-ui,sans-serif;fill:#808080}.title{font-weight:600}"
@@ -190,12 +174,12 @@ STYLE = (
 
 
 def _chart(results: dict[str, Any]) -> str:
-    """Tokens a second: a bar to the median, a line from the lowest to the highest."""
+    """Tokens per second: a bar to the median, a line from the lowest to the highest."""
     parts, y = [], 0
     for workload in results["workloads"]:
         arms = _by_arm(results, workload)
         most = max(run["tokens_per_s"] for runs in arms.values() for run in runs) if arms else 1
-        parts.append(f'<text class="title" x="0" y="{y + 20}">{workload}: tokens a second</text>')
+        parts.append(f'<text class="title" x="0" y="{y + 20}">{workload}: tokens per second</text>')
         y += 30
         for arm, runs in arms.items():
             parts.append(_bar(arm, [run["tokens_per_s"] for run in runs], (WIDTH - NAME - 60) / most, y))

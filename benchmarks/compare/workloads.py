@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import ROOT
 from gemtune import stages
 from gemtune.files import sha256_of, sha256_of_text, write_json, write_jsonl
 from gemtune.job import Job
 from gemtune.render import IGNORE
 from gemtune.table import ExampleTable
 
-RECIPES = Path(__file__).resolve().parent.parent / "recipes"
+RECIPES = ROOT / "recipes"
 # The rate is constant, without warm-up; there is no weight decay.
 SETTINGS: dict[str, Any] = {"learning_rate": 2e-4, "max_grad_norm": 1.0, "seed": 0}
 LEAST_STEPS = 4  # the first one is not timed

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import CORES, WORK, Arm, make_ready, measured
-from environments import HERE
+from benchmarks.compare.bench import CORES, WORK, Arm, make_ready, measured
+from benchmarks.compare.environments import HERE
 from gemtune.files import write_text
-from gemtune.machine import device_name
-from results import median_of, spread, table
+from benchmarks.compare.results import median_of, spread, table
 
 WHAT = {
     "gemtune": "gemtune's defaults",

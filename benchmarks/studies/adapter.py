@@ -10,10 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bench import ARMS, CORES, WORK, make_ready, measured
-from environments import HERE, versions
+from benchmarks.compare.bench import ARMS, CORES, WORK, make_ready, measured
+from benchmarks.compare.environments import HERE, versions
 from gemtune.files import read_json, write_json, write_text
-from gemtune.machine import device_name
 
 ARMS_HERE = ("gemtune_rows", "guide")
 RATES = (5e-5, 2e-4, 5e-4, 1e-3)  # the guide's own, the benchmark's, the emoji recipe's, and one above

@@ -63,7 +63,6 @@ Rows tokenised by template and mask, in one process, the tokenizer loaded before
 
 
 def main() -> None:
-    from gemtune.machine import device_name
 
     lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
     sizes = [(size, *measured("rows", size)) for size in SIZES]

@@ -20,7 +20,6 @@ from PIL import Image, ImageDraw
 from gemtune import stages
 from gemtune.files import read_jsonl, write_jsonl, write_text
 from gemtune.job import Job
-from gemtune.machine import device_name
 from gemtune.tiny import write_vision_model
 
 HERE = Path(__file__).resolve().parent

@@ -18,8 +18,7 @@ from gemtune.kernels import cross_entropy
 from gemtune.kernels.adapters import LinearGroup, grouped_linear
 from gemtune.kernels.attention import BatchedAttention, CompiledAttention
 from gemtune.kernels.mlp import gated, gated_backward
-from gemtune.machine import device_name
-from results import table
+from benchmarks.compare.results import table
 
 HERE = Path(__file__).resolve().parent
 REPEATS = 30

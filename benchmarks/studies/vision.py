@@ -19,9 +19,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench import CORES, peak_memory
+from benchmarks.compare.bench import CORES, peak_memory
 from gemtune.files import read_json, read_jsonl, write_json, write_jsonl, write_text
-from gemtune.machine import device_name
 
 HERE = Path(__file__).resolve().parent
 SIDE, PATCH, TOKENS = 448, 14, 256  # 1,024 patches an image

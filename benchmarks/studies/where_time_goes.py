@@ -17,13 +17,12 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from arms import gemtune as arm
-from bench import CORES, WORK
+from benchmarks.compare.arms import gemtune as arm
+from benchmarks.compare.bench import CORES, WORK
 from gemtune.files import read_json, write_text
 from gemtune.kernels import native
-from gemtune.machine import device_name
-from limit import shares
-from workloads import WORKLOADS, build
+from benchmarks.compare.limit import shares
+from benchmarks.compare.workloads import WORKLOADS, build
 
 HERE = Path(__file__).resolve().parent
 SKIPPED = 2  # steps at the start

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from arms.common import Arm
+from benchmarks.compare.arms.common import Arm
 from gemtune import batch, trainer
 from gemtune import train as training
 from gemtune.batch import order
@@ -30,7 +30,7 @@ from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.table import SCHEMA
 from gemtune.trainer import Prepared
-from limit import Products
+from benchmarks.compare.limit import Products
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 

@@ -7,8 +7,8 @@ fp32, two trained copies of the embedding, eager attention, four rows at a time,
 import torch
 from transformers import AutoModelForCausalLM
 
-from arms.common import Arm
-from arms.sft import train
+from benchmarks.compare.arms.common import Arm
+from benchmarks.compare.arms.sft import train
 
 
 def main() -> None:

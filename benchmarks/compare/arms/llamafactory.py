@@ -4,7 +4,7 @@ import torch
 from datasets import Dataset, DatasetDict
 from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
 
-from arms.common import Arm
+from benchmarks.compare.arms.common import Arm
 
 
 def main() -> None:

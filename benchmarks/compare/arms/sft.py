@@ -9,7 +9,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from trl import SFTConfig, SFTTrainer
 
-from arms.common import Arm
+from benchmarks.compare.arms.common import Arm
 
 
 def train(

@@ -1,7 +1,7 @@
 """TRL as its documentation shows it: the model by name, every default (fp32 weights, bf16 autocast, checkpointing)."""
 
-from arms.common import Arm
-from arms.sft import train
+from benchmarks.compare.arms.common import Arm
+from benchmarks.compare.arms.sft import train
 
 
 def main() -> None:

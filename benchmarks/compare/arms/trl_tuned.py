@@ -3,8 +3,8 @@
 import torch
 from transformers import AutoModelForCausalLM
 
-from arms.common import Arm
-from arms.sft import train
+from benchmarks.compare.arms.common import Arm
+from benchmarks.compare.arms.sft import train
 
 
 def main() -> None:
