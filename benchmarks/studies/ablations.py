@@ -1,15 +1,16 @@
-"""`python ablations.py`: gemtune, and gemtune without one optimisation at a time, in turns; writes ABLATIONS.md."""
+"""What does each optimisation bring? gemtune, and gemtune without one optimisation at a time, in turns."""
 
 from __future__ import annotations
 
+import argparse
 from typing import Any
 
-from benchmarks.compare.bench import CORES, WORK, Arm, make_ready, measured
-from benchmarks.compare.environments import HERE
-from gemtune.files import write_text
+from benchmarks.compare.bench import Arm, make_ready, measured
 from benchmarks.compare.results import median_of, spread, table
+from benchmarks.machine import WORK, write_page
 
-WHAT = {
+# The name of a variant of compare/arms/gemtune.py, and what is different in it.
+VARIANTS = {
     "gemtune": "gemtune's defaults",
     "without gathered head": "logits at every position, PyTorch's cross-entropy",
     "without the sweep": "the head, its softmax and its gradient as products, the logits in memory between them",
@@ -25,35 +26,40 @@ WORKLOAD, REPEATS = "emoji", 3
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     folder = WORK / "whole" / WORKLOAD
     make_ready(WORKLOAD, folder)
     runs: list[dict[str, Any]] = []
     for repeat in range(1, REPEATS + 1):
-        for name in WHAT:
-            arm = Arm("gemtune", WHAT[name], "gemtune", "" if name == "gemtune" else name)
+        for name, what in VARIANTS.items():
+            arm = Arm("gemtune", what, "gemtune", "" if name == "gemtune" else name)
             runs.append({"arm": name, **measured(name, arm, folder, runs)})
             print(f"{name}, repeat {repeat} of {REPEATS}: {runs[-1]['tokens_per_s']:.0f} tokens/s", flush=True)
-        write_text(HERE / "ABLATIONS.md", _page(runs, repeat))
+        write_page(__file__, "gemtune without one optimisation at a time", _body(runs, repeat))
 
 
-def _page(runs: list[dict[str, Any]], repeats: int) -> str:
-    by_arm = {name: [run for run in runs if run["arm"] == name] for name in WHAT}
-    rows = []
-    for name, own in by_arm.items():
-        # Against gemtune in the same round: the machine is not as fast in every one.
-        beside = [run["tokens_per_s"] / base["tokens_per_s"] for run, base in zip(own, by_arm["gemtune"], strict=True)]
-        ratio = spread([{"ratio": one} for one in beside], "ratio") + "x"
-        loss = f"{median_of(own, 'heldout_loss'):.4f}"
-        rows.append([name, WHAT[name], spread(own, "tokens_per_s"), ratio, spread(own, "peak_gb"), loss])
-    lines = [
-        "<!-- Written by `python benchmarks/ablations.py`. -->",
-        "# gemtune without one optimisation at a time",
+def _body(runs: list[dict[str, Any]], repeats: int) -> str:
+    by_arm = {name: [run for run in runs if run["arm"] == name] for name in VARIANTS}
+    rows = [_row(name, arm_runs, by_arm["gemtune"]) for name, arm_runs in by_arm.items()]
+    introduction = (
         f"The {WORKLOAD} workload of `make bench`, {repeats} rounds in which every arm has its turn; medians with the\n"
-        "lowest and the highest. The ratio is to gemtune in the same round.",
-        f"{device_name('cpu')}, {CORES} cores.",
-        table("arm | | tokens/s | ratio | peak GB | held-out loss", rows),
+        "lowest and the highest. The ratio is to gemtune in the same round."
+    )
+    return introduction + "\n\n" + table("arm | | tokens/s | ratio | peak GB | held-out loss", rows)
+
+
+def _row(name: str, runs: list[dict[str, Any]], defaults: list[dict[str, Any]]) -> list[str]:
+    # Compared with gemtune in the same round: the machine's speed changes from one round to the next.
+    ratios = [{"ratio": run["tokens_per_s"] / base["tokens_per_s"]} for run, base in zip(runs, defaults, strict=True)]
+    loss = f"{median_of(runs, 'heldout_loss'):.4f}"
+    return [
+        name,
+        VARIANTS[name],
+        spread(runs, "tokens_per_s"),
+        spread(ratios, "ratio") + "x",
+        spread(runs, "peak_gb"),
+        loss,
     ]
-    return "\n\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Writes EXACTNESS.md: what gemtune computes beside plain transformers, PEFT and PyTorch, on the real Gemma 3 270M.
+"""How near is a step to plain transformers, PEFT and PyTorch? Measured on the real Gemma 3 270M.
 
 The reference is the stock model with PEFT's own LoRA in fp32, one row at a time, every logit, PyTorch's cross-entropy.
-All of it takes the same sixteen rows and the same random adapter.
+Everything is computed from the same sixteen rows and the same random adapter.
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from benchmarks.compare.results import table
+from benchmarks.machine import ROOT, WORK, write_page
 from gemtune import stages
 from gemtune.batch import ALIGNED, cut, micro_batch
 from gemtune.config import Lora
 from gemtune.families import family_of
-from gemtune.files import write_text
 from gemtune.job import Job
 from gemtune.kernels import native
 from gemtune.model import attach_adapters, load_model
@@ -29,13 +31,8 @@ from gemtune.render import Example
 from gemtune.table import ExampleTable
 from gemtune.trainer import labelled_loss
 
-HERE = Path(__file__).resolve().parent
 ROWS = 16
-HEAD = """\
-<!-- Written by `python benchmarks/exactness.py`. -->
-
-# Exactness
-
+BODY = """\
 Real Gemma 3 270M, {rows} rows of the emoji recipe ({tokens} tokens, {labelled} of them labelled), LoRA r 16 with random
 A and B. Loss: relative difference of the mean loss. Gradient: length of the difference of all gradients over the length
 of the reference's.
@@ -61,53 +58,58 @@ class Step:
     loss: float
     gradients: dict[str, torch.Tensor]
 
-    def beside(self, reference: Step) -> tuple[str, str]:
+    def difference(self, reference: Step) -> tuple[str, str]:
         """The relative differences of loss and gradient."""
         if self.gradients.keys() != reference.gradients.keys():
             raise ValueError("the two models train different weights")
-        apart = sum((g.float() - reference.gradients[n]).square().sum().item() for n, g in self.gradients.items())
-        whole = sum(g.square().sum().item() for g in reference.gradients.values())
-        return f"{abs(self.loss / reference.loss - 1):.1e}", f"{(apart / whole) ** 0.5:.1e}"
+        error = sum((g.float() - reference.gradients[n]).square().sum().item() for n, g in self.gradients.items())
+        length = sum(g.square().sum().item() for g in reference.gradients.values())
+        return f"{abs(self.loss / reference.loss - 1):.1e}", f"{(error / length) ** 0.5:.1e}"
 
 
 def main() -> None:
-    job = Job.of(HERE.parent / "recipes" / "emoji.yaml", [f"runs_dir={HERE / 'work' / 'runs'}"], say=lambda text: None)
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    job = Job.of(ROOT / "recipes" / "emoji.yaml", [f"runs_dir={WORK / 'runs'}"], say=lambda text: None)
     stages.prepare(job)
-    table = ExampleTable(job.run.table("train"))
-    examples = [table[row] for row in range(ROWS)]
-    folder = job.folder
-    reference = stock(folder, examples, torch.float32, torch.float64)
-    against_stock = [
-        ("stock in fp32", stock(folder, examples, torch.float32)),
-        ("stock in bf16", stock(folder, examples, torch.bfloat16)),
-    ]
-    for precision in ("fp32", "bf16"):
-        against_stock.append((f"gemtune in {precision}", ours(folder, examples, precision)))
-        with without_compiled_passes():
-            without = ours(folder, examples, precision)
-        against_stock.append((f"gemtune in {precision}, passes not compiled", without))
-    one = ours(folder, examples, "fp32")
-    against_itself = [
-        ("one row at a time", ours(folder, examples, "fp32", micro_tokens=1)),
-        ("four micro-batches", ours(folder, examples, "fp32", micro_tokens=sum(table.lengths[:ROWS]) // 4 + 8)),
-        (f"not filled up to {ALIGNED} tokens", ours(folder, examples, "fp32", aligned=1)),
-    ]
+    rows = ExampleTable(job.run.table("train"))
+    examples = [rows[index] for index in range(ROWS)]
     ids = job.tokenizer.convert_tokens_to_ids(list(job.family.turn_tokens))
-    page = HEAD.format(
+    body = BODY.format(
         rows=ROWS,
         tokens=sum(len(example.input_ids) for example in examples),
         labelled=sum(end - start for example in examples for start, end in example.spans),
-        against_stock=as_table(against_stock, reference),
-        against_itself=as_table(against_itself, one),
-        token_rows=" and ".join(token_rows(folder, examples, ids)),
+        against_stock=against_stock(job.folder, examples),
+        against_itself=against_itself(job.folder, examples),
+        token_rows=" and ".join(token_rows(job.folder, examples, ids)),
     )
-    write_text(HERE / "EXACTNESS.md", page)
-    print(page)
+    write_page(__file__, "Exactness", body)
 
 
-def as_table(steps: list[tuple[str, Step]], reference: Step) -> str:
-    lines = ["| | loss | gradient |", "| --- | ---: | ---: |"]
-    return "\n".join([*lines, *(f"| {name} | {' | '.join(step.beside(reference))} |" for name, step in steps)])
+def against_stock(folder: Path, examples: list[Example]) -> str:
+    reference = stock(folder, examples, torch.float32, torch.float64)
+    steps = {
+        "stock in fp32": stock(folder, examples, torch.float32),
+        "stock in bf16": stock(folder, examples, torch.bfloat16),
+    }
+    for precision in ("fp32", "bf16"):
+        steps[f"gemtune in {precision}"] = ours(folder, examples, precision)
+        with without_compiled_passes():
+            steps[f"gemtune in {precision}, passes not compiled"] = ours(folder, examples, precision)
+    return as_table(steps, reference)
+
+
+def against_itself(folder: Path, examples: list[Example]) -> str:
+    quarter = sum(len(example.input_ids) for example in examples) // 4 + 8
+    steps = {
+        "one row at a time": ours(folder, examples, "fp32", micro_tokens=1),
+        "four micro-batches": ours(folder, examples, "fp32", micro_tokens=quarter),
+        f"not filled up to {ALIGNED} tokens": ours(folder, examples, "fp32", aligned=1),
+    }
+    return as_table(steps, ours(folder, examples, "fp32"))
+
+
+def as_table(steps: dict[str, Step], reference: Step) -> str:
+    return table("| loss | gradient", [[name, *step.difference(reference)] for name, step in steps.items()])
 
 
 def stock(folder: Path, examples: list[Example], dtype: torch.dtype, softmax: torch.dtype = torch.float32) -> Step:
@@ -121,7 +123,7 @@ def stock(folder: Path, examples: list[Example], dtype: torch.dtype, softmax: to
 def ours(
     folder: Path, examples: list[Example], precision: str, micro_tokens: int = 10_000, aligned: int = ALIGNED
 ) -> Step:
-    """One step as gemtune takes it, in micro-batches of some tokens."""
+    """One step as gemtune takes it, in micro-batches of `micro_tokens`."""
     base = load_model(folder, precision=precision)
     model = attach_adapters(base, Lora(token_rows="none"), family_of(folder), [], 0)  # noqa: S106
 
@@ -171,9 +173,9 @@ def token_rows(folder: Path, examples: list[Example], ids: list[int]) -> tuple[s
     loss, _ = labelled_loss(rows, micro_batch(examples))
     loss.backward()
     (delta,) = (p for name, p in rows.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad)
-    found, wanted = Step(loss.item(), {"rows": delta.grad}), Step(total, {"rows": embedding.grad[ids]})
-    loss_apart, gradient_apart = found.beside(wanted)
-    return f"loss {loss_apart}", f"gradient {gradient_apart}"
+    reference = Step(total, {"rows": embedding.grad[ids]})
+    loss_error, gradient_error = Step(loss.item(), {"rows": delta.grad}).difference(reference)
+    return f"loss {loss_error}", f"gradient {gradient_error}"
 
 
 @contextmanager

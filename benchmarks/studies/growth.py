@@ -1,10 +1,11 @@
-"""Writes GROWTH.md: what a step and `prepare` cost as rows grow longer and data sets larger, on Gemma 3 270M.
+"""What do a step and `prepare` cost as rows grow longer and data sets larger? On Gemma 3 270M.
 
-Every line is a process of its own: `python benchmarks/growth.py tokens 2048` and `... rows 100000` print one.
+Every line is measured in a process of its own: `growth tokens 2048` and `growth rows 100000` measure one.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import resource
@@ -19,26 +20,22 @@ from typing import Any
 
 import numpy as np
 
-from gemtune.files import write_jsonl, write_text
+from benchmarks.machine import ROOT, write_page
+from gemtune.files import write_jsonl
 
-HERE = Path(__file__).resolve().parent
 LENGTHS = (128, 256, 512, 1024, 2048, 4096, 8192)
 SIZES = (1_000, 100_000, 1_000_000)
 RENDERED = (1_000, 20_000)
 PICTURES = (1_000, 10_000, 100_000)
-A_STEP = 2_048  # tokens, or one row where that is longer
+STEP_TOKENS = 2_048  # tokens, or one row where that is longer
 STEPS = 4  # the first is not counted
 LABELLED = 0.2
-HEAD = """\
-<!-- Written by `python benchmarks/growth.py`. -->
-
-# As work grows
-
-{machine}. Peak: of the whole process.
+BODY = """\
+Peak: of the whole process.
 
 A LoRA step of about {tokens:,} tokens in rows of one length, {labelled:.0%} of them labelled, micro-batches as chosen:
 
-| tokens a row | tokens/s | peak GB |
+| tokens per row | tokens/s | peak GB |
 | ---: | ---: | ---: |
 {lengths}
 
@@ -54,7 +51,7 @@ Rows tokenised by template and mask, in one process, the tokenizer loaded before
 | ---: | ---: | ---: |
 {rendered}
 
-`prepare` of rows with a picture each, of 64 x 64 pixels, all in one zip archive:
+`prepare` of rows with one picture each, of 64 x 64 pixels, all in one zip archive:
 
 | pictures | rows/s | peak GB |
 | ---: | ---: | ---: |
@@ -63,39 +60,48 @@ Rows tokenised by template and mask, in one process, the tokenizer loaded before
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("measurement", nargs="?", choices=SPEEDS, help="only this one, in this process")
+    parser.add_argument("size", nargs="?", type=int, help="tokens per row, or rows")
+    args = parser.parse_args()
+    if args.measurement is None:
+        write_page(__file__, "As work grows", _body())
+    elif args.size is None:
+        parser.error(f"how many? For example: {args.measurement} 1000")
+    else:
+        speed = SPEEDS[args.measurement](args.size)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+        print(json.dumps({"speed": speed, "peak_gb": peak}))
 
+
+def _body() -> str:
     lengths = [(length, *measured("tokens", length)) for length in LENGTHS]
-    sizes = [(size, *measured("rows", size)) for size in SIZES]
-    rendered = [(size, *measured("render", size)) for size in RENDERED]
-    pictures = [(size, *measured("pictures", size)) for size in PICTURES]
-    page = HEAD.format(
-        machine=device_name("cpu"),
-        tokens=A_STEP,
+    return BODY.format(
+        tokens=STEP_TOKENS,
         labelled=LABELLED,
         lengths="\n".join(f"| {length:,} | {speed:.0f} | {peak:.2f} |" for length, speed, peak in lengths),
-        sizes=lines(sizes),
-        rendered=lines(rendered),
-        pictures=lines(pictures),
+        sizes=lines("rows", SIZES),
+        rendered=lines("render", RENDERED),
+        pictures=lines("pictures", PICTURES),
     )
-    write_text(HERE / "GROWTH.md", page)
-    print(page)
 
 
-def lines(found: list[tuple[int, float, float]]) -> str:
-    return "\n".join(f"| {size:,} | {speed:,.0f} | {peak:.2f} |" for size, speed, peak in found)
+def lines(measurement: str, sizes: tuple[int, ...]) -> str:
+    rows = [(size, *measured(measurement, size)) for size in sizes]
+    return "\n".join(f"| {size:,} | {speed:,.0f} | {peak:.2f} |" for size, speed, peak in rows)
 
 
-def measured(what: str, number: int) -> tuple[float, float]:
-    """Tokens or rows a second, and the peak memory in GB, by a process of its own."""
-    command = [sys.executable, __file__, what, str(number)]
-    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
-    found = json.loads(out.splitlines()[-1])
-    print(what, number, found, flush=True)
-    return found["speed"], found["peak_gb"]
+def measured(measurement: str, size: int) -> tuple[float, float]:
+    """Tokens or rows per second, and the peak memory in GB, by a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.studies.growth", measurement, str(size)]
+    out = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout  # noqa: S603
+    figures = json.loads(out.splitlines()[-1])
+    print(measurement, size, figures, flush=True)
+    return figures["speed"], figures["peak_gb"]
 
 
 def step_speed(length: int) -> float:
-    """Tokens a second of a training step over rows of one length."""
+    """Tokens per second of a training step over rows of one length."""
     import torch
 
     from gemtune.batch import cut, micro_batch
@@ -112,7 +118,7 @@ def step_speed(length: int) -> float:
     recipe = Recipe(name="growth", task="messages", data=[DataSource(source="none")])
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), "cpu", precision)
     rng, seconds = np.random.default_rng(0), []
-    rows = max(1, A_STEP // length)
+    rows = max(1, STEP_TOKENS // length)
     span = ((length - round(LABELLED * length), length),)
     for _ in range(STEPS):
         examples = [Example([2, *rng.integers(300, 200_000, length - 1).tolist()], span) for _ in range(rows)]
@@ -127,7 +133,7 @@ def step_speed(length: int) -> float:
 
 
 def prepare_speed(size: int) -> float:
-    """Rows a second of `prepare` over a CSV of short rows."""
+    """Rows per second of `prepare` over a CSV of short rows."""
     from gemtune.prepare import prepare
 
     with tempfile.TemporaryDirectory() as folder:
@@ -138,7 +144,7 @@ def prepare_speed(size: int) -> float:
 
 
 def render_speed(size: int) -> float:
-    """Rows a second that become tokens, once they are prepared."""
+    """Rows per second that become tokens, once they are prepared."""
     from gemtune.model import tokenizer_fingerprint
     from gemtune.prepare import prepare
     from gemtune.table import write_tables
@@ -153,7 +159,7 @@ def render_speed(size: int) -> float:
 
 
 def picture_speed(size: int) -> float:
-    """Rows a second of `prepare` over rows with a picture each, out of one archive."""
+    """Rows per second of `prepare` over rows with one picture each, out of one archive."""
     from PIL import Image
 
     from gemtune.job import Job
@@ -178,7 +184,7 @@ def picture_speed(size: int) -> float:
 
 
 def job_of(size: int, folder: Path) -> Any:
-    """A recipe over so many short rows of a CSV."""
+    """A job over `size` short rows of a CSV."""
     from gemtune.job import Job
 
     with (folder / "rows.csv").open("w", encoding="utf-8") as out:
@@ -195,17 +201,12 @@ def words(number: int) -> list[str]:
     >>> words(7)
     ['work', '7', 'rain', 'rain', '55433']
     """
-    some = ("rain", "sun", "beach", "coffee", "train", "late", "tired", "work", "moon", "pizza", "dog")
-    picked = (some[number // 11**power % 11] for power in range(3))
-    first, second, third = picked
+    vocabulary = ("rain", "sun", "beach", "coffee", "train", "late", "tired", "work", "moon", "pizza", "dog")
+    first, second, third = (vocabulary[number // 11**power % 11] for power in range(3))
     return [first, str(number), second, third, str(number * 7919 % 1_000_003)]
 
 
+SPEEDS = {"tokens": step_speed, "rows": prepare_speed, "render": render_speed, "pictures": picture_speed}
+
 if __name__ == "__main__":
-    if len(sys.argv) == 1:
-        main()
-    else:
-        of = {"tokens": step_speed, "rows": prepare_speed, "render": render_speed, "pictures": picture_speed}
-        speed = of[sys.argv[1]](int(sys.argv[2]))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
-        print(json.dumps({"speed": speed, "peak_gb": peak}))
+    main()

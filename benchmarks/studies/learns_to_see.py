@@ -1,11 +1,12 @@
-"""Writes SEES.md: a small Gemma 3 with vision, trained from scratch by gemtune, names what is in pictures it never saw.
+"""Does a vision-language model learn to see? A small Gemma 3, trained from scratch by gemtune on rendered pictures.
 
-Rendered pictures of one to three circles, squares or triangles in one of four colours, at random places and sizes. The
-control asks the same questions with every picture swapped for that of another row: what is left then is guessing.
+They show one to three circles, squares or triangles in one of four colours, at random places and sizes. The control
+asks the same questions with every picture swapped for that of another row: what is left then is guessing.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 import sys
@@ -17,12 +18,13 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from benchmarks.compare.results import table
+from benchmarks.machine import write_page
 from gemtune import stages
 from gemtune.files import read_jsonl, write_jsonl, write_text
 from gemtune.job import Job
 from gemtune.tiny import write_vision_model
 
-HERE = Path(__file__).resolve().parent
 SIDE = 64
 COUNTS = ("one", "two", "three")
 COLOURS = {"red": (210, 40, 40), "green": (30, 150, 60), "blue": (40, 70, 200), "yellow": (225, 190, 20)}
@@ -30,17 +32,17 @@ SHAPES = ("circle", "square", "triangle")
 QUESTION = "<image>What is in the picture?"
 TRAINED, TESTED = 2000, 200
 STEPS = 200
-PAGE = """\
-<!-- Written by `python benchmarks/learns_to_see.py`. -->
-
-# It learns to see
-
-A Gemma 3 with vision of {parameters:.1f} million weights (SigLIP, projector and text part of the real architecture),
-all of them random at first, trained by gemtune on {trained} rendered pictures: {machine}, {minutes:.1f} minutes,
+# Line of the table -> the weights and the rows that are evaluated.
+EVALUATIONS = {
+    "trained": ("tuned", "test"),
+    "trained, pictures swapped": ("tuned", "swapped"),
+    "before training": ("base", "test"),
+}
+BODY = """\
+A Gemma 3 vision-language model of {parameters:.1f} million weights (SigLIP, projector and text part of the real
+architecture), all of them random at first, trained by gemtune on {trained} rendered pictures in {minutes:.1f} minutes,
 {steps} steps of 32. Asked what is in {tested} pictures that it never saw:
 
-| | all right | count | colour | shape |
-|---|---|---|---|---|
 {table}
 
 Swapped: the same questions and answers, every picture replaced by the one of another row. Guessing is right in one of
@@ -49,12 +51,12 @@ Swapped: the same questions and answers, every picture replaced by the one of an
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        write_text(HERE / "SEES.md", page(Path(folder)))
-    print((HERE / "SEES.md").read_text(encoding="utf-8"))
+        write_page(__file__, "It learns to see", _body(Path(folder)))
 
 
-def page(folder: Path) -> str:
+def _body(folder: Path) -> str:
     began = time.perf_counter()
     model = write_vision_model(
         folder / "model",
@@ -64,33 +66,35 @@ def page(folder: Path) -> str:
         sees={"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 4},
         reads={"hidden_size": 128, "intermediate_size": 256, "query_pre_attn_scalar": 32, "head_dim": 32},
     )
+    write_data(folder)
+    job = Job.of(recipe(folder, model))
+    stages.train(job, lambda line: print(json.dumps(line), file=sys.stderr))
+    minutes = (time.perf_counter() - began) / 60
+    return BODY.format(
+        parameters=sum(p.numel() for p in job.base_model().parameters()) / 1e6,
+        trained=f"{TRAINED:,}",
+        minutes=minutes,
+        steps=STEPS,
+        tested=TESTED,
+        table=table("| all right | count | colour | shape", [evaluated(job, folder, name) for name in EVALUATIONS]),
+    )
+
+
+def evaluated(job: Job, folder: Path, name: str) -> list[str]:
+    """A line of the table."""
+    weights, data = EVALUATIONS[name]
+    stages.evaluate(job, [weights], str(folder / f"{data}.jsonl"))
+    replies = list(read_jsonl(job.run.eval / data / f"{weights}.jsonl"))
+    return [name, *(f"{share:.0%}" for share in right(replies))]
+
+
+def write_data(folder: Path) -> None:
     draw = random.Random(0)  # noqa: S311 (pictures)
     write_jsonl(folder / "train.jsonl", rows(folder, "train", TRAINED, draw))
     write_jsonl(folder / "test.jsonl", rows(folder, "test", TESTED, draw))
     test = list(read_jsonl(folder / "test.jsonl"))
     images = [row["images"] for row in test]
     write_jsonl(folder / "swapped.jsonl", (row | {"images": images[i - 1]} for i, row in enumerate(test)))
-    job = Job.of(recipe(folder, model))
-    stages.train(job, lambda line: print(json.dumps(line), file=sys.stderr))
-    minutes = (time.perf_counter() - began) / 60
-    lines = []
-    for what, name, data in (
-        ("trained", "tuned", "test"),
-        ("trained, pictures swapped", "tuned", "swapped"),
-        ("before training", "base", "test"),
-    ):
-        stages.evaluate(job, [name], str(folder / f"{data}.jsonl"))
-        answers = list(read_jsonl(job.run.eval / data / f"{name}.jsonl"))
-        lines.append(f"| {what} | {' | '.join(f'{share:.0%}' for share in right(answers))} |")
-    return PAGE.format(
-        parameters=sum(p.numel() for p in job.base_model().parameters()) / 1e6,
-        trained=f"{TRAINED:,}",
-        machine=device_name("cpu"),
-        minutes=minutes,
-        steps=STEPS,
-        tested=TESTED,
-        table="\n".join(lines),
-    )
 
 
 def recipe(folder: Path, model: Path) -> Path:
@@ -132,7 +136,7 @@ def rows(folder: Path, part: str, count: int, draw: random.Random) -> Iterator[d
 
 
 def picture(amount: int, colour: str, shape: str, draw: random.Random) -> Image.Image:
-    """So many of a shape that do not touch each other, of random sizes and places, on a light ground."""
+    """`amount` shapes that do not touch each other, of random sizes and places, on a light ground."""
     ground = tuple(draw.randrange(225, 256) for _ in range(3))
     image = Image.new("RGB", (SIDE, SIDE), ground)
     marks = ImageDraw.Draw(image)
@@ -146,12 +150,12 @@ def picture(amount: int, colour: str, shape: str, draw: random.Random) -> Image.
     return image
 
 
-def right(answers: list[dict[str, Any]]) -> list[float]:
-    """The shares of answers that are right as a whole, in count, in colour and in shape."""
-    said = [(answer["reply"].split(), answer["gold"].split()) for answer in answers]
-    whole = sum(reply == gold for reply, gold in said) / len(said)
-    parts = [sum(reply[i : i + 1] == gold[i : i + 1] for reply, gold in said) / len(said) for i in (0, 1)]
-    shapes = sum(len(reply) > 2 and reply[2].rstrip("s") == gold[2].rstrip("s") for reply, gold in said) / len(said)
+def right(replies: list[dict[str, Any]]) -> list[float]:
+    """The shares of replies that are right as a whole, in count, in colour and in shape."""
+    pairs = [(line["reply"].split(), line["gold"].split()) for line in replies]
+    whole = sum(reply == gold for reply, gold in pairs) / len(pairs)
+    parts = [sum(reply[i : i + 1] == gold[i : i + 1] for reply, gold in pairs) / len(pairs) for i in (0, 1)]
+    shapes = sum(len(reply) > 2 and reply[2].rstrip("s") == gold[2].rstrip("s") for reply, gold in pairs) / len(pairs)
     return [whole, *parts, shapes]
 
 

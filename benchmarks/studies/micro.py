@@ -1,10 +1,10 @@
-"""Writes MICRO.md: the small measurements behind what the engine does, at the shapes of Gemma 3 270M, in bf16."""
+"""Which way to compute a part is fastest? Small measurements at the shapes of Gemma 3 270M, in bf16."""
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 from unittest.mock import patch
@@ -13,22 +13,17 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 
-from gemtune.files import write_text
+from benchmarks.compare.results import table
+from benchmarks.machine import write_page
 from gemtune.kernels import cross_entropy
 from gemtune.kernels.adapters import LinearGroup, grouped_linear
 from gemtune.kernels.attention import BatchedAttention, CompiledAttention
 from gemtune.kernels.mlp import gated, gated_backward
-from benchmarks.compare.results import table
 
-HERE = Path(__file__).resolve().parent
 REPEATS = 30
 HEADS, KV_HEADS, SIZE = 4, 1, 256
-HEAD = """\
-<!-- Written by `python benchmarks/micro.py`. -->
-
-# Small measurements
-
-{machine}, {threads} threads, torch {torch}; bf16, medians of {repeats}, milliseconds.
+BODY = """\
+{threads} threads, bf16; medians of {repeats}, milliseconds.
 
 Attention, forward and backward, {heads} heads of {size} that share {kv} key head:
 
@@ -42,27 +37,27 @@ Act(gate) * up, 432 x 2,048, forward and backward:
 
 {gated}
 
-The head, 262,144 words by 640: W, for the hidden states h of as many tokens and the gradient g of their logits; and the
-loss of `kernels/cross_entropy.py` with the gradient of h:
+The head W, 262,144 words by 640, for the hidden states h of so many tokens and the gradient g of their logits; then the
+loss of gemtune's cross-entropy with the gradient of h:
 
 {head}
 
-The first product of a shape, for which oneDNN makes a kernel, and the next; 640 to 4,096 and back:
+The first product of a shape, for which oneDNN compiles a kernel, and the next; 640 to 4,096, forward and backward:
 
 {first}
 
-A frozen product of 432 tokens by PyTorch, its weight an output a row, an output a column, and packed for oneDNN:
+A frozen product of 432 tokens by PyTorch; its weight with an output per row, with an output per column, and packed for
+oneDNN:
 
 {packed}
 """
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.manual_seed(0)
-    page = HEAD.format(
-        machine=device_name("cpu"),
+    body = BODY.format(
         threads=torch.get_num_threads(),
-        torch=torch.__version__,
         repeats=REPEATS,
         heads=HEADS,
         size=SIZE,
@@ -74,8 +69,7 @@ def main() -> None:
         first=first_of_a_shape(),
         packed=packed(),
     )
-    write_text(HERE / "MICRO.md", page)
-    print(page)
+    write_page(__file__, "Small measurements", body)
 
 
 def milliseconds(work: Callable[[], object]) -> str:
@@ -168,7 +162,9 @@ def head() -> str:
         ways = (lambda h=h: h @ weight.t(), lambda h=h: weight @ h.t(), lambda g=g: g @ weight)
         losses = (lambda f=loss: f(False), lambda f=loss: f(True))
         rows.append([str(tokens), *(milliseconds(way) for way in (*ways, *losses))])
-    return table("tokens | h W^T, a row a token | W h^T, a column a token | g W | loss by products | in a sweep", rows)
+    return table(
+        "tokens | h W^T, a row per token | W h^T, a column per token | g W | loss by products | in one sweep", rows
+    )
 
 
 def first_of_a_shape() -> str:
@@ -181,7 +177,7 @@ def first_of_a_shape() -> str:
             way()
             cells += [f"{1e3 * (time.perf_counter() - began):.2f}", milliseconds(way)]
         rows.append([str(tokens), *cells])
-    return table("tokens | there, first | next | back, first | next", rows)
+    return table("tokens | forward, first | next | backward, first | next", rows)
 
 
 def packed() -> str:

@@ -1,11 +1,12 @@
-"""Writes PROFILE.md: what a training step of each workload spends its time on, and how near it is to its products.
+"""Where does a step's time go? By kind of work for each workload, and how near a step is to its bare products.
 
-The same arm as in RESULTS.md, with the kernels of kernels/cpp named too; the first steps are left out, in which oneDNN
-makes its kernels. A profiler costs some time itself, so the shares mean more than the milliseconds.
+The arm gemtune of compare/, with the kernels of kernels/cpp named too; the first steps are left out, in which oneDNN
+compiles its kernels. A profiler costs some time itself, so the shares mean more than the milliseconds.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -18,13 +19,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from benchmarks.compare.arms import gemtune as arm
-from benchmarks.compare.bench import CORES, WORK
-from gemtune.files import read_json, write_text
-from gemtune.kernels import native
 from benchmarks.compare.limit import shares
+from benchmarks.compare.results import table
 from benchmarks.compare.workloads import WORKLOADS, build
+from benchmarks.machine import CORES, WORK, write_page
+from gemtune.files import read_json
+from gemtune.kernels import native
 
-HERE = Path(__file__).resolve().parent
 SKIPPED = 2  # steps at the start
 RUNS = 4  # of steps and their products in turn
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
@@ -43,13 +44,9 @@ KERNELS = {
     "outers": "LoRA's own products and gradients",
     "cast": "LoRA's own products and gradients",
 }
-OUTSIDE = "Python and what calls cost"
-PAGE = """\
-<!-- Written by `python benchmarks/where_time_goes.py`. -->
-
-# Where a step's time goes
-
-{machine}, {threads} threads, torch {torch}. {steps}; milliseconds a step, the profiler on.
+OUTSIDE = "Python and the cost of calls"
+BODY = """\
+{threads} threads. {steps}; milliseconds per step, the profiler on.
 
 {table}
 
@@ -63,31 +60,28 @@ The bare products are the frozen ones that a LoRA step cannot do without, and no
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(CORES)
-    found = {name: split(name) for name in WORKLOADS}
-    kinds = dict.fromkeys([BLOCKS, HEAD, *KERNELS.values(), OTHER, OUTSIDE])
-    lines = [f"| | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
-    for kind in kinds:
-        cells = [f"{ms[kind]:.0f} ({ms[kind] / ms['step']:.0%})" for ms, _ in found.values()]
-        lines.append(f"| {kind} | {' | '.join(cells)} |")
-    steps = [f"{ms['step']:.0f}" for ms, _ in found.values()]
-    lines.append(f"| **step** | {' | '.join(steps)} |")
-    limits = [f"| {name} | {' | '.join(in_turn(name))} |" for name in WORKLOADS]
-    page = PAGE.format(
-        machine=device_name("cpu"),
+    profiles = {name: split(name) for name in WORKLOADS}
+    body = BODY.format(
         threads=CORES,
-        torch=torch.__version__,
-        steps=", ".join(f"{name}: {steps} steps" for name, (_, steps) in found.items()),
-        table="\n".join(lines),
+        steps=", ".join(f"{name}: {steps} steps" for name, (_, steps) in profiles.items()),
+        table=_by_kind({name: ms for name, (ms, _) in profiles.items()}),
         runs=RUNS,
-        limit="\n".join(["| | step, ms | its products, ms | share |", "|---|---|---|---|", *limits]),
+        limit=table("| step, ms | its products, ms | share", [[name, *in_turn(name)] for name in WORKLOADS]),
     )
-    write_text(HERE / "PROFILE.md", page)
-    print(page)
+    write_page(__file__, "Where a step's time goes", body)
+
+
+def _by_kind(profiles: dict[str, dict[str, float]]) -> str:
+    kinds = dict.fromkeys([BLOCKS, HEAD, *KERNELS.values(), OTHER, OUTSIDE])
+    rows = [[kind, *(f"{ms[kind]:.0f} ({ms[kind] / ms['step']:.0%})" for ms in profiles.values())] for kind in kinds]
+    total = ["**step**", *(f"{ms['step']:.0f}" for ms in profiles.values())]
+    return table("| " + " | ".join(profiles), [*rows, total])
 
 
 def split(name: str) -> tuple[dict[str, float], int]:
-    """Milliseconds a step by what they are spent on, and the steps that were watched."""
+    """Milliseconds per step by kind of work, and the number of steps that were watched."""
     workload = WORK / "whole" / name
     build(name, workload)
     watch = Watch()
@@ -115,36 +109,36 @@ class Watch:
         self.profiler = profile(activities=[ProfilerActivity.CPU], record_shapes=True)
         self.ended: list[float] = []
 
-    def step(self, one: Any, line: dict[str, Any]) -> None:
-        one.step()
+    def step(self, run: Any, line: dict[str, Any]) -> None:
+        run.step()
         self.ended.append(time.perf_counter())
         if len(self.ended) == SKIPPED:
             self.profiler.start()
             self.ended[-1] = time.perf_counter()
-        if len(self.ended) == one.steps:
+        if len(self.ended) == run.steps:
             self.profiler.stop()
 
 
 def by_kind(profiler: Any) -> dict[str, float]:
     """Milliseconds by kind of work; an operation counts without those it calls."""
-    found: dict[str, float] = defaultdict(float)
+    kinds: dict[str, float] = defaultdict(float)
     for event in profiler.key_averages(group_by_input_shape=True):
         ms, key = event.self_cpu_time_total / 1e3, event.key
         if key.startswith("kernel::"):
             kernel = key.removeprefix("kernel::")
-            found[next(kind for start, kind in KERNELS.items() if kernel.startswith(start))] += ms
+            kinds[next(kind for start, kind in KERNELS.items() if kernel.startswith(start))] += ms
         elif key in PRODUCTS:
             sizes = [size for shape in event.input_shapes for size in shape]
-            found[HEAD if max(sizes, default=0) > 16_384 else BLOCKS] += ms
+            kinds[HEAD if max(sizes, default=0) > 16_384 else BLOCKS] += ms
         elif key.startswith(("aten::", "torch::")):
-            found[OTHER] += ms
-    return found
+            kinds[OTHER] += ms
+    return kinds
 
 
 def in_turn(name: str) -> list[str]:
     """Milliseconds of a step and of its bare products, and the share with its quartiles."""
     runs = [_train(WORK / "whole" / name, "products in turn") for _ in range(RUNS)]
-    step, products = (1e3 * median(one for run in runs for one in run[key][1:]) for key in ("own", "products"))
+    step, products = (1e3 * median(seconds for run in runs for seconds in run[key][1:]) for key in ("own", "products"))
     low, middle, high = quantiles([share for run in runs for share in shares(run)], n=4)
     return [f"{step:.0f}", f"{products:.0f}", f"{middle:.0%} [{low:.0%}, {high:.0%}]"]
 

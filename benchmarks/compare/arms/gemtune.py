@@ -11,6 +11,7 @@ import pyarrow as pa
 import torch
 
 from benchmarks.compare.arms.common import Arm
+from benchmarks.compare.limit import Products
 from gemtune import batch, trainer
 from gemtune import train as training
 from gemtune.batch import order
@@ -30,7 +31,6 @@ from gemtune.render import IGNORE
 from gemtune.runs import Run
 from gemtune.table import SCHEMA
 from gemtune.trainer import Prepared
-from benchmarks.compare.limit import Products
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
