@@ -1,9 +1,9 @@
 """How fast is training on images? gemtune beside TRL with its own vision collator, first epoch and later ones.
 
 A Gemma 3 with vision at about the 4B's ratio of tower to text: there an image costs the tower 2 x 0.42 G weights x
-4,096 patches = 3.4 TFLOP, and text forward and backward, at 350 tokens per row, 4 x 3.2 G x 350 = 4.5. Random weights, bf16,
-LoRA r 16 on the text part, the tower frozen, the same rows, one process per arm, in turns, all in the environment of
-`make setup`. The head is a fifth of the blocks' weights, as at 4B.
+4,096 patches = 3.4 TFLOP, and text forward and backward, at 350 tokens per row, 4 x 3.2 G x 350 = 4.5. Random
+weights, bf16, LoRA r 16 on the text part, the tower frozen, the same rows, one process per arm, in turns, all in the
+environment of `make setup`. The head is a fifth of the blocks' weights, as at 4B.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ BODY = """\
 SigLIP of {layers} layers of {hidden} on {side} x {side} pixels ({patches} patches), pooled to {tokens} tokens; Gemma 3
 text of {text_layers} layers of {text_hidden}. By arithmetic an image costs the tower {ratio:.2f} of what its row costs
 the text part forward and backward; at 4B it is 0.76.
-{rows} rows, one image and about {row_tokens} tokens each, effective batch {batch}, {epochs} epochs; medians of {repeats} runs.
+{rows} rows, one image and about {row_tokens} tokens each, effective batch {batch}, {epochs} epochs; medians of {repeats}
+runs.
 The first epoch includes all the work of a start but loading: for gemtune the tower's passes over all images.
 
 {table}

@@ -13,7 +13,7 @@ from transformers import TrainerCallback
 
 
 class Arm(TrainerCallback):
-    """One run of an arm, `python -m benchmarks.compare.arms.NAME WORKLOAD OUTPUT [VARIANT]`; made when the imports are done."""
+    """A run of an arm, made after its imports: `python -m benchmarks.compare.arms.NAME WORKLOAD OUTPUT [VARIANT]`."""
 
     def __init__(self) -> None:
         self.workload, self.output = (Path(argument) for argument in sys.argv[1:3])
