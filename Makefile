@@ -46,7 +46,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.compare.bench $(ARGS)
 
 recipe-page: setup
 	$(BIN)/python docs/make_recipe_page.py

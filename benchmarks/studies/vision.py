@@ -48,8 +48,8 @@ BODY = """\
 SigLIP of {layers} layers of {hidden} on {side} x {side} pixels ({patches} patches), pooled to {tokens} tokens; Gemma 3
 text of {text_layers} layers of {text_hidden}. By arithmetic an image costs the tower {ratio:.2f} of what its row costs
 the text part forward and backward; at 4B it is 0.76.
-{rows} rows, one image and about {row_tokens} tokens each, effective batch {batch}, {epochs} epochs; medians of {repeats}
-runs.
+{rows} rows, one image and about {row_tokens} tokens each, effective batch {batch}, {epochs} epochs; medians of
+{repeats} runs.
 The first epoch includes all the work of a start but loading: for gemtune the tower's passes over all images.
 
 {table}
