@@ -61,8 +61,8 @@ def versions(name: str) -> dict[str, str]:
     """Python and the packages of an environment whose version matters."""
     program = (
         "import json, platform, sys; from importlib.metadata import distributions as all;"
-        "found = {d.name: d.version for d in all() if d.name in sys.argv};"
-        "print(json.dumps({'python': platform.python_version(), **found}))"
+        "packages = {d.name: d.version for d in all() if d.name in sys.argv};"
+        "print(json.dumps({'python': platform.python_version(), **packages}))"
     )
     return dict(json.loads(call(python_of(name), "-c", program, *REPORTED)))
 

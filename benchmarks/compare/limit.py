@@ -10,7 +10,7 @@ from gemtune.plan import Shape
 
 
 class Products:
-    """A step's tokens through the frozen weights of each layer, forward and back; its labelled ones through the head.
+    """A step's tokens through the frozen weights of each layer, forward and backward; its labelled ones through the head.
 
     No adapters, no attention, no elementwise work, no optimizer.
     """
@@ -24,20 +24,21 @@ class Products:
         """How long they take now."""
         began = time.perf_counter()
         for weight in self._layers:
-            _there_and_back(self._inputs[weight.shape[1]][:tokens], weight)
-        _there_and_back(self._inputs[self._head.shape[1]][:labelled], self._head)
+            _forward_and_backward(self._inputs[weight.shape[1]][:tokens], weight)
+        _forward_and_backward(self._inputs[self._head.shape[1]][:labelled], self._head)
         return time.perf_counter() - began
 
 
 def shares(times: dict[str, list[float]]) -> list[float]:
     """What share of each step but the first its products take, where the arm of gemtune took them in turn."""
-    return [alone / own for alone, own in zip(times["products"][1:], times["own"][1:], strict=True)]
+    pairs = zip(times["products"][1:], times["step_seconds"][1:], strict=True)
+    return [products / step for products, step in pairs]
 
 
 def _weight(size: int, out: int) -> torch.Tensor:
     return torch.randn(out, size).bfloat16()
 
 
-def _there_and_back(x: torch.Tensor, weight: torch.Tensor) -> None:
+def _forward_and_backward(x: torch.Tensor, weight: torch.Tensor) -> None:
     out = x @ weight.t()
     out @ weight

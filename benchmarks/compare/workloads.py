@@ -3,7 +3,7 @@
 A workload is a folder that an arm of any environment can read:
 
     meta.json        the model, the settings of the optimisation, tokens and labelled tokens of every step
-    train.jsonl      {"input_ids": [...], "labels": [...]} a line; lines i*B to (i+1)*B are step i
+    train.jsonl      {"input_ids": [...], "labels": [...]} per line; lines i*B to (i+1)*B are step i
     heldout.jsonl    the same, of rows that no step sees
     init_adapter/    the LoRA adapter that every arm starts from, in PEFT's format
 """

@@ -194,10 +194,7 @@ def flat_modules(checkout: Checkout) -> str:
 def import_cycles(checkout: Checkout) -> str:
     """whether imports at the top of modules, those for type checking left out, go in a circle; the first such circle"""
     modules = {_dotted(path, checkout.package): path for path in checkout.texts}
-    graph = {
-        name: {*_imports(checkout.trees[path], _package_of(name, path), modules)} - {name}
-        for name, path in modules.items()
-    }
+    graph = {name: {*_imports(checkout.trees[path], name, path, modules)} - {name} for name, path in modules.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -320,18 +317,14 @@ def _dotted(path: Path, package: Path) -> str:
     return ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _package_of(name: str, path: Path) -> str:
-    """What a relative import of a module starts from."""
-    return name if path.name == "__init__.py" else name.rpartition(".")[0]
-
-
-def _imports(tree: ast.Module, package: str, modules: dict[str, Path]) -> Iterator[str]:
+def _imports(tree: ast.Module, module: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
     """The modules of the project that a module imports when it is imported itself."""
     for node in tree.body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in modules)
         elif isinstance(node, ast.ImportFrom):
-            start = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            parts = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+            start = parts[: len(parts) - node.level + 1] if node.level else []
             source = ".".join([*start, *filter(None, [node.module])])
             names = (f"{source}.{alias.name}" for alias in node.names)
             yield from (name if name in modules else source for name in names if {name, source} & modules.keys())

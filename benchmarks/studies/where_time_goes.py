@@ -138,7 +138,9 @@ def by_kind(profiler: Any) -> dict[str, float]:
 def in_turn(name: str) -> list[str]:
     """Milliseconds of a step and of its bare products, and the share with its quartiles."""
     runs = [_train(WORK / "whole" / name, "products in turn") for _ in range(RUNS)]
-    step, products = (1e3 * median(seconds for run in runs for seconds in run[key][1:]) for key in ("own", "products"))
+    step, products = (
+        1e3 * median(seconds for run in runs for seconds in run[key][1:]) for key in ("step_seconds", "products")
+    )
     low, middle, high = quantiles([share for run in runs for share in shares(run)], n=4)
     return [f"{step:.0f}", f"{products:.0f}", f"{middle:.0%} [{low:.0%}, {high:.0%}]"]
 

@@ -129,16 +129,16 @@ def clock(arm: Arm, line: dict[str, Any]) -> None:
 
 
 class InTurn:
-    """A clock that after every step takes the step's bare products, too: a machine that slows down slows both."""
+    """A clock that after every step also times the bare products of that step: a machine that slows down slows both."""
 
     def __init__(self, arm: Arm, shape: Shape):
         self.arm, self.products = arm, Products(shape, max(arm.meta["tokens"]))
-        arm.times |= {"own": [], "products": []}
+        arm.times |= {"step_seconds": [], "products": []}
         self.began = time.perf_counter()
 
     def step(self, line: dict[str, Any]) -> None:
-        times, number = self.arm.times, len(self.arm.times["own"])
-        times["own"].append(time.perf_counter() - self.began)
+        times, number = self.arm.times, len(self.arm.times["step_seconds"])
+        times["step_seconds"].append(time.perf_counter() - self.began)
         times["products"].append(
             self.products.seconds(self.arm.meta["tokens"][number], self.arm.meta["labelled"][number])
         )
