@@ -53,4 +53,4 @@ recipe-page: setup
 
 clean:
 	rm -rf $(VENV) benchmarks/.venvs benchmarks/work build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
