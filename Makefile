@@ -48,7 +48,7 @@ check: setup
 	$(BIN)/mypy
 
 bench: setup
-	$(BIN)/python benchmarks/bench.py $(ARGS)
+	$(BIN)/python -m benchmarks.compare.bench $(ARGS)
 
 recipe-page: setup
 	$(BIN)/python docs/make_recipe_page.py
@@ -58,4 +58,4 @@ architecture-page: setup
 
 clean:
 	rm -rf $(VENV) benchmarks/.venvs benchmarks/work build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests docs examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

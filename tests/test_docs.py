@@ -34,7 +34,8 @@ from gemtune.tasks import task_of
 ROOT = Path(__file__).parents[1]
 FROM_PYTHON = ROOT / "examples" / "from_python.py"
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")))
+    path.relative_to(ROOT).as_posix(): path
+    for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md")
 }
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 FORMATS, TASKS = TEXTS["docs/formats.md"], TEXTS["docs/tasks.md"]

@@ -24,7 +24,7 @@ NAME_WHAT_IS_SLOW = f"""
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(" ".join({SLOW!r} & sys.modules.keys())))
 """  # of what was imported, when the process ends
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SECRET = "hf_secretsecretsecretsecret"
 
 

@@ -14,7 +14,7 @@ from gemtune.recipe.schema import Recipe
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
-HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; benchmarks/RESULTS.md compares
+HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; `make bench` compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 

@@ -1,0 +1,48 @@
+"""LLaMA-Factory with LoRA in bf16, sdpa attention and no checkpointing, which it does not need here."""
+
+import torch
+from datasets import Dataset, DatasetDict
+from llamafactory.train.tuner import run_exp  # type: ignore[import-not-found]
+
+from benchmarks.compare.arms.common import Arm
+
+
+def main() -> None:
+    arm = Arm()
+    tokenised = arm.output / "tokenised"
+    rows = [{**row, "attention_mask": [1] * len(row["input_ids"])} for row in arm.rows()]
+    DatasetDict({"train": Dataset.from_list(rows)}).save_to_disk(tokenised)
+    run_exp(
+        {
+            "stage": "sft",
+            "do_train": True,
+            "model_name_or_path": arm.meta["model"],
+            "template": "gemma2",
+            "dataset": "tokenised",  # a name is required; the rows come from the next line
+            "tokenized_path": str(tokenised),
+            "finetuning_type": "lora",
+            "adapter_name_or_path": str(arm.first_adapter),
+            "output_dir": str(arm.adapter),
+            "max_steps": arm.steps,
+            "per_device_train_batch_size": arm.meta["batch_size"],
+            "gradient_accumulation_steps": 1,
+            "learning_rate": arm.meta["learning_rate"],
+            "max_grad_norm": arm.meta["max_grad_norm"],
+            "seed": arm.meta["seed"],
+            "lr_scheduler_type": "constant",
+            "disable_shuffling": True,
+            "bf16": True,
+            "flash_attn": "sdpa",
+            "disable_gradient_checkpointing": True,
+            "logging_steps": 1,
+            "save_strategy": "no",
+            "report_to": "none",
+            "use_cpu": not torch.cuda.is_available(),
+        },
+        callbacks=[arm],
+    )
+    arm.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""The limit: the matrix products that a LoRA step cannot do without, and nothing else, by plain PyTorch in bf16."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from gemtune.training.planner import Shape
+
+
+class Products:
+    """A step's tokens through the frozen weights of each layer, forward and backward; labelled ones through the head.
+
+    No adapters, no attention, no elementwise work, no optimizer.
+    """
+
+    def __init__(self, shape: Shape, most_tokens: int):
+        self._layers = [_weight(size, out) for _ in range(shape.layers) for size, out in shape.linear]
+        self._head = _weight(shape.hidden, shape.vocab)
+        self._inputs = {size: torch.randn(most_tokens, size).bfloat16() for size, _ in shape.linear}
+
+    def seconds(self, tokens: int, labelled: int) -> float:
+        """How long they take now."""
+        began = time.perf_counter()
+        for weight in self._layers:
+            _forward_and_backward(self._inputs[weight.shape[1]][:tokens], weight)
+        _forward_and_backward(self._inputs[self._head.shape[1]][:labelled], self._head)
+        return time.perf_counter() - began
+
+
+def shares(times: dict[str, list[float]]) -> list[float]:
+    """What share of each step but the first its products take, where the arm of gemtune took them in turn."""
+    pairs = zip(times["products"][1:], times["step_seconds"][1:], strict=True)
+    return [products / step for products, step in pairs]
+
+
+def _weight(size: int, out: int) -> torch.Tensor:
+    return torch.randn(out, size).bfloat16()
+
+
+def _forward_and_backward(x: torch.Tensor, weight: torch.Tensor) -> None:
+    out = x @ weight.t()
+    out @ weight

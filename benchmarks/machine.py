@@ -1,0 +1,127 @@
+"""The machine that a page was measured on: its folder under results/, and the table that heads every page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+from gemtune.files import write_text
+from gemtune.hardware import device_name, memory_gb
+from gemtune.reporting.charts import markdown
+
+BENCHMARKS = Path(__file__).resolve().parent
+ROOT = BENCHMARKS.parent
+RESULTS = BENCHMARKS / "results"
+WORK = BENCHMARKS / "work"
+CORES = psutil.cpu_count(logical=False) or os.cpu_count() or 1  # physical: a second thread on one slows matrix products
+CPUINFO = Path("/proc/cpuinfo")
+# What the engine asks for, widest first, and the flag that the kernel of Linux gives it.
+INSTRUCTION_SETS = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16", "AVX512": "avx512f", "AVX2": "avx2"}
+NOT_IN_A_NAME = re.compile(r"\(\w+\)|\b(?:intel|amd|cpu|processor|\d+-core)\b|@\s*[\d.]+\s*GHz", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Heading:
+    """When, at which commit and where a page was measured, as text for its first table."""
+
+    commit: str
+    date: str
+    processor: str
+    instruction_sets: str
+    cores: int
+    memory: str
+    versions: str
+    kernels: str
+
+    @classmethod
+    def of_this_machine(cls) -> Heading:
+        return cls(
+            commit=source_commit(),
+            date=datetime.now(UTC).date().isoformat(),
+            processor=processor(),
+            instruction_sets=", ".join(instruction_sets()) or "none of " + ", ".join(INSTRUCTION_SETS),
+            cores=CORES,
+            memory=f"{memory_gb():.1f} GB",
+            versions=", ".join(f"{package} {version(package)}" for package in ("torch", "transformers")),
+            kernels=kernels(),
+        )
+
+    def table(self) -> str:
+        """The heading as a table of one row."""
+        names, values = zip(*asdict(self).items(), strict=True)
+        rows = ([name.replace("_", " ") for name in names], ["---"] * len(names), [markdown(value) for value in values])
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def processor() -> str:
+    """The name of the CPU, and of the GPU where PyTorch has one: on such a machine most studies train there."""
+    import torch
+
+    return " with ".join(device_name(kind) for kind in ("cpu", "cuda")[: 1 + torch.cuda.is_available()])
+
+
+def instruction_sets(cpuinfo: str | None = None) -> tuple[str, ...]:
+    """Those of INSTRUCTION_SETS that the processor has; of this machine where no text of /proc/cpuinfo is given.
+
+    >>> instruction_sets("flags : fpu avx2 avx512f avx512_bf16")
+    ('AVX512-BF16', 'AVX512', 'AVX2')
+    """
+    if cpuinfo is None:
+        cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
+    flags = set(cpuinfo.split())
+    return tuple(name for name, flag in INSTRUCTION_SETS.items() if flag in flags)
+
+
+def kernels() -> str:
+    """Whether kernels.cpp was compiled here, and if not, why."""
+    from gemtune.kernels.native import compiled
+
+    functions, reason = compiled()
+    return "compiled" if functions is not None else f"not compiled: {reason}"
+
+
+def source_commit() -> str:
+    """The last commit that changed src/; "-dirty" behind it where changes there are in no commit."""
+    source = str(ROOT / "src")
+    return _git("log", "-1", "--format=%h", "--", source) + "-dirty" * bool(_git("status", "--porcelain", "--", source))
+
+
+def folder_name(processor: str, sets: tuple[str, ...], cores: int) -> str:
+    """
+    >>> folder_name("Intel(R) Xeon(R) Processor", ("AMX", "AVX512-BF16", "AVX512", "AVX2"), 2)
+    'xeon-amx-2-cores'
+    >>> folder_name("AMD EPYC 9B14 96-Core Processor", ("AVX2",), 8)
+    'epyc-9b14-avx2-8-cores'
+    """
+    words = [NOT_IN_A_NAME.sub(" ", processor), *sets[:1], str(cores), "cores"]
+    return re.sub(r"[^a-z0-9]+", "-", " ".join(words).strip().lower())
+
+
+def results_folder() -> Path:
+    """Where this machine's pages lie."""
+    return RESULTS / folder_name(processor(), instruction_sets(), CORES)
+
+
+def write_page(script: str, title: str, body: str) -> None:
+    """Writes and prints the page of a study: results/<machine>/<name of the script>.md, with its heading."""
+    name = Path(script).stem
+    text = page(f"python -m benchmarks.studies.{name}", title, Heading.of_this_machine(), body)
+    write_text(results_folder() / f"{name}.md", text)
+    print(text)
+
+
+def page(command: str, title: str, heading: Heading, body: str) -> str:
+    """The text of a page: the command that writes it, title, heading and what was measured."""
+    return f"<!-- Written by `{command}`. -->\n\n# {title}\n\n{heading.table()}\n\n{body.strip()}\n"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    return done.stdout.strip()
