@@ -52,6 +52,7 @@ WORDS = {
     "None": "null",
     "bool": "true or false",
     "int | float": "number",
+    "JsonValue": "value",
 }
 
 

@@ -173,7 +173,7 @@ def test_the_python_examples_run(body: str, tmp_path: Path, tiny_model: Path, mo
     assert Path("runs/emoji/report.html").is_file()
 
 
-@pytest.mark.parametrize("recipe", ["reviews.yaml", "routing.yaml"])
+@pytest.mark.parametrize("recipe", ["reviews.yaml", "routing.yaml", "shouting.yaml"])
 def test_the_example_tasks_run(recipe: str, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for said, _, body in _BLOCK.findall(TASKS):
@@ -344,7 +344,7 @@ def test_the_fields_of_the_summary(run: Run) -> None:
     assert summary
     same("summary", summary)
     for metric in summary["metrics"].values():
-        assert metric.keys() == {"base", "tuned", "difference"}
+        assert metric.keys() == {"direction", "base", "tuned", "difference"}
         assert metric["base"].keys() == metric["tuned"].keys() == {"mean", "low", "high"}
         same("summary.difference", metric["difference"])
 

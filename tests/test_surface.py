@@ -82,7 +82,7 @@ def test_every_verb_of_the_command_line_is_known_here() -> None:
 
 
 def test_a_task_has_the_methods_a_user_writes() -> None:
-    for name in ("conversation", "score", "shorten", "apart"):
+    for name in ("conversation", "score", "shorten", "scope"):
         assert inspect.getdoc(getattr(Task, name)), name
     assert all(task.metric and task.score is not Task.score for task in TASKS.values())
 

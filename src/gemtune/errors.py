@@ -51,9 +51,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     >>> nearest("Emojis", ["text", "emoji"]), nearest("sql", ["text", "emoji"])
     ('emoji', None)
     """
-    lower = {other.lower(): other for other in known}
-    near = difflib.get_close_matches(name.lower(), lower, 1, 0.6)
-    return lower[near[0]] if near else None
+    name_of = {known_name.lower(): known_name for known_name in known}
+    matches = difflib.get_close_matches(name.lower(), name_of, 1, 0.6)
+    return name_of[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str], move: str) -> str:
@@ -73,5 +73,5 @@ def listed(names: Iterable[str], most: int = 20) -> str:
     'a, b and 1 more'
     """
     names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return (", ".join(names[:most]) or "nothing") + more
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "nothing") + rest

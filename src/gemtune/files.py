@@ -8,14 +8,16 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from gemtune.errors import DataError, GemtuneError
 
-_AGAIN = "run the stage that wrote it again"
+JsonObject = dict[str, Any]  # a JSON object whose keys the reader knows, and its type does not
+
+_REDO = "run the stage that wrote it again"
 _ELSEWHERE = "choose another folder (for a run: runs_dir)"
 
 
@@ -44,7 +46,7 @@ WRITING = Access(
 READING = Access(
     DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
 )
-READING_BACK = Access(DataError, {}, _AGAIN)  # ... and what gemtune wrote.
+READING_BACK = Access(DataError, {}, _REDO)  # ... and what gemtune wrote.
 
 
 @contextlib.contextmanager
@@ -101,7 +103,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             Path(temporary).unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Writes a JSON value on indented lines, with a line end."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
@@ -115,8 +117,8 @@ def read_json(path: Path) -> Any:
         raise _not_json(path, error) from error
 
 
-def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
-    """Writes one JSON object a line and returns how many."""
+def write_jsonl(path: Path, lines: Iterable[Mapping[str, object]]) -> int:
+    """Writes one JSON object per line and returns how many."""
     count = 0
     with replacing(path) as out:
         for line in lines:
@@ -125,7 +127,7 @@ def write_jsonl(path: Path, lines: Iterator[dict[str, Any]]) -> int:
     return count
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path) -> Iterator[JsonObject]:
     """Yields the objects of a file gemtune wrote; DataError names the line that is broken."""
     number = 0
     with os_errors(path, READING_BACK), path.open(encoding="utf-8") as lines:
@@ -140,8 +142,8 @@ def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
 
 def _not_json(path: Path, error: ValueError, line: int | None = None) -> DataError:
     if isinstance(error, json.JSONDecodeError):
-        return DataError(f"{path}:{line or error.lineno}: broken JSON ({error.msg}); {_AGAIN}")
-    return DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_AGAIN}")
+        return DataError(f"{path}:{line or error.lineno}: broken JSON ({error.msg}); {_REDO}")
+    return DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_REDO}")
 
 
 def sha256_of(path: Path) -> str:

@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "an image as answer": (
         sharegpt(("human", "Draw it."), ("gpt", "<image>"), images=["a.png"]),
         "bad message",
-        "message 2 (assistant) holds an image; only the user shows any",
+        "message 2 (assistant) holds an image; only the user may show one",
     ),
     "empty image": (openai(*HI, images=[{"bytes": None}]), "missing image", "images[1] is empty; wanted a path"),
     "audio part": (openai(("user", [{"type": "input_audio"}]), HI[1]), "audio or video", "no audio or video"),

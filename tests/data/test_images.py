@@ -20,8 +20,8 @@ from PIL import Image
 
 from gemtune.data.conversation import Conversation, Message, Part
 from gemtune.data.downloads import download
-from gemtune.data.image_sources import Places
-from gemtune.data.images import ImageStore, checked, open_rgb, reference_of, to_rgb
+from gemtune.data.image_sources import ImageSources
+from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, to_rgb
 from gemtune.errors import DataError, RowError
 
 
@@ -75,16 +75,16 @@ OUTCOMES: dict[str, tuple[bytes, tuple[Any, Any]]] = {
 def test_what_becomes_of_a_file(what: str) -> None:
     data, (first, second) = OUTCOMES[what]
     if first.startswith("."):
-        assert checked(data) == (first, second)
+        assert check_image(data) == (first, second)
         return
     with pytest.raises(RowError, match=second) as error:
-        checked(data)
+        check_image(data)
     assert error.value.reason == first
 
 
 def test_a_wrong_extension_means_nothing(tmp_path: Path) -> None:
     (tmp_path / "cup.jpg").write_bytes(encoded(picture()))
-    part = ImageStore(tmp_path / "data", Places(tmp_path, []).find).put("cup.jpg")
+    part = ImageStore(tmp_path / "data", ImageSources(tmp_path, []).read).put("cup.jpg")
     assert str(part.image).endswith(".png") and part.size == (32, 24)
 
 
@@ -144,7 +144,7 @@ def test_every_way_to_name_an_image_gives_one_file(tmp_path: Path) -> None:
     (tmp_path / "cup.png").write_bytes(data)
     archive_zip(tmp_path / "a.zip", {"in/zip.png": data})
     archive_tar(tmp_path / "b.tar", {"./in/tar.png": data})
-    store = ImageStore(tmp_path / "data", Places(tmp_path, [".", "a.zip", "b.tar"]).find)
+    store = ImageStore(tmp_path / "data", ImageSources(tmp_path, [".", "a.zip", "b.tar"]).read)
     text = base64.b64encode(data).decode()
     ways = ["cup.png", "./cup.png", "in/zip.png", "in/tar.png", data, text, f"data:image/png;base64,{text}"]
     ways += [{"bytes": data, "path": "x.png"}, {"bytes": None, "path": "cup.png"}, Image.open(tmp_path / "cup.png")]
@@ -165,7 +165,7 @@ def test_paths_do_not_escape(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
-    find = Places(tmp_path, ["set"]).find
+    find = ImageSources(tmp_path, ["set"]).read
     for name in ("../secret.png", str(tmp_path / "secret.png"), "link.png", "a/../../secret.png"):
         assert refused(find, name).startswith("image outside")
     assert refused(find, "cup.png") == "missing image: 'cup.png' is in none of data.images"
@@ -177,7 +177,7 @@ def test_hostile_archives(tmp_path: Path) -> None:
         link = zipfile.ZipInfo("link.png")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc/passwd")
-    find = Places(tmp_path, ["slip.zip"]).find
+    find = ImageSources(tmp_path, ["slip.zip"]).read
     assert "zip bomb" in refused(find, "zeros.png") and "is a link" in refused(find, "link.png")
     ImageStore(tmp_path / "data", find).put("../../evil.png")  # read where it lies and named by its content
     assert not (tmp_path.parent / "evil.png").exists() and not list(tmp_path.rglob("evil*"))
@@ -185,14 +185,14 @@ def test_hostile_archives(tmp_path: Path) -> None:
         member = tarfile.TarInfo("link.png")
         member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(member)
-    assert "is a link" in refused(Places(tmp_path, ["l.tar"]).find, "link.png")
+    assert "is a link" in refused(ImageSources(tmp_path, ["l.tar"]).read, "link.png")
 
 
 def test_a_header_that_lies_about_its_size(tmp_path: Path) -> None:
     path = archive_zip(tmp_path / "lie.zip", {"a.png": bytes(1_000_000)})
     raw = path.read_bytes().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 2_000))
     path.write_bytes(raw)
-    assert refused(Places(tmp_path, ["lie.zip"]).find, "a.png").startswith("bad archive member")
+    assert refused(ImageSources(tmp_path, ["lie.zip"]).read, "a.png").startswith("bad archive member")
 
 
 def test_a_damaged_member_names_itself(tmp_path: Path) -> None:
@@ -201,19 +201,19 @@ def test_a_damaged_member_names_itself(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[60:90] = bytes(30)
     path.write_bytes(raw)
-    assert refused(Places(tmp_path, ["hurt.zip"]).find, "a.png").startswith("bad archive member: a.png: ")
+    assert refused(ImageSources(tmp_path, ["hurt.zip"]).read, "a.png").startswith("bad archive member: a.png: ")
 
 
 def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK but no zip")
     with pytest.raises(DataError, match=r"a\.zip: neither a folder nor a zip or tar"):
-        Places(tmp_path, ["a.zip"])
+        ImageSources(tmp_path, ["a.zip"])
     with pytest.raises(DataError, match="no such folder or archive"):
-        Places(tmp_path, ["b.zip"])
+        ImageSources(tmp_path, ["b.zip"])
     with tarfile.open(tmp_path / "c.tgz", "w:gz"):
         pass
     with pytest.raises(DataError, match="compressed tar"):
-        Places(tmp_path, ["c.tgz"])
+        ImageSources(tmp_path, ["c.tgz"])
 
 
 @pytest.fixture
@@ -246,19 +246,19 @@ def test_a_url_is_downloaded_once_and_only_when_asked(
 ) -> None:
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
     address, asked = server
-    places = Places(tmp_path, [], download)
+    sources = ImageSources(tmp_path, [], download)
     for _ in range(3):
-        assert checked(places.find(f"{address}/cup.png"))[1] == (32, 24)
+        assert check_image(sources.read(f"{address}/cup.png"))[1] == (32, 24)
     assert asked == ["/cup.png"]
-    assert "404" in refused(places.find, f"{address}/gone.png")
-    assert "not allowed" in refused(places.find, f"{address}/away")
-    assert "set data.download_images: true" in refused(Places(tmp_path, []).find, f"{address}/cup.png")
+    assert "404" in refused(sources.read, f"{address}/gone.png")
+    assert "not allowed" in refused(sources.read, f"{address}/away")
+    assert "set data.download_images: true" in refused(ImageSources(tmp_path, []).read, f"{address}/cup.png")
 
 
 def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:
     data = encoded(picture())
     message = Message("user", (Part(image=data), Part(text="What?")))
     asked = Conversation((message, Message.of("assistant", "A.")), "messages", "What?", "g", "x:1")
-    kept = ImageStore(tmp_path, Places(tmp_path, []).find).resolved(asked)
+    kept = ImageStore(tmp_path, ImageSources(tmp_path, []).read).resolve(asked)
     assert (tmp_path / str(kept.images[0].image)).read_bytes() == data
     assert Conversation.from_json(kept.to_json()) == kept

@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from gemtune.data.formats import FORMATS, SUFFIXES, format_name
 from gemtune.data.json_stream import json_rows
-from gemtune.data.sources import check_columns, read_rows, source_files
+from gemtune.data.sources import check_columns, read_rows, source_files, source_for
 from gemtune.errors import DataError, GemtuneError, MissingExtra
-from gemtune.recipe.schema import DataSource
+from gemtune.recipe.schema import DataSource, Recipe
 
 ROWS = [{"text": "hi, there", "emoji": "👋"}, {"text": 'two\n"lines"', "emoji": "🏊‍♀️"}]
 
@@ -366,6 +366,42 @@ def test_permission_denied(unreadable: Path) -> None:
     assert "Permission denied" in refused(unreadable / "locked" / "x.csv")
     assert "Permission denied" in refused(unreadable / "locked")
     assert "Permission denied" in refused(unreadable)
+
+
+# ------------------------------------------------------------------------------------- a file beside the recipe's
+
+
+def recipe_over(*data: dict[str, Any]) -> Recipe:
+    return Recipe.model_validate({"name": "t", "task": "emoji", "data": list(data)})
+
+
+def test_a_source_of_the_recipe_is_read_as_the_recipe_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = file(tmp_path / "b.txt", as_csv(ROWS))
+    other = {"source": str(path), "format": "csv", "columns": {"text": "t"}, "encoding": "cp1252", "limit": 1}
+    recipe = recipe_over({"source": "a.csv"}, other, {"source": "user/name", "columns": {"text": "q"}})
+    expected = recipe.data[1].model_copy(update={"limit": None})
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.txt").symlink_to(path)
+    for name in (str(path), "b.txt", "./b.txt", "link.txt"):
+        assert source_for(recipe, name) == expected
+    assert source_for(recipe, "user/name") == recipe.data[2]
+
+
+def test_another_file_is_read_as_all_sources_are() -> None:
+    alike = {"columns": {"text": "t"}, "layout": "alpaca", "images": ["pics"]}
+    recipe = recipe_over({"source": "a.txt", "format": "csv", **alike, "limit": 2}, {"source": "b.json", **alike})
+    assert source_for(recipe, "new.json") == DataSource.model_validate({"source": "new.json", **alike})
+
+
+@pytest.mark.parametrize(
+    "key", [{"columns": {"text": "t"}}, {"layout": "alpaca"}, {"images": ["pics"]}, {"encoding": "cp1252"}]
+)
+def test_a_file_that_could_be_read_in_two_ways_is_refused(key: dict[str, Any]) -> None:
+    recipe = recipe_over({"source": "a.csv"}, {"source": "b.csv", **key}, {"source": "c.csv"})
+    with pytest.raises(DataError) as caught:
+        source_for(recipe, "new.csv")
+    assert str(caught.value).startswith("new.csv: how to read it is not clear: a.csv, b.csv and c.csv differ in data.")
+    assert next(iter(key)) in str(caught.value) and "wanted one of these sources" in str(caught.value)
 
 
 # ------------------------------------------------------------------------------------------------- properties

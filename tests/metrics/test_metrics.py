@@ -10,8 +10,12 @@ from hypothesis import strategies as st
 
 from gemtune.metrics.text import (
     Interval,
+    Metric,
+    Ratio,
     cer,
     chrf,
+    combined_difference,
+    combined_interval,
     emoji_clusters,
     emoji_scores,
     exact,
@@ -325,3 +329,36 @@ def test_rows_that_do_not_pair_up():
         paired_difference([], [])
     with pytest.raises(ValueError, match="confidence"):
         mean_interval([1.0], confidence=95)
+
+
+# ---- scores of a corpus
+
+
+@pytest.mark.parametrize("rows", [1, 8, 60])
+def test_a_ratio_over_rows_of_equal_size_is_their_mean(rows: int) -> None:
+    """The corpus statistics against those of a mean: same draws, same interval, same p value."""
+    draw = np.random.default_rng(7)
+    base, tuned = draw.random(rows), draw.random(rows)
+    sides = [{"rate": values, "size": np.ones(rows)} for values in (base, tuned)]
+    rate = Metric(combine=Ratio("rate", "size"))
+    assert rate.combine is not None
+    interval, mean = combined_interval(rate.combine, sides[0], seed=3), mean_interval(base, seed=3)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((mean.mean, mean.low, mean.high))
+    paired, reference = combined_difference("rate", rate, *sides, seed=3), paired_difference(base, tuned, seed=3)
+    assert (paired.difference, paired.low, paired.high) == pytest.approx(
+        (reference.difference, reference.low, reference.high)
+    )
+    assert paired.p_value == pytest.approx(reference.p_value)
+    assert (paired.wins, paired.losses, paired.method) == (reference.wins, reference.losses, "permutation")
+
+
+def test_an_error_rate_against_nothing_is_all_wrong_or_all_right() -> None:
+    rate = Ratio("edits", "characters")
+    assert rate({"edits": np.array([3.0]), "characters": np.array([0.0])}) == 1.0
+    assert rate({"edits": np.array([0.0]), "characters": np.array([0.0])}) == 0.0
+
+
+def test_corpora_of_different_rows_are_refused() -> None:
+    one, two = {"a": [1.0], "b": [1.0]}, {"a": [1.0, 2.0], "b": [1.0, 1.0]}
+    with pytest.raises(ValueError, match="the same rows are wanted in both"):
+        combined_difference("a", Metric(combine=Ratio("a", "b")), one, two)

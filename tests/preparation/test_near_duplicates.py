@@ -19,7 +19,7 @@ def reference(a: str, b: str) -> float:
     return len(pieces(a) & pieces(b)) / len(pieces(a) | pieces(b))
 
 
-def no_fence(count: int) -> np.ndarray:
+def anywhere(count: int) -> np.ndarray:
     return np.zeros(count, np.uint64)
 
 
@@ -53,7 +53,7 @@ def test_a_shingle_is_one_different_piece(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(close_texts(), st.sampled_from([0.6, 0.8, 0.9, 1.0]))
 def test_what_is_removed_is_near_to_a_kept_one_and_nothing_near_is_kept(texts: list[str], threshold: float) -> None:
-    found = near_duplicates(Sketch(texts), threshold, no_fence(len(texts)))
+    found = near_duplicates(Sketch(texts), threshold, anywhere(len(texts)))
     removed = {near.text for near in found}
     for near in found:
         assert near.other < near.text and near.other not in removed
@@ -69,7 +69,7 @@ def test_what_is_removed_is_near_to_a_kept_one_and_nothing_near_is_kept(texts: l
 def test_leaks_are_the_closest_of_each_part_before(texts: list[str], data: st.DataObject) -> None:
     parts = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=len(texts), max_size=len(texts))), np.int8)
     found = {
-        (near.text, int(parts[near.other])): near for near in leaks(Sketch(texts), 0.8, no_fence(len(texts)), parts)
+        (near.text, int(parts[near.other])): near for near in leaks(Sketch(texts), 0.8, anywhere(len(texts)), parts)
     }
     for i in range(len(texts)):
         for part in range(3):
@@ -103,12 +103,12 @@ def test_bands_catch_a_pair_at_the_threshold(similarity: float) -> None:
 
 def test_texts_behind_different_fences_are_not_compared() -> None:
     texts = ["How many singers are there in the database?", "How many singers are there in the database??"]
-    assert len(near_duplicates(Sketch(texts), 0.9, no_fence(2))) == 1
+    assert len(near_duplicates(Sketch(texts), 0.9, anywhere(2))) == 1
     assert not near_duplicates(Sketch(texts), 0.9, np.array([1, 2], np.uint64))
 
 
 def test_equal_texts_are_left_to_the_caller() -> None:
-    assert not near_duplicates(Sketch(["the very same question"] * 3), 0.9, no_fence(3))
+    assert not near_duplicates(Sketch(["the very same question"] * 3), 0.9, anywhere(3))
 
 
 def test_short_reviews_behind_one_long_instruction_are_not_copies() -> None:
@@ -128,11 +128,11 @@ def test_short_reviews_behind_one_long_instruction_are_not_copies() -> None:
     ]
     texts = [instruction + review for review in [*reviews, *(f"{review} today" for review in reviews)]]
     copy = instruction + "what a surprise!"
-    found = near_duplicates(Sketch([*texts, copy]), 0.8, no_fence(len(texts) + 1))
+    found = near_duplicates(Sketch([*texts, copy]), 0.8, anywhere(len(texts) + 1))
     assert reference(texts[0], texts[1]) > 0.9
     assert [(near.text, near.other) for near in found] == [(len(texts), texts.index(copy[:-1]))]
 
 
 def test_nothing_is_found_among_no_texts() -> None:
-    assert near_duplicates(Sketch([]), 0.9, no_fence(0)) == []
-    assert list(leaks(Sketch([]), 0.8, no_fence(0), np.empty(0, np.int8))) == []
+    assert near_duplicates(Sketch([]), 0.9, anywhere(0)) == []
+    assert list(leaks(Sketch([]), 0.8, anywhere(0), np.empty(0, np.int8))) == []

@@ -583,7 +583,7 @@ def test_regressions_are_the_worst_first(tmp_path: Path) -> None:
     write_json(run.summary_file, summary | {"regressions": rows})
     assert re.findall(r"r:\d+", page_of(run).text("regressions")) == [f"r:{i}" for i in range(14, 4, -1)]
     write_json(run.summary_file, summary | {"regressions": []})
-    assert "No test row got a lower score" in page_of(run).text("regressions")
+    assert "No test row got a worse score" in page_of(run).text("regressions")
 
 
 def test_replies_of_different_rows_are_refused(tmp_path: Path) -> None:

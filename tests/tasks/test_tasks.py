@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from gemtune.data.conversation import Conversation
 from gemtune.errors import DataError, RecipeError, RowError
-from gemtune.recipe.schema import Recipe
+from gemtune.recipe.schema import Recipe, Sql
 from gemtune.tasks import TASKS, Task, task_of
-from gemtune.tasks.columns import filled
+from gemtune.tasks.columns import fill_template
 from gemtune.tasks.sql.task import statements
 
 SCHEMA = "CREATE TABLE pet (name TEXT, age INT);"
@@ -80,7 +80,7 @@ def test_a_task_of_the_users_own(tmp_path: Path) -> None:
     task = task_of(recipe(f"{file}:Shout"))
     conversation = made(task, {"word": "hey"})
     assert conversation.answer == "HEY" and task.score(conversation, "HEY") == {"exact": 1.0}
-    assert task.shorten(conversation, 0.5) is None and task.apart(conversation) == ""
+    assert task.shorten(conversation, 0.5) is None and task.scope(conversation) == ""
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,52 @@ def test_a_task_file_that_cannot_be_used(tmp_path: Path, text: str | None, name:
     with pytest.raises(RecipeError, match=said) as caught:
         task_of(recipe(f"{file}:{name}"))
     assert str(file) in str(caught.value) and name in str(caught.value)
+
+
+OPTIONS = """
+from pydantic import Field
+from gemtune.tasks import Section, Task
+class Mine(Task):
+    class Options(Section):
+        words: int = Field(description="How many words.")
+        style: str = "plain"
+class Bare(Task):
+    pass
+"""
+
+
+def test_a_task_of_the_users_own_has_options(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OPTIONS)
+    options: Any = task_of(recipe(f"{file}:Mine", options={"words": 3})).options
+    assert (options.words, options.style) == (3, "plain")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        (
+            "Mine",
+            {"words": 3, "stile": "x"},
+            "unknown key 'options.stile'; did you mean 'style'? Mine takes words, style",
+        ),
+        ("Mine", {"words": "3"}, "options.words: wanted a valid integer, found '3'"),
+        ("Mine", {}, "key 'options.words' is missing; How many words."),
+        ("Bare", {"words": 3}, "unknown key 'options.words'; Bare takes nothing"),
+    ],
+)
+def test_options_are_checked_strictly(tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OPTIONS)
+    with pytest.raises(RecipeError) as caught:
+        task_of(recipe(f"{file}:{name}", options=options))
+    assert str(caught.value) == message
+
+
+def test_a_task_with_a_section_of_its_own_takes_no_options() -> None:
+    assert task_of(recipe("sql", sql={"dialect": "mysql"})).options == Sql(dialect="mysql")
+    with pytest.raises(RecipeError, match="options: task sql has its options in the section `sql`; move them"):
+        task_of(recipe("sql", options={"dialect": "mysql"}))
 
 
 def test_a_task_that_lacks_its_methods_says_so() -> None:
@@ -216,7 +262,7 @@ def test_one_question_about_two_databases_is_two_questions() -> None:
     one = made(task, sql_row("SELECT 1", db_id="one"))
     two = made(task, sql_row("SELECT 1", db_id="two"))
     other = made(task, sql_row("SELECT 1", schema="CREATE TABLE dog (name)"))
-    assert len({c.key for c in (one, two, other)}) == len({task.apart(c) for c in (one, two, other)}) == 3
+    assert len({c.key for c in (one, two, other)}) == len({task.scope(c) for c in (one, two, other)}) == 3
 
 
 LONG = """-- Pets and where they live.
@@ -294,7 +340,7 @@ def test_an_answer_without_a_column_is_refused() -> None:
 @given(st.text(alphabet="ab{}.!:_", max_size=20), st.text(max_size=20))
 def test_filling_gives_doubled_braces_back_and_reads_columns_only(text: str, value: str) -> None:
     doubled = text.replace("{", "{{").replace("}", "}}")
-    assert filled(doubled + "{x.__class__!r:>9}", {"x.__class__!r:>9": value}) == text + value.strip()
+    assert fill_template(doubled + "{x.__class__!r:>9}", {"x.__class__!r:>9": value}) == text + value.strip()
 
 
 def test_columns_scores() -> None:

@@ -282,6 +282,25 @@ def test_the_best_checkpoint_can_be_chosen_by_the_task_metric(write_recipe: Writ
     assert job.run.manifest["training"]["best_step"] == max(scores, key=lambda step: (scores[step], -step))
 
 
+def test_the_lowest_score_is_best_where_lower_is_better(write_recipe: WriteRecipe, tmp_path: Path) -> None:
+    task = tmp_path / "rate.py"
+    task.write_text(
+        "from gemtune.metrics.text import Metric, cer\n"
+        "from gemtune.tasks.emoji import Emoji\n"
+        "class Rate(Emoji):\n"
+        "    metric = 'cer'\n"
+        "    metrics = {'cer': Metric(higher_is_better=False)}\n"
+        "    def score(self, conversation, reply):\n"
+        "        return {'cer': cer(reply, conversation.answer)}\n"
+    )
+    job = trained(
+        write_recipe(task=f"{task}:Rate", train={"best_by": "metric", "eval_steps": 3, "learning_rate": 0.02})
+    )
+    scores = {line["step"]: line["eval_score"] for line in job.run.metrics() if "eval_score" in line and line["step"]}
+    assert len(set(scores.values())) > 1
+    assert job.run.manifest["training"]["best_step"] == min(scores, key=lambda step: (scores[step], step))
+
+
 class SmallMachine(Job):
     """A machine whose memory takes `ROOM` tokens a micro-batch."""
 

@@ -124,8 +124,9 @@ def summary_table(summary: dict[str, Any] | None) -> Iterator[str]:
         return
     for name, metric in summary["metrics"].items():
         base, tuned, gap = metric["base"], metric["tuned"], metric["difference"]
+        title = name if metric.get("direction") != "lower" else f"{name} (lower is better)"
         yield (
-            f"{name:<12} base {base['mean']:.3f} [{base['low']:.3f}, {base['high']:.3f}]  "
+            f"{title:<12} base {base['mean']:.3f} [{base['low']:.3f}, {base['high']:.3f}]  "
             f"tuned {tuned['mean']:.3f} [{tuned['low']:.3f}, {tuned['high']:.3f}]  "
             f"difference {gap['mean']:+.3f} [{gap['low']:+.3f}, {gap['high']:+.3f}]  "
             f"p {gap['p_value']:.2g} ({gap['method']})"

@@ -1,16 +1,14 @@
-"""Layouts: the common ways to write a conversation as a row, and how each becomes messages."""
+"""The usual layouts of a conversation in a row, and how each becomes messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from gemtune.data.conversation import Message, Part, Role, validated
+from gemtune.data.conversation import Message, Part, Role, validate
+from gemtune.data.formats import Row
 from gemtune.data.images import reference_of
 from gemtune.data.json_stream import kind_of
 from gemtune.errors import DataError, RowError
-
-Row = dict[str, Any]
 
 ROLES: dict[str, Role] = {
     "system": "system",
@@ -24,8 +22,8 @@ ROLES: dict[str, Role] = {
 TOOL_ROLES = ("tool", "function", "ipython", "observation", "function_call", "tool_call", "tool_response")
 TOOL_KEYS = ("tool_calls", "function_call")
 
-# Prompt and answer columns that go by these names together; columns in the third place, where a row has them,
-# follow the prompt on a new line (Dolly's `context`).
+# Names that prompt and answer columns have together; the columns in third place, where a row has them, follow the
+# prompt on a line of their own (Dolly's `context`).
 PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("prompt", "completion", ()),
     ("prompt", "response", ()),
@@ -38,16 +36,16 @@ _NO_TOOLS = "Gemma 3's chat template has no tool turns; write call and result as
 _OTHER_MEDIA = ("audio", "audios", "input_audio", "video", "videos", "video_url")
 _NO_OTHER_MEDIA = "Gemma 3 takes no audio or video; leave the row out"
 _IMAGE_PARTS = ("image", "image_url")
-_MARK = "<image>"  # where an image of the row's `images` stands in a text
+_MARK = "<image>"  # the place of one of the row's `images` in a text
 
 
 class _Images:
     """The images of a row's `images` or `image` column, taken where its messages name them."""
 
     def __init__(self, row: Row):
-        found = row.get("images", row.get("image"))
-        found = found if isinstance(found, list) else [found] if found not in (None, "", b"") else []
-        self.parts = [Part(image=reference_of(one, f"images[{number}]")) for number, one in enumerate(found, 1)]
+        cell = row.get("images", row.get("image"))
+        images = cell if isinstance(cell, list) else [cell] if cell not in (None, "", b"") else []
+        self.parts = [Part(image=reference_of(image, f"images[{number}]")) for number, image in enumerate(images, 1)]
         self.taken: set[int] = set()
         self.next = 0
 
@@ -59,35 +57,36 @@ class _Images:
         self.next = number + 1
         return self.parts[number]
 
-    def placed(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The messages with the images that they do not name in front of the first question, as TRL puts them."""
+    def place_in(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+        """The messages; where they name no image, all of the row's images precede the first question, as in TRL."""
         if len(self.taken) == len(self.parts):
             return messages
         if self.taken:
-            found = f"{len(self.parts)} images, {len(self.taken)} of them named"
-            raise RowError("images do not match", f"the row has {found}; write {_MARK} where each of them stands")
+            count = f"{len(self.parts)} images, {len(self.taken)} of them named"
+            raise RowError("images do not match", f"the row has {count}; write {_MARK} where each of them belongs")
         first = next((index for index, message in enumerate(messages) if message.role == "user"), None)
         if first is None:
             return messages
-        asked = Message("user", (*self.parts, *messages[first].parts))
-        return (*messages[:first], asked, *messages[first + 1 :])
+        question = Message("user", (*self.parts, *messages[first].parts))
+        return (*messages[:first], question, *messages[first + 1 :])
 
 
 def layout_of(row: Row) -> str:
-    """The layout that the row's keys are of: messages, sharegpt, alpaca or prompt_completion.
+    """The layout that a row's keys belong to: messages, sharegpt, alpaca or prompt_completion.
 
     >>> layout_of({"instruction": "Say hi", "input": "", "output": "Hi!"})
     'alpaca'
     """
     keys = row.keys()
     if {"chosen", "rejected"} <= keys:
-        own = "set data.layout: messages to train on its `messages` alone"
-        move = own if "messages" in keys else "set data.columns: {completion: chosen} to train on `chosen` alone"
+        move = "set data.columns: {completion: chosen} to train on `chosen` alone"
+        if "messages" in keys:
+            move = "set data.layout: messages to train on its `messages` alone"
         raise DataError(
-            f"preference data (chosen, rejected) is not supported: gemtune trains on one right answer a row; {move}"
+            f"preference data (chosen, rejected) is not supported: gemtune trains on one right answer per row; {move}"
         )
-    for layout, wanted in LAYOUT_KEYS:
-        if keys >= wanted:
+    for layout, layout_keys in LAYOUT_KEYS:
+        if keys >= layout_keys:
             return layout
     if keys <= {"text", "id", "meta", "metadata", "source", "url", "timestamp"} and "text" in keys:
         raise DataError("plain text (a `text` column alone) is not supported: a row needs a question and its answer")
@@ -115,11 +114,11 @@ def to_messages(row: Row, layout: str) -> tuple[Message, ...]:
     """
     _refuse_tools_and_media(row)
     images = _Images(row)
-    messages = images.placed(tuple(LAYOUTS[layout](row, images)))
+    messages = images.place_in(tuple(LAYOUTS[layout](row, images)))
     system = _optional_text(row, "system")
     if system and (not messages or messages[0].role != "system"):
         messages = (Message.of("system", system), *messages)
-    return validated(messages)
+    return validate(messages)
 
 
 def _refuse_tools_and_media(row: Row) -> None:
@@ -152,11 +151,11 @@ def _alpaca(row: Row, images: _Images) -> Iterator[Message]:
 
 def _prompt_completion(row: Row, images: _Images) -> Iterator[Message]:
     pair = next((pair for pair in PAIRS if pair[0] in row and pair[1] in row), PAIRS[0])
-    prompt, answer, more = pair
+    prompt, answer, context = pair
     if isinstance(_column(row, prompt), list):  # TRL's conversational form
         yield from _turns(row[prompt], prompt, images)
     else:
-        yield _message("user", _joined(row, (prompt, *more)), prompt, images)
+        yield _message("user", _joined(row, (prompt, *context)), prompt, images)
     if isinstance(_column(row, answer), list):
         yield from _turns(row[answer], answer, images)
     else:
@@ -171,7 +170,7 @@ LAYOUTS: dict[str, Callable[[Row, _Images], Iterator[Message]]] = {
 }
 
 
-def _turns(turns: Any, name: str, images: _Images) -> Iterator[Message]:
+def _turns(turns: object, name: str, images: _Images) -> Iterator[Message]:
     """The messages of a list of {role, content} (OpenAI) or {from, value} (ShareGPT)."""
     if not isinstance(turns, list):
         raise RowError("bad message", f"{name} is {kind_of(turns)}; wanted a list of messages")
@@ -183,24 +182,28 @@ def _turns(turns: Any, name: str, images: _Images) -> Iterator[Message]:
         if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
             raise RowError("tool calls", f"{place} is a tool call or its result; {_NO_TOOLS}")
         if not isinstance(role, str) or role not in ROLES:
-            found = "no role" if role is None else f"the role {role!r}"
-            raise RowError("bad message", f"{place} has {found}; wanted one of {', '.join(ROLES)}")
+            problem = "no role" if role is None else f"the role {role!r}"
+            raise RowError("bad message", f"{place} has {problem}; wanted one of {', '.join(ROLES)}")
         if turn.get("weight") == 0:
             raise RowError("weight 0", f"{place} has weight 0; gemtune trains on every answer, or train.train_on: last")
         yield _message(ROLES[role], turn.get("content", turn.get("value")), place, images)
 
 
-def _message(role: Role, content: Any, place: str, images: _Images) -> Message:
-    """A message of a string, in which `<image>` marks where the row's images stand, or of OpenAI's list of parts."""
+def _message(role: Role, content: object, place: str, images: _Images) -> Message:
+    """A message of a string, in which `<image>` marks the places of the row's images, or of OpenAI's list of parts."""
     parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return Message(role, tuple(made for part in parts for made in _parts(part, place, images)))
+    return Message(role, tuple(piece for part in parts for piece in _parts(part, place, images)))
 
 
-def _parts(part: Any, place: str, images: _Images) -> Iterator[Part]:
-    kind = part.get("type") if isinstance(part, dict) else None
+def _parts(part: object, place: str, images: _Images) -> Iterator[Part]:
+    if not isinstance(part, dict):
+        raise RowError(
+            "bad message", f"{place} holds {kind_of(part)} as a part; wanted {{'type': 'text', 'text': ...}}"
+        )
+    kind = part.get("type")
     if kind in _IMAGE_PARTS:
-        own = next((part[key] for key in (*_IMAGE_PARTS, "url", "path", "bytes", "base64") if part.get(key)), None)
-        yield Part(image=reference_of(own, place)) if own else images.take(place, part.get("index"))
+        image = next((part[key] for key in (*_IMAGE_PARTS, "url", "path", "bytes", "base64") if part.get(key)), None)
+        yield Part(image=reference_of(image, place)) if image else images.take(place, part.get("index"))
     elif kind == "text":
         pieces = _text(part.get("text"), place).split(_MARK) if images.parts else [_text(part.get("text"), place)]
         for number, piece in enumerate(pieces):
@@ -211,17 +214,16 @@ def _parts(part: Any, place: str, images: _Images) -> Iterator[Part]:
     elif kind in _OTHER_MEDIA:
         raise RowError("audio or video", f"{place} holds a part of type {kind!r}; {_NO_OTHER_MEDIA}")
     else:
-        found = f"a part of type {kind!r}" if isinstance(part, dict) else f"{kind_of(part)} as a part"
-        raise RowError("bad message", f"{place} holds {found}; wanted {{'type': 'text', 'text': ...}}")
+        raise RowError("bad message", f"{place} holds a part of type {kind!r}; wanted {{'type': 'text', 'text': ...}}")
 
 
-def _text(value: Any, place: str) -> str:
+def _text(value: object, place: str) -> str:
     if not isinstance(value, str):
         raise RowError("bad message", f"{place} is {kind_of(value)}; wanted text")
     return value
 
 
-def _column(row: Row, name: str) -> Any:
+def _column(row: Row, name: str) -> object:
     if name not in row:
         raise RowError("bad message", f"column {name!r} is missing; found {', '.join(list(row)[:20])}")
     return row[name]

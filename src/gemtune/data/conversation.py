@@ -1,14 +1,14 @@
-"""Message, Part and Conversation: what every task makes of a row, and what every model is trained on."""
+"""Conversation, Message and Part: what a task turns a row into, and what a model is trained on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gemtune.errors import RowError
-from gemtune.files import read_jsonl
+from gemtune.files import JsonObject, read_jsonl
 
 Role = Literal["system", "user", "assistant"]
 
@@ -17,15 +17,15 @@ Role = Literal["system", "user", "assistant"]
 class Part:
     """A piece of a message: text, or an image.
 
-    A task gives an image as the row does, by path, URL, base64 text or bytes; prepare keeps it in the data directory,
-    and from then on it is the path there, with `size` = (width, height) in pixels.
+    A task gives an image as the row does: a path, URL, base64 text or bytes. prepare copies it into the data directory;
+    from then on it is the path there, with `size` = (width, height) in pixels.
     """
 
     text: str | None = None
     image: str | bytes | None = None
     size: tuple[int, int] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         if self.image is None:
             return {"type": "text", "text": self.text}
         return {"type": "image", "image": self.image, "size": self.size}
@@ -55,8 +55,8 @@ class Message:
 class Conversation:
     """Messages with what a split, a score and an error message need to know about them.
 
-    `key` is the text two rows must share to count as the same question; `group` is what must stay on one side of a
-    split; `where` is the file and row it came from; `meta` is what the task's score needs (gold SQL, schema, ...).
+    `key` is the text that two rows share when they ask the same question; `group` is what the split keeps whole;
+    `where` is the file and row it came from; `meta` is what the task's score needs (gold SQL, schema, ...), as JSON.
     """
 
     messages: tuple[Message, ...]
@@ -65,7 +65,7 @@ class Conversation:
     group: str
     where: str
     weight: float = 1.0
-    meta: dict[str, Any] = field(default_factory=dict)
+    meta: JsonObject = field(default_factory=dict)
 
     @property
     def answer(self) -> str:
@@ -73,15 +73,15 @@ class Conversation:
 
     @property
     def images(self) -> list[Part]:
-        """Its image parts, in order."""
+        """The image parts, in order."""
         return [part for message in self.messages for part in message.parts if part.image is not None]
 
     @property
     def image_paths(self) -> list[str]:
-        """Their paths; of a prepared conversation, in the data directory."""
+        """The paths of the images; once prepared, inside the data directory."""
         return [str(part.image) for part in self.images]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "messages": [{"role": m.role, "content": [part.to_json() for part in m.parts]} for m in self.messages],
             "task": self.task,
@@ -93,21 +93,21 @@ class Conversation:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Conversation:
+    def from_json(cls, value: JsonObject) -> Conversation:
         messages = tuple(Message(m["role"], tuple(_part(part) for part in m["content"])) for m in value["messages"])
         return cls(messages, **{name: value[name] for name in ("task", "key", "group", "where", "weight", "meta")})
 
 
-def _part(value: dict[str, Any]) -> Part:
+def _part(value: JsonObject) -> Part:
     if value["type"] == "text":
         return Part(text=value["text"])
     return Part(image=value["image"], size=tuple(value["size"]) if value["size"] else None)
 
 
-def validated(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+def validate(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages, or RowError: an optional system message, then user and assistant in turn, ending in an answer.
 
-    >>> validated((Message.of("user", "hi"), Message.of("user", "there")))
+    >>> validate((Message.of("user", "hi"), Message.of("user", "there")))
     Traceback (most recent call last):
     gemtune.errors.RowError: message 2 is from 'user'; wanted 'assistant': after an optional system message, user and \
 assistant take turns
@@ -115,11 +115,11 @@ assistant take turns
     turns = messages[1:] if messages and messages[0].role == "system" else messages
     offset = len(messages) - len(turns)
     for index, message in enumerate(turns):
-        wanted = ("user", "assistant")[index % 2]
-        if message.role != wanted:
+        role = ("user", "assistant")[index % 2]
+        if message.role != role:
             raise RowError(
                 "roles out of order",
-                f"message {index + offset + 1} is from {message.role!r}; wanted {wanted!r}: after an optional system "
+                f"message {index + offset + 1} is from {message.role!r}; wanted {role!r}: after an optional system "
                 "message, user and assistant take turns",
             )
     if not turns or turns[-1].role != "assistant":
@@ -127,12 +127,12 @@ assistant take turns
     for index, message in enumerate(messages):
         if message.role != "user" and any(part.image is not None for part in message.parts):
             raise RowError(
-                "bad message", f"message {index + 1} ({message.role}) holds an image; only the user shows any"
+                "bad message", f"message {index + 1} ({message.role}) holds an image; only the user may show one"
             )
-        if broken := _half_a_pair(message.text):
+        if error := _lone_surrogate(message.text):
             raise RowError(
                 "bad unicode",
-                f"message {index + 1} ({message.role}): half a character (a lone surrogate) at {broken.start}; was it "
+                f"message {index + 1} ({message.role}): half a character (a lone surrogate) at {error.start}; was it "
                 "cut inside an emoji?",
             )
         if not any(part.image or (part.text or "").strip() for part in message.parts):
@@ -141,8 +141,8 @@ assistant take turns
     return messages
 
 
-def _half_a_pair(text: str) -> UnicodeEncodeError | None:
-    """JSON can spell half of a surrogate pair; no tokenizer, and no UTF-8 file, can hold it."""
+def _lone_surrogate(text: str) -> UnicodeEncodeError | None:
+    """Half of a surrogate pair, which JSON can spell but no tokenizer and no UTF-8 file can hold."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:

@@ -1,4 +1,4 @@
-"""Files behind URLs, downloaded once and kept in the user's cache by their address."""
+"""Images from the network, downloaded once and kept in the user's cache by their address."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ SECONDS = 30
 
 
 def download(url: str) -> bytes:
-    """The bytes behind an http(s) URL, at most an image's; from the cache the second time. RowError when they fail."""
-    kept = cache_folder() / "downloads" / sha256_of_text(url)
-    if kept.is_file():
-        return kept.read_bytes()
+    """The image at an http(s) URL, from the cache the second time; RowError when it cannot be had or is too large."""
+    cached = cache_folder() / "downloads" / sha256_of_text(url)
+    if cached.is_file():
+        return cached.read_bytes()
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 (`Places` passes http and https only; urllib follows to no file)
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:  # noqa: S310 (`ImageSources` passes http and https only, and urllib follows no redirect to a file)
             data: bytes = answer.read(MOST_BYTES + 1)
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         raise RowError("image not here", f"{url[:100]}: {error}") from error
     if len(data) > MOST_BYTES:
         raise RowError("image too large", f"{url[:100]}: over {MOST_BYTES / 1e6:.0f} MB")
-    write_bytes(kept, data)
+    write_bytes(cached, data)
     return data

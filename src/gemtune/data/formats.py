@@ -16,13 +16,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from gemtune.data.json_stream import is_json_lines, json_rows, kind_of, reason
 from gemtune.errors import DataError, listed
 from gemtune.files import READING, os_errors
 
-Row = dict[str, Any]
+Row = dict[str, object]
 Rows = Iterator[tuple[str, Row]]  # where the row is, for a human; the row
 
 
@@ -61,13 +61,13 @@ def format_name(path: Path) -> str | None:
 
 def format_of(path: Path, name: str = "auto") -> Format:
     """The format of that name; with auto, the one that the path's suffix says."""
-    known = format_name(path) if name == "auto" else name
-    if known is None:
+    known_name = format_name(path) if name == "auto" else name
+    if known_name is None:
         suffix = suffix_of(path)
         move = CONVERSIONS.get(suffix, "set data.format to the one it is in")
-        wanted = f"{', '.join(SUFFIXES)} (text ones also with .gz)"
-        raise DataError(f"{path}: unknown suffix {suffix!r}; wanted {wanted}; {move}")
-    return FORMATS[known]
+        suffixes = f"{', '.join(SUFFIXES)} (text ones also with .gz)"
+        raise DataError(f"{path}: unknown suffix {suffix!r}; wanted {suffixes}; {move}")
+    return FORMATS[known_name]
 
 
 @contextlib.contextmanager
@@ -108,7 +108,7 @@ def _gzip_errors(path: Path) -> Iterator[None]:
 def _undecodable(error: UnicodeError, binary: IO[bytes], encoding: str) -> str:
     if not isinstance(error, UnicodeDecodeError):
         return f"not {encoding} text ({error}); set data.encoding to the one it was written in"
-    offset = binary.tell() - len(error.object) + error.start  # the decoder's bytes always end where reading has got to
+    offset = binary.tell() - len(error.object) + error.start  # the decoder's bytes end where reading stopped
     binary.seek(0)
     is_utf_16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     move = "utf-16, by its first two bytes" if is_utf_16 else "the one it was written in (cp1252 for Excel on Windows)"
@@ -121,7 +121,7 @@ def read_csv(path: Path, name: str, encoding: str, delimiter: str | None = None)
     csv.field_size_limit(_MAX_FIELD)
     with open_text(path, encoding, newline="") as text:
         lines = _without_nul(text, name)
-        head: list[str] = []  # up to the header; kept, so that csv counts the blank lines above it
+        head: list[str] = []  # up to the header, for csv to count the blank lines above it
         for line in lines:
             head.append(line)
             if line.strip():
@@ -167,6 +167,10 @@ def _delimiter(header: str) -> str:
     return "," if "," in header else max(",;\t", key=header.count)
 
 
+def _duplicate(names: list[str]) -> str | None:
+    return next((name for name in names if names.count(name) > 1), None)
+
+
 def _checked_header(names: list[str], where: str) -> list[str]:
     empty = [str(number) for number, name in enumerate(names, 1) if not name.strip()]
     if empty:
@@ -174,9 +178,8 @@ def _checked_header(names: list[str], where: str) -> list[str]:
             f"{where}: column {', '.join(empty)} of the header has no name (found {listed(map(repr, names))}); "
             "name it, or write the file without its index column (pandas: index=False)"
         )
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise DataError(f"{where}: column {twice[0]!r} stands twice in the header; rename one of them")
+    if duplicate := _duplicate(names):
+        raise DataError(f"{where}: column {duplicate!r} stands twice in the header; rename one of them")
     return names
 
 
@@ -187,8 +190,8 @@ def _wrong_count(count: int, header: list[str], delimiter: str) -> str:
         if count > len(header)
         else f"add the missing {mark} (an empty value needs one too) or delete the row"
     )
-    found = "1 field" if count == 1 else f"{count} fields"
-    return f"{found}, wanted {len(header)} as in the header ({listed(header)}); {move}"
+    fields = "1 field" if count == 1 else f"{count} fields"
+    return f"{fields}, wanted {len(header)} as in the header ({listed(header)}); {move}"
 
 
 def _broken_csv(error: csv.Error) -> str:
@@ -209,7 +212,7 @@ def read_jsonl(path: Path, name: str, encoding: str) -> Rows:
             except (ValueError, RecursionError) as error:
                 column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
                 raise DataError(
-                    f"{where}: broken JSON ({reason(error)}{column}); wanted one object a line: mend or delete it, "
+                    f"{where}: broken JSON ({reason(error)}{column}); wanted one object per line: mend or delete it, "
                     "or set data.format: json if the file is one array"
                 ) from error
             if not isinstance(row, dict):
@@ -231,7 +234,7 @@ def read_json(path: Path, name: str, encoding: str) -> Rows:
 
 
 def read_parquet(path: Path, name: str, encoding: str) -> Rows:
-    """Yields the rows of a Parquet file, decoded a few at a time; it has no use for `encoding`."""
+    """Yields the rows of a Parquet file, decoded a few at a time; `encoding` is not used."""
     import pyarrow
     import pyarrow.parquet
 
@@ -241,17 +244,16 @@ def read_parquet(path: Path, name: str, encoding: str) -> Rows:
     try:
         with os_errors(path, READING), pyarrow.parquet.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
             names = file.schema_arrow.names
-            twice = [column for column in dict.fromkeys(names) if names.count(column) > 1]
-            if twice:
-                raise DataError(f"{path}: column {twice[0]!r} stands twice; rename one of them")
+            if duplicate := _duplicate(names):
+                raise DataError(f"{path}: column {duplicate!r} stands twice; rename one of them")
             number = 0
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{name}[{number}]", row
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
-        said = str(error).splitlines()[0]
-        raise DataError(f"{path}: damaged or not Parquet ({said}); copy or download it again") from error
+        problem = str(error).splitlines()[0]
+        raise DataError(f"{path}: damaged or not Parquet ({problem}); copy or download it again") from error
 
 
 FORMATS: dict[str, Format] = {

@@ -1,7 +1,7 @@
-"""Where images of a row are looked for: folders, zip and tar archives, and, when asked for, the network.
+"""Where the images that rows name are looked up: folders, zip and tar archives and, if the recipe says so, the network.
 
-Nothing is unpacked: a member is read where it lies, so there is no path to escape to, and a run that was stopped
-leaves nothing half-extracted. Links, and members that grow beyond a picture's size or ratio, are refused.
+Nothing is unpacked: a member is read in place, so no path can escape, and a run that was stopped leaves nothing
+half-extracted. Links, and members that expand beyond a picture's size or ratio, are refused.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO
 
-from gemtune.data.images import MOST_BYTES
+from gemtune.data.images import MOST_BYTES, ReadImage
 from gemtune.errors import DataError, RowError
 
 MOST_MEMBERS = 1_000_000
-MOST_RATIO = 200  # a member's size to its compressed size; pictures are compressed already
+MOST_RATIO = 200  # of a member's size to its compressed size; pictures are compressed already
 _LINK = 0o120000  # of a zip member's Unix mode
-# A member that is cut, damaged, encrypted (RuntimeError) or compressed in a way Python cannot undo.
+# A member that is truncated, damaged, encrypted (RuntimeError) or compressed in a way that Python cannot read.
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
 
-Read = Callable[[], bytes]
-Download = Callable[[str], bytes]
+ReadMember = Callable[[], bytes]
 
 
-class Places:
-    """The folders and archives of a source's images, in the order in which they are asked."""
+class ImageSources:
+    """The folders and archives of a source's images, in the order in which they are searched."""
 
-    def __init__(self, base: Path, names: list[str], download: Download | None = None):
+    def __init__(self, base: Path, names: list[str], download: ReadImage | None = None):
         self._folders: list[Path] = []
-        self._members: dict[str, Read] = {}
+        self._members: dict[str, ReadMember] = {}
         self._download = download
         for name in names or ["."]:
             path = base / Path(name).expanduser()
@@ -42,8 +41,8 @@ class Places:
             else:
                 raise DataError(f"data.images: {path}: no such folder or archive")
 
-    def find(self, name: str) -> bytes:
-        """The bytes behind a name: a URL, a member of an archive, or a file in one of the folders."""
+    def read(self, name: str) -> bytes:
+        """The bytes that a name stands for: a URL, a member of an archive, or a file in one of the folders."""
         if name.startswith(("http://", "https://")):
             if self._download is None:
                 raise RowError("image not here", f"{name[:100]} is on the network; set data.download_images: true")
@@ -72,7 +71,7 @@ def _normal(name: str) -> str:
     return "/".join(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "/"))
 
 
-def _index(path: Path) -> dict[str, Read]:
+def _index(path: Path) -> dict[str, ReadMember]:
     """A reader for every member of an archive; one that must not be read raises RowError when it is."""
     try:
         if zipfile.is_zipfile(path):
@@ -84,16 +83,16 @@ def _index(path: Path) -> dict[str, Read]:
     raise DataError(f"{path}: neither a folder nor a zip or tar archive; name one in data.images")
 
 
-def _zip_index(path: Path) -> dict[str, Read]:
+def _zip_index(path: Path) -> dict[str, ReadMember]:
     archive = zipfile.ZipFile(path)
     members = archive.infolist()
-    _few_enough(path, len(members))
+    _check_count(path, len(members))
 
-    def reader(member: zipfile.ZipInfo) -> Read:
+    def reader(member: zipfile.ZipInfo) -> ReadMember:
         def read() -> bytes:
             if (member.external_attr >> 16) & 0o170000 == _LINK:
                 raise RowError("bad archive member", f"{path.name}/{member.filename} is a link; wanted a picture")
-            _small_enough(path, member.filename, member.file_size, member.compress_size)
+            _check_size(path, member.filename, member.file_size, member.compress_size)
             with archive.open(member) as stream:
                 return _read_up_to(path, member.filename, stream)
 
@@ -102,20 +101,20 @@ def _zip_index(path: Path) -> dict[str, Read]:
     return {_normal(member.filename): reader(member) for member in members if not member.is_dir()}
 
 
-def _tar_index(path: Path) -> dict[str, Read]:
+def _tar_index(path: Path) -> dict[str, ReadMember]:
     try:
-        archive = tarfile.open(path, "r:")  # noqa: SIM115 (read from as long as rows are)
+        archive = tarfile.open(path, "r:")  # noqa: SIM115 (open as long as rows are read)
     except tarfile.ReadError as error:
         raise DataError(f"{path}: a compressed tar cannot be read member by member; unpack it, or zip it") from error
     members = archive.getmembers()
-    _few_enough(path, len(members))
+    _check_count(path, len(members))
 
-    def reader(member: tarfile.TarInfo) -> Read:
+    def reader(member: tarfile.TarInfo) -> ReadMember:
         def read() -> bytes:
             stream = archive.extractfile(member) if member.isreg() else None
             if stream is None:
                 raise RowError("bad archive member", f"{path.name}/{member.name} is a link; wanted a picture")
-            _small_enough(path, member.name, member.size, member.size)
+            _check_size(path, member.name, member.size, member.size)
             return _read_up_to(path, member.name, stream)
 
         return read
@@ -123,12 +122,12 @@ def _tar_index(path: Path) -> dict[str, Read]:
     return {_normal(member.name): reader(member) for member in members if not member.isdir()}
 
 
-def _few_enough(path: Path, count: int) -> None:
+def _check_count(path: Path, count: int) -> None:
     if count > MOST_MEMBERS:
         raise DataError(f"{path}: {count} members; at most {MOST_MEMBERS} are read")
 
 
-def _small_enough(path: Path, name: str, size: int, compressed: int) -> None:
+def _check_size(path: Path, name: str, size: int, compressed: int) -> None:
     if size > MOST_BYTES:
         raise RowError("image too large", f"{path.name}/{name}: {size / 1e6:.0f} MB")
     if size > MOST_RATIO * max(1, compressed):
@@ -138,9 +137,9 @@ def _small_enough(path: Path, name: str, size: int, compressed: int) -> None:
         raise RowError("bad archive member", detail)
 
 
-def _read_up_to(path: Path, name: str, stream: Any) -> bytes:
+def _read_up_to(path: Path, name: str, stream: IO[bytes]) -> bytes:
     """All of a member, whatever size its header claims."""
-    data: bytes = stream.read(MOST_BYTES + 1)
+    data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise RowError("image too large", f"{path.name}/{name}: over {MOST_BYTES / 1e6:.0f} MB")
     return data

@@ -1,7 +1,7 @@
-"""Images: what a row calls an image is found, checked, kept once by its content, and opened as plain RGB.
+"""The image that a row names is looked up, checked, stored once by its content, and opened as plain RGB.
 
-An image in a row is data from strangers: only formats that Pillow reads by itself are opened, sizes are looked at
-before a pixel is decoded, and every image is decoded once, so that a cut file is found before a training run.
+Images come from strangers: only formats that Pillow reads by itself are opened, sizes are checked before a pixel is
+decoded, and every image is decoded once, so that a truncated file is noticed before training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -25,38 +24,38 @@ from gemtune.data.conversation import Conversation, Message, Part
 from gemtune.errors import RowError
 from gemtune.files import write_bytes
 
-FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
+IMAGE_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
 MOST_BYTES = 64 << 20  # of one image file
 MOST_PIXELS = 100_000_000  # a 16-bit RGBA scan of A1 at 300 dpi; decoded it is 0.8 GB
 LEAST_SIDE = 8  # pixels; smaller ones are markers and placeholders
-MOST_LONG = 200  # times as long as wide; what is longer is a line when a model has shrunk it, and Qwen refuses it
-SMALL_PREVIEW = (64, 64)  # a JPEG is decoded at about this size to see that all of it is there
+MOST_LONG = 200  # times as long as wide; a longer one is a line once a model has shrunk it, and Qwen refuses it
+SMALL_PREVIEW = (64, 64)  # a JPEG is decoded at about this size to see that it is complete
 
-Find = Callable[[str], bytes]  # a name in a row -> the bytes behind it; RowError when there are none
+ReadImage = Callable[[str], bytes]  # a name in a row -> the image's bytes; RowError when there is none
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
 
 
 class ImageStore:
-    """A folder of images, each once, named by the SHA-256 of its bytes."""
+    """A folder of images, each stored once, named by the SHA-256 of its bytes."""
 
-    def __init__(self, data: Path, find: Find):
-        self._data, self._find = data, find
+    def __init__(self, data: Path, read: ReadImage):
+        self._data, self._read = data, read
 
-    def resolved(self, conversation: Conversation) -> Conversation:
+    def resolve(self, conversation: Conversation) -> Conversation:
         """The conversation with every image copied into the data directory and named by its path and size there."""
         if not conversation.images:
             return conversation
-        messages = tuple(Message(m.role, tuple(map(self._resolved, m.parts))) for m in conversation.messages)
+        messages = tuple(Message(m.role, tuple(map(self._resolve, m.parts))) for m in conversation.messages)
         return replace(conversation, messages=messages)
 
-    def _resolved(self, part: Part) -> Part:
+    def _resolve(self, part: Part) -> Part:
         return part if part.image is None else self.put(part.image)
 
     def put(self, reference: str | bytes) -> Part:
         """An image part for a path, URL, data URL, base64 text or the bytes themselves; RowError says what is wrong."""
         data = self._bytes(reference)
-        suffix, size = checked(data)
+        suffix, size = check_image(data)
         digest = hashlib.sha256(data).hexdigest()
         name = f"images/{digest[:2]}/{digest}{suffix}"
         path = self._data / name
@@ -74,11 +73,11 @@ class ImageStore:
             return _decoded(text)
         if _BASE64.fullmatch(reference):
             return _decoded(reference)
-        return self._find(reference)
+        return self._read(reference)
 
 
-def reference_of(value: Any, place: str) -> str | bytes:
-    """What a row says an image is, as a path, a URL, base64 text or bytes.
+def reference_of(value: object, place: str) -> str | bytes:
+    """A row's value for an image as a path, a URL, base64 text or bytes.
 
     >>> reference_of({"bytes": None, "path": "a/cup.png"}, "images[1]")
     'a/cup.png'
@@ -93,11 +92,8 @@ def reference_of(value: Any, place: str) -> str | bytes:
         return value
     if isinstance(value, str) and value.strip():
         return value.strip()
-    raise RowError("missing image", f"{place} is {_said(value)}; wanted a path, a URL, base64 text or bytes")
-
-
-def _said(value: Any) -> str:
-    return "empty" if value in (None, "", b"") else f"a {type(value).__name__}"
+    kind = "empty" if value in (None, "", b"") else f"a {type(value).__name__}"
+    raise RowError("missing image", f"{place} is {kind}; wanted a path, a URL, base64 text or bytes")
 
 
 def _decoded(text: str) -> bytes:
@@ -107,20 +103,20 @@ def _decoded(text: str) -> bytes:
         raise RowError("bad image", f"base64 that cannot be decoded ({error})") from error
 
 
-def checked(data: bytes) -> tuple[str, tuple[int, int]]:
-    """The suffix of an image's format, and its (width, height) as seen; RowError when it cannot be used."""
+def check_image(data: bytes) -> tuple[str, tuple[int, int]]:
+    """The suffix of an image's format, and its (width, height) after rotation; RowError when it cannot be used."""
     if len(data) > MOST_BYTES:
         raise RowError("image too large", f"{len(data) / 1e6:.0f} MB; wanted at most {MOST_BYTES / 1e6:.0f} MB")
     with _opened(io.BytesIO(data)) as image:
         width, height = image.size
         if width * height > MOST_PIXELS:
-            wanted = f"wanted at most {MOST_PIXELS / 1e6:.0f} million"
-            raise RowError("image too large", f"{width} x {height} pixels (a decompression bomb?); {wanted}")
+            limit = f"wanted at most {MOST_PIXELS / 1e6:.0f} million"
+            raise RowError("image too large", f"{width} x {height} pixels (a decompression bomb?); {limit}")
         if min(width, height) < LEAST_SIDE:
             raise RowError("image too small", f"{width} x {height} pixels; wanted at least {LEAST_SIDE} each way")
         if max(width, height) > MOST_LONG * min(width, height):
             raise RowError("image too long", f"{width} x {height} pixels; a model would see a line: cut it into pieces")
-        suffix = FORMATS.get(str(image.format), ".jpg")  # MPO, two JPEGs in a file, is the other one there is
+        suffix = IMAGE_SUFFIXES.get(str(image.format), ".jpg")  # the only other one is MPO: two JPEGs in a file
         size = _upright(image)
         image.draft("RGB", SMALL_PREVIEW)
         image.load()
@@ -128,14 +124,14 @@ def checked(data: bytes) -> tuple[str, tuple[int, int]]:
 
 
 @contextmanager
-def _opened(source: Any) -> Iterator[Image.Image]:
+def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # our own limits follow, and damaged EXIF data are no reason to stop
-            with Image.open(source, formats=list(FORMATS)) as image:
+            warnings.simplefilter("ignore")  # our own limits follow, and damaged EXIF data do no harm
+            with Image.open(source, formats=list(IMAGE_SUFFIXES)) as image:
                 yield image
     except UnidentifiedImageError as error:
-        raise RowError("bad image", f"not an image in {', '.join(FORMATS)}") from error
+        raise RowError("bad image", f"not an image in {', '.join(IMAGE_SUFFIXES)}") from error
     except Image.DecompressionBombError as error:
         raise RowError("image too large", f"{error}; wanted at most {MOST_PIXELS / 1e6:.0f} million pixels") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
@@ -143,7 +139,7 @@ def _opened(source: Any) -> Iterator[Image.Image]:
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """The (width, height) of an image file as seen; its pixels are not decoded."""
+    """The (width, height) of an image file after its EXIF rotation; its pixels are not decoded."""
     with _opened(path) as image:
         return _upright(image)
 
@@ -154,14 +150,14 @@ def _upright(image: Image.Image) -> tuple[int, int]:
 
 
 def open_rgb(path: Path) -> Image.Image:
-    """The image of a file as a person sees it, in RGB: turned by its EXIF data, on white, its first frame."""
+    """The image of a file as a person sees it, in RGB: rotated as its EXIF data say, on white, its first frame."""
     with _opened(path) as image:
         image.seek(0)
         return to_rgb(image)
 
 
 def thumbnail(path: Path, side: int = 160) -> str:
-    """A small JPEG of an image file as a data URL, for a page; nothing of the file itself reaches the page."""
+    """A small JPEG of an image file as a data URL for a page, which gets no byte of the file itself."""
     image = open_rgb(path)
     image.thumbnail((side, side))
     out = io.BytesIO()
@@ -185,7 +181,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
             target = ImageCms.createProfile("sRGB")
             return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image.convert("RGB")
         except (ImageCms.PyCMSError, OSError):
-            return image.convert("RGB")  # a damaged profile says nothing
+            return image.convert("RGB")  # the profile is damaged
     if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "RGBA":

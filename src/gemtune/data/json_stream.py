@@ -1,4 +1,7 @@
-"""Reads the objects of a JSON file one by one, so that a file larger than memory never fills it."""
+"""Reads the objects of a JSON file one by one, so that a file may be larger than memory.
+
+Our own instead of ijson's for the errors: each names the line, what was found, what was wanted and the next move.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from gemtune.errors import DataError
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
-# An error this close to the end of what was read may be a value cut in two: two escaped surrogates have 12 characters.
+# An error this close to the end of what was read may be a value cut in half: two escaped surrogates take 12 characters.
 _CUT = 16
 _HEAD = 1 << 18  # characters in which a first JSON Lines row must end to be recognised
 _KINDS = {'"': "a string", "[": "an array", "{": "an object", "n": "null", "t": "true", "f": "false"} | dict.fromkeys(
@@ -19,7 +22,7 @@ _KINDS = {'"': "a string", "[": "an array", "{": "an object", "n": "null", "t": 
 )
 
 
-def json_rows(text: IO[str], name: str, *, chunk: int = 1 << 16) -> Iterator[tuple[int, dict[str, Any]]]:
+def json_rows(text: IO[str], name: str, *, chunk: int = 1 << 16) -> Iterator[tuple[int, dict[str, object]]]:
     """Yields (number from 1, object) of an array of objects, or of an object that holds exactly one such array.
 
     >>> import io
@@ -39,7 +42,7 @@ def json_rows(text: IO[str], name: str, *, chunk: int = 1 << 16) -> Iterator[tup
 
 
 def is_json_lines(text: IO[str]) -> bool:
-    """Whether an object is followed by another one: JSON Lines under the name of .json, as many data sets are.
+    """Whether an object follows another one: many data sets are JSON Lines in a file called .json.
 
     >>> import io
     >>> is_json_lines(io.StringIO('{"a": 1}\\n{"a": 2}')), is_json_lines(io.StringIO('{"a": [{}]}'))
@@ -55,7 +58,7 @@ def is_json_lines(text: IO[str]) -> bool:
     return head[end:].lstrip().startswith("{")
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: object) -> str:
     """
     >>> kind_of([1]), kind_of(None), kind_of(1.5)
     ('an array', 'null', 'a number')
@@ -66,7 +69,7 @@ def kind_of(value: Any) -> str:
 
 
 def reason(error: ValueError | RecursionError) -> str:
-    """What json says of broken text, without the position in a buffer that nobody sees."""
+    """The json module's words for broken text, without its position in our buffer."""
     if isinstance(error, json.JSONDecodeError):
         return error.msg[0].lower() + error.msg[1:].removesuffix(" starting at").removesuffix(" at")
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -83,12 +86,12 @@ class _Window:
         return f"{self.name}:{self.line + self.buffer.count(chr(10), 0, self.at if at is None else at)}"
 
     def grow(self) -> bool:
-        """Drops what is decoded and doubles the rest, so that a long value is tried few times; False at the end."""
-        more = self.text.read(max(self.chunk, len(self.buffer) - self.at))
-        if not more:
+        """Drops what is decoded and doubles the rest, so that a long value takes few attempts; False at the end."""
+        chunk = self.text.read(max(self.chunk, len(self.buffer) - self.at))
+        if not chunk:
             return False
         self.line += self.buffer.count("\n", 0, self.at)
-        self.buffer, self.at = self.buffer[self.at :] + more, 0
+        self.buffer, self.at = self.buffer[self.at :] + chunk, 0
         return True
 
     def peek(self) -> str:
@@ -102,19 +105,19 @@ class _Window:
                 return ""
 
     def kind(self) -> str:
-        found = self.peek()
-        return _KINDS.get(found, f"{found!r}") if found else "the end of the file"
+        character = self.peek()
+        return _KINDS.get(character, f"{character!r}") if character else "the end of the file"
 
-    def take(self, wanted: str) -> str:
-        """Steps over the next character, which must be one of `wanted`."""
-        found = self.peek()
-        if not found or found not in wanted:
-            raise self.broken(f"expecting {' or '.join(map(repr, wanted))}, found {self.kind()}")
+    def take(self, characters: str) -> str:
+        """Steps over the next character, which must be one of these, and returns it."""
+        character = self.peek()
+        if not character or character not in characters:
+            raise self.broken(f"expecting {' or '.join(map(repr, characters))}, found {self.kind()}")
         self.at += 1
-        return found
+        return character
 
     def value(self) -> Any:
-        """Decodes the value that comes next, reading on for as long as it may be cut in two."""
+        """Decodes the next value, reading on while it may be cut in half."""
         self.peek()
         while True:
             try:
@@ -137,7 +140,7 @@ class _Window:
         return DataError(f"{self.where(at)}: broken JSON ({message}); {move}")
 
 
-def _array(window: _Window) -> Iterator[tuple[int, dict[str, Any]]]:
+def _array(window: _Window) -> Iterator[tuple[int, dict[str, object]]]:
     window.take("[")
     number = 0
     if window.peek() == "]":
@@ -145,19 +148,19 @@ def _array(window: _Window) -> Iterator[tuple[int, dict[str, Any]]]:
         return
     while True:
         number += 1
-        found = window.peek()
-        if found != "{" and found in _KINDS:
+        opening = window.peek()
+        if opening != "{" and opening in _KINDS:
             raise DataError(
                 f"{window.where()}: {window.name}[{number}] is {window.kind()}; wanted an object with named values"
             )
-        if found != "{":
+        if opening != "{":
             raise window.broken(f"expecting an object, found {window.kind()}")
         yield number, window.value()
         if window.take(",]") == "]":
             return
 
 
-def _wrapped_array(window: _Window) -> Iterator[tuple[int, dict[str, Any]]]:
+def _wrapped_array(window: _Window) -> Iterator[tuple[int, dict[str, object]]]:
     window.take("{")
     keys: list[str] = []
     arrays: list[str] = []

@@ -6,10 +6,11 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gemtune.data.formats import Row, Rows, open_text
 from gemtune.errors import DataError, did_you_mean, listed
+from gemtune.files import JsonObject
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import DataSource
@@ -54,9 +55,9 @@ TAGS = {
     },
 }
 
-# What an entry may say that gemtune does not do, and the next move.
+# Keys of an entry that gemtune does not support, and the next move.
 REFUSED = {
-    "ranking": "it is preference data (chosen, rejected); gemtune trains on one right answer a row",
+    "ranking": "it is preference data (chosen, rejected); gemtune trains on one right answer per row",
     "script_url": "gemtune never runs a data set's own code; write its rows to JSONL and name that as file_name",
     "cloud_file_name": "download the file and name it as file_name",
     "folder": "download that folder and name it as file_name",
@@ -67,7 +68,7 @@ _PREFERENCE = ("chosen", "rejected", "kto_tag")
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a dataset_info.json: how its rows are laid out."""
+    """One entry of a dataset_info.json: the layout of its rows."""
 
     where: str
     info: Path
@@ -85,34 +86,34 @@ def entry_names(info: Path) -> list[str]:
 
 def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSource]:
     """The entry called `name`, and `data` with the file or Hub data set the entry names as its source."""
-    known = entry_names(info)
+    names = entry_names(info)
     where = f"{info.name}#{name}"
-    if name not in known:
-        raise DataError(f"{info}: no entry {name!r}{did_you_mean(name, known, f'it holds {listed(known)}')}")
-    found = _load(info)[name]
+    if name not in names:
+        raise DataError(f"{info}: no entry {name!r}{did_you_mean(name, names, f'it holds {listed(names)}')}")
+    value = _load(info)[name]
     for key, why in REFUSED.items():
-        if found.get(key):
+        if value.get(key):
             raise DataError(f"{where}: {key} is set: {why}")
-    return _entry(found, where, info), data.model_copy(update=_source(found, where, info, data))
+    return _entry(value, where, info), data.model_copy(update=_source(value, where, info, data))
 
 
 def standard_rows(rows: Rows, entry: Entry) -> Rows:
     """Yields the rows with the standard keys; DataError when a column the entry names is in none of them."""
-    unseen = set(entry.named)
-    found: list[str] = []
+    absent = set(entry.named)
+    columns: list[str] = []
     for where, row in rows:
-        unseen -= row.keys()
-        found = found or list(row)
+        absent -= row.keys()
+        columns = columns or list(row)
         yield where, standard_row(row, entry, where)
-    for column in sorted(unseen):
+    for column in sorted(absent):
         raise DataError(
-            f"{entry.where}: column {column!r} is in no row; found {listed(found)}"
-            + did_you_mean(column, found, f"mend `columns` in {entry.info}")
+            f"{entry.where}: column {column!r} is in no row; found {listed(columns)}"
+            + did_you_mean(column, columns, f"mend `columns` in {entry.info}")
         )
 
 
 def standard_row(row: Row, entry: Entry, where: str) -> Row:
-    """The row with standard keys, roles and contents; columns of other names stay, for a split by them."""
+    """The row with standard keys, roles and contents; its other columns stay, for a split by them."""
     table = COLUMNS[entry.formatting]
     for name in REQUIRED[entry.formatting]:
         column = entry.columns[name]
@@ -123,15 +124,15 @@ def standard_row(row: Row, entry: Entry, where: str) -> Row:
             )
     mapped = {table[name][0]: row[column] for name, column in entry.columns.items() if column in row}
     standard = {key for formatting in COLUMNS.values() for key, _ in formatting.values()}
-    others = {key: value for key, value in row.items() if key not in standard and key not in entry.columns.values()}
+    rest = {key: value for key, value in row.items() if key not in standard and key not in entry.columns.values()}
     key = table["messages"][0] if "messages" in table else None
-    if key and isinstance(mapped[key], list):
-        mapped[key] = [_standard_message(message, entry) for message in mapped[key]]
-    return {**others, **mapped}
+    if key and isinstance(messages := mapped[key], list):
+        mapped[key] = [_standard_message(message, entry) for message in messages]
+    return {**rest, **mapped}
 
 
-def _standard_message(message: Any, entry: Entry) -> Any:
-    if not isinstance(message, dict):  # the layout says what is wrong with it
+def _standard_message(message: object, entry: Entry) -> object:
+    if not isinstance(message, dict):  # the layout will say what is wrong with it
         return message
     standard, tags = TAGS[entry.formatting], entry.tags
     roles = {tags[tag]: standard[tag] for tag in tags if tag not in ("role_tag", "content_tag")}
@@ -143,54 +144,55 @@ def _standard_message(message: Any, entry: Entry) -> Any:
     return message
 
 
-def _entry(found: dict[str, Any], where: str, info: Path) -> Entry:
-    formatting = found.get("formatting", "alpaca")
+def _entry(value: JsonObject, where: str, info: Path) -> Entry:
+    formatting = value.get("formatting", "alpaca")
     if formatting not in COLUMNS:
         raise DataError(f"{where}: formatting {formatting!r}; wanted {', '.join(COLUMNS)}")
-    named = {key: column for key, column in _strings(found, "columns", where) if column}
-    if any(key in named for key in _PREFERENCE):
+    mapping = {key: column for key, column in _strings(value, "columns", where) if column}
+    if any(key in mapping for key in _PREFERENCE):
         raise DataError(f"{where}: {REFUSED['ranking']}")
     table = COLUMNS[formatting]
     defaults = {key: column for key, (_, column) in table.items() if column}
-    columns = {key: column for key, column in named.items() if key in table} if named else defaults
+    columns = {key: column for key, column in mapping.items() if key in table} if mapping else defaults
     if "messages" in table:
         columns.setdefault("messages", table["messages"][0])
     for key in REQUIRED[formatting]:
         if key not in columns:
             raise DataError(
-                f"{where}: `columns` names no {key}, only {listed(named)}"
-                + did_you_mean(key, named, "a row needs a question and its answer; plain text alone is not supported")
+                f"{where}: `columns` names no {key}, only {listed(mapping)}"
+                + did_you_mean(key, mapping, "a row needs a question and its answer; plain text alone is not supported")
             )
     tags = dict(TAGS.get(formatting, {}))
-    tags.update({tag: value for tag, value in _strings(found, "tags", where) if value and tag in tags})
-    return Entry(where, info, formatting, columns, frozenset(named.values()) & set(columns.values()), tags)
+    tags.update({tag: name for tag, name in _strings(value, "tags", where) if name and tag in tags})
+    return Entry(where, info, formatting, columns, frozenset(mapping.values()) & set(columns.values()), tags)
 
 
-def _source(found: dict[str, Any], where: str, info: Path, data: DataSource) -> dict[str, Any]:
-    """What of `data` the entry decides."""
-    limits = [limit for limit in (data.limit, found.get("num_samples")) if limit]
-    update: dict[str, Any] = {"limit": min(limits) if limits else None}
-    if "hf_hub_url" in found:
-        config, split = found.get("subset") or data.hub_config, found.get("split") or data.hub_split
-        return update | {"source": found["hf_hub_url"], "format": "hub", "hub_config": config, "hub_split": split}
-    if "file_name" in found:
-        return update | {"source": str(info.parent / found["file_name"])}
-    only = listed(_source_keys(found))
-    raise DataError(f"{where}: only {only}; wanted file_name or hf_hub_url: download it and name the file")
+def _source(value: JsonObject, where: str, info: Path, data: DataSource) -> dict[str, object]:
+    """The keys of `data` that the entry decides."""
+    limits = [limit for limit in (data.limit, value.get("num_samples")) if limit]
+    limit = min(limits) if limits else None
+    if "hf_hub_url" in value:
+        config, split = value.get("subset") or data.hub_config, value.get("split") or data.hub_split
+        hub = {"source": value["hf_hub_url"], "format": "hub", "hub_config": config, "hub_split": split}
+        return {"limit": limit, **hub}
+    if "file_name" in value:
+        return {"limit": limit, "source": str(info.parent / value["file_name"])}
+    names = listed(_source_keys(value))
+    raise DataError(f"{where}: only {names}; wanted file_name or hf_hub_url: download it and name the file")
 
 
-def _source_keys(found: dict[str, Any]) -> list[str]:
-    return [key for key in found if key.endswith("_url") or key in ("file_name", "cloud_file_name")]
+def _source_keys(value: JsonObject) -> list[str]:
+    return [key for key in value if key.endswith("_url") or key in ("file_name", "cloud_file_name")]
 
 
-def _strings(found: dict[str, Any], key: str, where: str) -> Iterator[tuple[str, str | None]]:
-    value = found.get(key) or {}
-    if not isinstance(value, dict) or not all(isinstance(column, str | None) for column in value.values()):
-        raise DataError(f"{where}: {key} is {value!r}; wanted an object of names")
-    yield from value.items()
+def _strings(value: JsonObject, key: str, where: str) -> Iterator[tuple[str, str | None]]:
+    names = value.get(key) or {}
+    if not isinstance(names, dict) or not all(isinstance(name, str | None) for name in names.values()):
+        raise DataError(f"{where}: {key} is {names!r}; wanted an object of names")
+    yield from names.items()
 
 
-def _load(info: Path) -> dict[str, Any]:
+def _load(info: Path) -> JsonObject:
     with open_text(info, "utf-8", newline="") as text:
         try:
             value = json.load(text)

@@ -28,7 +28,7 @@ from gemtune.errors import DataError, MissingExtra, did_you_mean, listed, neares
 from gemtune.files import READING, os_errors
 
 if TYPE_CHECKING:
-    from gemtune.recipe.schema import DataSource
+    from gemtune.recipe.schema import DataSource, Recipe
 
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
 
@@ -76,7 +76,41 @@ def source_files(data: DataSource) -> list[Path]:
     return ([entry.info] if entry else []) + _files(data)[1]
 
 
-def check_columns(row: Row, wanted: Sequence[str], where: str) -> None:
+def source_for(recipe: Recipe, path: str) -> DataSource:
+    """How to read a file given to `evaluate` or `generate`, all of it: as that source of the recipe, or as all of them.
+
+    DataError when it is none of the sources and they are read in different ways.
+
+    >>> from gemtune.recipe.schema import Recipe
+    >>> mails = {"source": "mails.csv", "columns": {"text": "body"}, "limit": 9}
+    >>> recipe = Recipe(name="e", task="emoji", data=[mails])
+    >>> new = source_for(recipe, "new.csv")
+    >>> new.source, new.columns, new.limit
+    ('new.csv', {'text': 'body'}, None)
+    >>> source_for(Recipe(name="e", task="emoji", data=[mails, {"source": "chats.csv"}]), "new.csv")
+    Traceback (most recent call last):
+    gemtune.errors.DataError: new.csv: how to read it is not clear: mails.csv and chats.csv differ in data.columns; \
+wanted one of these sources, or sources that agree
+    """
+    for data in recipe.data:
+        if path == data.source or (not is_hub(data) and _resolved(path) == _resolved(data.source)):
+            return data.model_copy(update={"limit": None})
+    first = recipe.data[0]
+    for key in ("columns", "layout", "images", "download_images", "encoding"):
+        if any(getattr(data, key) != getattr(first, key) for data in recipe.data):
+            names = " and ".join(listed(data.source for data in recipe.data).rsplit(", ", 1))
+            raise DataError(
+                f"{path}: how to read it is not clear: {names} differ in data.{key}; wanted one of these sources, or "
+                "sources that agree"
+            )
+    return first.model_copy(update={"source": path, "format": "auto", "limit": None})
+
+
+def _resolved(path: str) -> Path:
+    return Path(path).expanduser().resolve()
+
+
+def check_columns(row: Row, columns: Sequence[str], where: str) -> None:
     """DataError when a column the task wants is not in the row.
 
     >>> check_columns({"text": "hi", "label": "👋"}, ["text", "emoji"], "emoji.csv:2")
@@ -84,11 +118,11 @@ def check_columns(row: Row, wanted: Sequence[str], where: str) -> None:
     gemtune.errors.DataError: emoji.csv:2: column 'emoji' is missing; found text, label; did you mean 'label'? \
 set data.columns: {emoji: label}
     """
-    missing = next((name for name in wanted if name not in row), None)
+    missing = next((name for name in columns if name not in row), None)
     if missing is None:
         return
-    free = [name for name in row if name not in wanted]
-    near = nearest(missing, free) or (free[0] if len(free) == 1 else None)
+    unused = [name for name in row if name not in columns]
+    near = nearest(missing, unused) or (unused[0] if len(unused) == 1 else None)
     guess = f"did you mean {near!r}? " if near else ""
     raise DataError(
         f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}"
@@ -109,12 +143,12 @@ def _renamed(row: Row, columns: dict[str, str], where: str) -> Row:
             )
     if not columns:
         return row
-    kept = {key: value for key, value in row.items() if key not in columns and key not in columns.values()}
-    return kept | {name: row[column] for name, column in columns.items()}
+    rest = {key: value for key, value in row.items() if key not in columns and key not in columns.values()}
+    return rest | {name: row[column] for name, column in columns.items()}
 
 
 def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
-    """The dataset_info.json entry that a source names, if it does, and the source that the entry stands for."""
+    """The dataset_info.json entry that a source names, if any, and the source that it stands for."""
     path, mark, name = data.source.partition("#")
     info = Path(path).expanduser()
     with os_errors(info, READING):
@@ -152,10 +186,10 @@ def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
             number += 1
             yield f"{data.source}[{number}]", dict(row)
     except errors as error:
-        said = " ".join(str(error).split())[:300] or type(error).__name__
+        problem = " ".join(str(error).split())[:300] or type(error).__name__
         move = next((move for kind, move in _HUB_MOVES.items() if isinstance(error, kind)), _HUB_MOVES[ConnectionError])
         raise DataError(
-            f"Hub data set {data.source!r} ({data.hub_config or 'default'}, {data.hub_split}): {said}; "
+            f"Hub data set {data.source!r} ({data.hub_config or 'default'}, {data.hub_split}): {problem}; "
             + move.format(id=data.source)
         ) from error
     if not number:
@@ -167,9 +201,9 @@ def _file_rows(data: DataSource) -> Rows:
     for path in files:
         name = path.relative_to(base).as_posix()
         count = 0
-        for placed in format_of(path, data.format).read(path, name, data.encoding):
+        for where, row in format_of(path, data.format).read(path, name, data.encoding):
             count += 1
-            yield placed
+            yield where, row
         if not count:
             raise DataError(f"{path}: {_nothing(path)}; wanted at least one row: check how the file was written")
 
@@ -179,15 +213,14 @@ def _nothing(path: Path) -> str:
 
 
 def _files(data: DataSource) -> tuple[Path, list[Path]]:
-    """The files of a source and the folder their short names start at."""
+    """The files of a source, and the folder that their short names are relative to."""
     path = Path(data.source).expanduser()
     with os_errors(path, READING):
         if path.is_dir():
             return path, _in_folder(path, data.format)
         if path.exists():
             return path.parent, [path]
-        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1])
-        base = Path(*fixed)
+        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
         files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
         files = [file for file in files if file.is_file() and file.name not in _HUB_METADATA]
     if not files:
@@ -195,15 +228,15 @@ def _files(data: DataSource) -> tuple[Path, list[Path]]:
     return base, files
 
 
-def _in_folder(folder: Path, wanted: str) -> list[Path]:
+def _in_folder(folder: Path, format_wanted: str) -> list[Path]:
     """The files with a suffix of the format, or of any format, in the folder and below; hidden ones are skipped."""
-    seen: list[Path] = []
+    paths: list[Path] = []
     for place, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        seen += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
-    files = [path for path in seen if (name := format_name(path)) and wanted in ("auto", name)]
+        paths += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
+    files = [path for path in paths if (name := format_name(path)) and format_wanted in ("auto", name)]
     if not files:
-        suffixes = sorted({suffix_of(path) or path.name for path in seen})
+        suffixes = sorted({suffix_of(path) or path.name for path in paths})
         move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
         raise DataError(f"{folder}: no file in it ends in one of {', '.join(SUFFIXES)}; found {listed(suffixes)}{move}")
     return sorted(files)
@@ -214,11 +247,11 @@ def _raise(error: OSError) -> None:
 
 
 def _missing(path: Path) -> str:
-    """What to say of a path that is not there: the nearest one that is."""
+    """The message about a path that does not exist, with the nearest one that does."""
     with os_errors(path, READING):
         folder = next(parent for parent in path.parents if parent.is_dir())
         names = sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
-    lost = path.relative_to(folder).parts[0]
-    what = "matches no file" if glob.has_magic(lost) else "no such file or folder"
+    name = path.relative_to(folder).parts[0]
+    problem = "matches no file" if glob.has_magic(name) else "no such file or folder"
     hub = "" if format_name(path) else " (a Hub data set? set data.format: hub and give its id, user/name)"
-    return f"{path}: {what}{hub}{did_you_mean(lost, names, f'{folder.resolve()} holds {listed(names)}')}"
+    return f"{path}: {problem}{hub}{did_you_mean(name, names, f'{folder.resolve()} holds {listed(names)}')}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,19 @@ from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
 from gemtune.evaluation.generate import ViewOf, blind, replies
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
-from gemtune.metrics.text import mean_interval, paired_difference
+from gemtune.metrics.text import (
+    Floats,
+    Metric,
+    combined_difference,
+    combined_interval,
+    mean_interval,
+    paired_difference,
+)
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import fitted
 from gemtune.runs import VERSIONS
-from gemtune.tasks.base import Task
+from gemtune.tasks.base import Task, metric_of
 
 REGRESSIONS = 10  # rows listed
 
@@ -80,20 +89,34 @@ def prompt_text(conversation: Conversation) -> str:
     return asked[0].text if len(asked) == 1 else "\n".join(f"{m.role}: {m.text}" for m in asked)
 
 
-def mean_scores(task: Task, conversations: Sequence[Conversation], texts: Sequence[str]) -> dict[str, float]:
-    """The mean of every score that all rows have."""
+def corpus_scores(task: Task, conversations: Sequence[Conversation], texts: Sequence[str]) -> dict[str, float]:
+    """Every reported score that all rows have, of the replies together: their mean, or what the metric combines."""
     rows = [task.score(conversation, text) for conversation, text in zip(conversations, texts, strict=True)]
-    return {name: float(np.mean([row[name] for row in rows])) for name in _shared(rows)}
+    columns = {name: np.array([row[name] for row in rows]) for name in _shared(rows)}
+    return {name: _corpus_score(name, metric_of(task, name), columns) for name in reported(task, list(columns))}
+
+
+def _corpus_score(name: str, metric: Metric, columns: Mapping[str, Floats]) -> float:
+    if metric.combine is None:
+        return float(np.mean(columns[name]))
+    with _parts_of(name):
+        return float(metric.combine(columns))
 
 
 def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
     """The score that decides; RunError when the recipe names one the task does not have."""
-    wanted = recipe.evaluate.metric or task.metric
-    if wanted in names:
-        return wanted
+    known = reported(task, names)
+    metric = recipe.evaluate.metric or task.metric
+    if metric in known:
+        return metric
     if recipe.evaluate.metric:
-        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{wanted}'; it has {', '.join(names)}")
-    return names[0]
+        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(known)}")
+    return known[0]
+
+
+def reported(task: Task, names: Sequence[str]) -> list[str]:
+    """The scores that are shown: all but the counts which only go into others."""
+    return [name for name in names if metric_of(task, name).reported]
 
 
 def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") -> dict[str, Any]:
@@ -104,30 +127,14 @@ def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") ->
     names = _shared([row["scores"] for row in base + tuned])
     metric = deciding_metric(recipe, task, names)
     seed = recipe.evaluate.seed
-    metrics: dict[str, Any] = {}
-    for name in sorted(names, key=lambda name: (name != metric, names.index(name))):
-        before, after = ([row["scores"][name] for row in rows] for rows in (base, tuned))
-        paired = paired_difference(before, after, seed=seed)
-        metrics[name] = {
-            "base": _interval(mean_interval(before, seed=seed)),
-            "tuned": _interval(mean_interval(after, seed=seed)),
-            "difference": {
-                "mean": paired.difference,
-                "low": paired.low,
-                "high": paired.high,
-                "p_value": paired.p_value,
-                "method": paired.method,
-                "wins": paired.wins,
-                "losses": paired.losses,
-                "ties": paired.ties,
-            },
-        }
+    before, after = ({name: [row["scores"][name] for row in rows] for name in names} for rows in (base, tuned))
+    order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
     summary = {
         "version": VERSIONS["summary"],
         "metric": metric,
         "rows": len(base),
-        "metrics": metrics,
-        "regressions": _regressions(base, tuned, metric),
+        "metrics": {name: _compared(name, metric_of(task, name), before, after, seed) for name in order},
+        "regressions": _regressions(base, tuned, metric, metric_of(task, metric)),
         "decoding": recipe.evaluate.model_dump(include={"temperature", "top_p", "max_new_tokens", "seed"}),
         "cut": {"base": sum(row["cut"] for row in base), "tuned": sum(row["cut"] for row in tuned)},
     }
@@ -140,15 +147,55 @@ def _shared(rows: Sequence[dict[str, float]]) -> list[str]:
     return [name for name in rows[0] if all(name in row for row in rows)]
 
 
-def _interval(interval: Any) -> dict[str, float]:
-    return {"mean": interval.mean, "low": interval.low, "high": interval.high}
+Columns = Mapping[str, Sequence[float]]  # score -> its values, row by row
 
 
-def _regressions(base: list[dict[str, Any]], tuned: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """The rows where tuned is furthest below base."""
+def _compared(name: str, metric: Metric, base: Columns, tuned: Columns, seed: int) -> dict[str, Any]:
+    """One metric of the summary: both models with their intervals, and the paired difference."""
+    better = metric.higher_is_better
+    if metric.combine is None:
+        sides = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
+        paired = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
+    else:
+        with _parts_of(name):
+            sides = [combined_interval(metric.combine, scores, seed=seed) for scores in (base, tuned)]
+            paired = combined_difference(name, metric, base, tuned, seed=seed)
+    return {
+        "direction": "higher" if better else "lower",
+        "base": asdict(sides[0]),
+        "tuned": asdict(sides[1]),
+        "difference": {
+            "mean": paired.difference,
+            "low": paired.low,
+            "high": paired.high,
+            "p_value": paired.p_value,
+            "method": paired.method,
+            "wins": paired.wins,
+            "losses": paired.losses,
+            "ties": paired.ties,
+        },
+    }
+
+
+@contextmanager
+def _parts_of(name: str) -> Iterator[None]:
+    """RunError where what combines a metric asks for a score that not every row has."""
+    try:
+        yield
+    except KeyError as error:
+        raise RunError(
+            f"score '{name}' is combined from {error}, which not every row has; return it in `score`"
+        ) from error
+
+
+def _regressions(
+    base: list[dict[str, Any]], tuned: list[dict[str, Any]], name: str, metric: Metric
+) -> list[dict[str, Any]]:
+    """The rows where tuned is furthest behind base."""
+    sign = 1 if metric.higher_is_better else -1
     both = zip(base, tuned, strict=True)
-    pairs = [(after["scores"][metric] - before["scores"][metric], before, after) for before, after in both]
-    worst = sorted((pair for pair in pairs if pair[0] < 0), key=lambda pair: pair[0])[:REGRESSIONS]
+    pairs = [(after["scores"][name] - before["scores"][name], before, after) for before, after in both]
+    worst = sorted((pair for pair in pairs if sign * pair[0] < 0), key=lambda pair: sign * pair[0])[:REGRESSIONS]
     return [
         {
             "where": before["where"],

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, Part, read_conversations
-from gemtune.data.sources import check_columns, read_rows
+from gemtune.data.sources import check_columns, read_rows, source_for
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import sha256_of_text, write_jsonl
 from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.metrics.text import Metric
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import image_store, prepared
 from gemtune.reporting.report import write_report
 from gemtune.runs import Run
-from gemtune.tasks import task_of
+from gemtune.tasks import metric_of, task_of
 
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
@@ -57,7 +58,8 @@ def prepare(job: Job) -> dict[str, Any]:
     with prepared(job.recipe, job.run, rows, partial(refuse_other_tokens, job, "data")) as result:
         refuse = partial(refuse_other_tokens, job, "tokens")
         write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
-        _require_metric(job, result)
+        if job.recipe.evaluate.metric is not None:
+            _require_metric(job, result)
         if job.fresh:
             start_again(job.run)
             job.fresh = False
@@ -157,6 +159,8 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if already_trained(job):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
+    is_by_metric = recipe.train.best_by == "metric"
+    higher_is_better = not is_by_metric or _require_metric(job, run).higher_is_better
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -184,7 +188,13 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if view:
         _look(job, view)
     begin(job, data)
-    training = run_training(run, recipe, prepared, score=score, progress=progress, say=job.say)
+    training = run_training(
+        *(run, recipe, prepared),
+        score=score,
+        higher_is_better=higher_is_better,
+        progress=progress,
+        say=job.say,
+    )
     if view:
         view.tidy()
     return training
@@ -295,7 +305,7 @@ def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) ->
     folders = [str(Path(image).absolute().parent) for image in images]
     source = job.recipe.data[0].model_copy(update={"images": folders})
     try:
-        return image_store(job.run, source).resolved(replace(conversation, messages=messages))
+        return image_store(job.run, source).resolve(replace(conversation, messages=messages))
     except RowError as error:
         raise DataError(f"{', '.join(images)}: {error}") from error
 
@@ -306,7 +316,7 @@ def _tick(job: Job, what: str, total: int, done: int) -> None:
 
 def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
     """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
-    source = job.recipe.data[0].model_copy(update={"source": data, "format": "auto", "limit": None})
+    source = source_for(job.recipe, data)
     task = task_of(job.recipe, source.layout)
     make = task.conversation if answered else task.question
     store = image_store(job.run, source)
@@ -315,22 +325,20 @@ def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conver
         if answered and not found:
             check_columns(row, task.columns, where)
         try:
-            found.append(store.resolved(make(row, where)))
+            found.append(store.resolve(make(row, where)))
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
     return found
 
 
-def _require_metric(job: Job, run: Run) -> None:
-    """RunError when evaluate.metric is not a score that a right answer gets."""
+def _require_metric(job: Job, run: Run) -> Metric:
+    """The deciding metric; RunError when evaluate.metric is not a score that a right answer gets."""
     from gemtune.evaluation.evaluate import deciding_metric
 
-    if job.recipe.evaluate.metric is None:
-        return
     known: dict[str, None] = {}
     for conversation in islice(read_conversations(run.part("train")), SCORED_IN_TRAINING):
         known |= dict.fromkeys(job.task.score(conversation, conversation.answer))
-    deciding_metric(job.recipe, job.task, list(known))
+    return metric_of(job.task, deciding_metric(job.recipe, job.task, list(known)))
 
 
 def _require_settings(job: Job) -> None:
@@ -347,7 +355,7 @@ def _require_settings(job: Job) -> None:
 
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     """The task's scores of a model on some of val, with the deciding one as `score`."""
-    from gemtune.evaluation.evaluate import deciding_metric, evaluated, mean_scores
+    from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluated
     from gemtune.evaluation.generate import replies
 
     recipe = job.recipe
@@ -359,8 +367,8 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
         answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
         texts = [reply.text for reply in answered]
         model.train(was_training)
-        means = mean_scores(job.task, conversations, texts)
-        return {"score": means[deciding_metric(recipe, job.task, list(means))], **means}
+        scores = corpus_scores(job.task, conversations, texts)
+        return {"score": scores[deciding_metric(recipe, job.task, list(scores))], **scores}
 
     return score
 

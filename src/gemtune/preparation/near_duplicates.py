@@ -1,8 +1,8 @@
-"""Near duplicates: MinHash signatures find the texts that may be close, exact Jaccard similarity decides.
+"""Near duplicates: MinHash signatures find the texts that may be close; exact Jaccard similarity decides.
 
-Two texts are as similar as the 5-character shingles they share. Shingles that one text in twenty contains are wording
-(an instruction put before every row); a pair must be similar with them and without them, else two short reviews behind
-one long instruction would count as copies.
+Two texts are as similar as the 5-character shingles they share. A shingle that more than one text in twenty contains is
+boilerplate (an instruction put before every row); a pair must be similar with it and without it, or two short reviews
+behind one long instruction would count as duplicates.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-WIDTH = 5  # characters a shingle
+WIDTH = 5  # characters per shingle
 PERMUTATIONS = 64  # the estimate's standard deviation is at most 0.0625
-WORDING_SHARE = 20  # a shingle in more than one text of twenty is wording ...
-WORDING_COUNT = 10  # ... in a set large enough to tell
+BOILERPLATE_SHARE = 20  # a shingle in more than one text of twenty is boilerplate ...
+BOILERPLATE_COUNT = 10  # ... in a set large enough to tell
 _SLOT_BITS = 22  # shingles are counted by this many bits of their hash: 16 MB
 _BATCH = 1 << 16  # characters hashed at once: the arrays stay in the processor's cache
-_VERIFIED = 32  # of one text's candidates, the most promising ones that are read and compared
+_VERIFIED = 32  # candidates per text, the most promising ones, that are read and compared
 
 U64 = NDArray[np.uint64]
 Ints = NDArray[np.int64]
@@ -38,7 +38,7 @@ class Texts(Protocol):
     def __getitem__(self, number: int, /) -> str: ...
 
 
-class Near(NamedTuple):
+class SimilarPair(NamedTuple):
     """Two texts by number, and how similar they are."""
 
     text: int
@@ -72,9 +72,9 @@ def shingles(text: str) -> U64:
 
 def _jaccard(size: int, owners: Ints, is_shared: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
     """The similarities of a set of `size` with `count` sets, whose elements come with their set's number."""
-    both = np.bincount(owners[is_shared], minlength=count)
-    either = size + np.bincount(owners, minlength=count) - both
-    return np.where(either, both / np.maximum(either, 1), 1.0)
+    intersection = np.bincount(owners[is_shared], minlength=count)
+    union = size + np.bincount(owners, minlength=count) - intersection
+    return np.where(union, intersection / np.maximum(union, 1), 1.0)
 
 
 def _batches(texts: Texts) -> Iterator[tuple[int, list[str]]]:
@@ -92,62 +92,63 @@ def _batches(texts: Texts) -> Iterator[tuple[int, list[str]]]:
 
 
 class Sketch:
-    """Texts that stay where they are (`texts` reads one by number), with 128 bytes of each in memory."""
+    """MinHash signatures of texts: 128 bytes per text in memory, the texts themselves wherever `texts` keeps them."""
 
     def __init__(self, texts: Texts):
         self.texts = texts
-        self._is_wording = self._wording()  # (2**22,)
+        self._is_boilerplate = self._boilerplate()  # (2**22,)
         self.signatures = self._signatures()  # (N, 64)
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def similarities(self, text: int, others: NDArray[np.integer]) -> NDArray[np.float64]:
-        """The Jaccard similarity of a text with each of the others, with the wording or without it, whichever is lower.
+        """The Jaccard similarity of a text with each other one, with boilerplate or without, whichever is lower.
 
         >>> Sketch(["singer", "singers", "Singapore"]).similarities(0, np.array([1, 2]))
         array([0.66666667, 0.        ])
         """
-        wanted = shingles(self.texts[text])
+        pieces = shingles(self.texts[text])
         hashes, counts = _hashed([self.texts[int(other)] for other in others])
         owners = np.repeat(np.arange(len(others)), counts)
         order = np.lexsort((hashes, owners))
         hashes, owners = hashes[order], owners[order]
-        once = (np.diff(hashes, prepend=~hashes[:1]) != 0) | (np.diff(owners, prepend=-1) != 0)
-        hashes, owners = hashes[once], owners[once]
-        is_shared = wanted.take(wanted.searchsorted(hashes), mode="clip") == hashes
-        is_own, own = ~self._wording_among(hashes), ~self._wording_among(wanted)
+        is_first = (np.diff(hashes, prepend=~hashes[:1]) != 0) | (np.diff(owners, prepend=-1) != 0)
+        hashes, owners = hashes[is_first], owners[is_first]
+        is_shared = pieces.take(pieces.searchsorted(hashes), mode="clip") == hashes
+        is_content = ~self._boilerplate_among(hashes)
+        content_size = int((~self._boilerplate_among(pieces)).sum())
         return np.minimum(
-            _jaccard(wanted.size, owners, is_shared, len(others)),
-            _jaccard(int(own.sum()), owners[is_own], is_shared[is_own], len(others)),
+            _jaccard(pieces.size, owners, is_shared, len(others)),
+            _jaccard(content_size, owners[is_content], is_shared[is_content], len(others)),
         )
 
-    def _wording_among(self, hashes: U64) -> NDArray[np.bool_]:
-        return self._is_wording[hashes >> np.uint64(64 - _SLOT_BITS)]
+    def _boilerplate_among(self, hashes: U64) -> NDArray[np.bool_]:
+        return self._is_boilerplate[hashes >> np.uint64(64 - _SLOT_BITS)]
 
-    def _wording(self) -> NDArray[np.bool_]:
-        seen_in = np.zeros(1 << _SLOT_BITS, np.uint32)
+    def _boilerplate(self) -> NDArray[np.bool_]:
+        texts_with = np.zeros(1 << _SLOT_BITS, np.uint32)
         for _, batch in _batches(self.texts):
             hashes, counts = _hashed(batch)
             slots = (hashes >> np.uint64(64 - _SLOT_BITS)).astype(np.int64)
-            once_a_text = np.unique((np.repeat(np.arange(len(batch)), counts) << _SLOT_BITS) | slots)
-            found, texts = np.unique(once_a_text & ((1 << _SLOT_BITS) - 1), return_counts=True)
-            seen_in[found] += texts.astype(np.uint32)
-        return seen_in > max(WORDING_COUNT, len(self.texts) // WORDING_SHARE)
+            once_per_text = np.unique((np.repeat(np.arange(len(batch)), counts) << _SLOT_BITS) | slots)
+            slot, texts = np.unique(once_per_text & ((1 << _SLOT_BITS) - 1), return_counts=True)
+            texts_with[slot] += texts.astype(np.uint32)
+        return texts_with > max(BOILERPLATE_COUNT, len(self.texts) // BOILERPLATE_SHARE)
 
     def _signatures(self) -> NDArray[np.uint16]:
-        """The MinHash of each text's shingles without the wording, or with it where nothing else is left."""
+        """The MinHash of each text's shingles without boilerplate, or with it where the text is nothing else."""
         signatures = np.empty((len(self.texts), PERMUTATIONS), np.uint16)
         for first, batch in _batches(self.texts):
             hashes, counts = _hashed(batch)
-            own = ~self._wording_among(hashes)
-            left = np.add.reduceat(own, _starts(counts), dtype=np.int64)
-            kept = own | np.repeat(left == 0, counts)
-            hashes, starts = hashes[kept], _starts(np.where(left == 0, counts, left))
+            is_content = ~self._boilerplate_among(hashes)
+            content = np.add.reduceat(is_content, _starts(counts), dtype=np.int64)
+            is_used = is_content | np.repeat(content == 0, counts)
+            hashes, starts = hashes[is_used], _starts(np.where(content == 0, counts, content))
             for number, (a, b) in enumerate(zip(_A, _B, strict=True)):
-                lowest = np.minimum.reduceat(hashes * a + b, starts)
+                minimum = np.minimum.reduceat(hashes * a + b, starts)
                 # The highest bits of a minimum are nearly always 0, the lowest of a product not random.
-                signatures[first : first + len(batch), number] = _mixed(lowest) >> np.uint64(48)
+                signatures[first : first + len(batch), number] = _mixed(minimum) >> np.uint64(48)
         return signatures
 
 
@@ -166,9 +167,9 @@ def band_rows(similarity: float) -> int:
 
 
 class _Buckets:
-    """For every text and band the texts whose minima in that band, and whose fence, are the same."""
+    """For every text and band, the texts with the same minima in that band and the same `compare_within`."""
 
-    def __init__(self, sketch: Sketch, similarity: float, fence: U64):
+    def __init__(self, sketch: Sketch, similarity: float, compare_within: U64):
         rows, size = band_rows(similarity), len(sketch)
         shape = (PERMUTATIONS // rows, size)
         self._order = np.empty(shape, np.int32)  # (bands, N): texts, those of one bucket side by side, by number
@@ -177,7 +178,7 @@ class _Buckets:
         self._stop = np.empty(shape, np.int32)
         ranks = np.arange(size, dtype=np.int32)
         for band in range(shape[0]):
-            keys = fence
+            keys = compare_within
             for column in range(band * rows, (band + 1) * rows):
                 keys = _mixed(keys * _GOLDEN + sketch.signatures[:, column])
             order = np.argsort(keys, kind="stable").astype(np.int32)
@@ -206,7 +207,7 @@ class _Buckets:
         return np.unique(np.concatenate(runs)) if runs else np.empty(0, np.int32)
 
 
-def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> list[Near]:
+def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshold: float) -> list[SimilarPair]:
     """The candidates that are at least as similar as the threshold, the most similar first.
 
     Only candidates within four standard deviations of the estimate are read, and of those the best 32: a text that
@@ -221,33 +222,33 @@ def _verified(sketch: Sketch, text: int, candidates: NDArray[np.int32], threshol
     others = candidates[likely]
     similarities = sketch.similarities(text, others)
     order = np.argsort(-similarities, kind="stable")
-    return [Near(text, int(others[i]), float(similarities[i])) for i in order if similarities[i] >= threshold]
+    return [SimilarPair(text, int(others[i]), float(similarities[i])) for i in order if similarities[i] >= threshold]
 
 
-def near_duplicates(sketch: Sketch, threshold: float, fence: U64) -> list[Near]:
-    """For every text that is near to a kept one before it: itself, that one and their similarity.
+def near_duplicates(sketch: Sketch, threshold: float, compare_within: U64) -> list[SimilarPair]:
+    """Every text that nearly repeats an earlier text which stays, with that text and their similarity.
 
-    Texts are compared only where `fence` (N,) is equal. Equal texts are left to the caller, who knows their answers.
+    Texts are compared only where `compare_within` (N,) is equal. Equal texts are left to the caller.
     """
-    buckets = _Buckets(sketch, threshold, fence)
+    buckets = _Buckets(sketch, threshold, compare_within)
     is_kept = np.ones(len(sketch), bool)
-    found = []
+    pairs = []
     for text in buckets.with_earlier().tolist():
         candidates = buckets.earlier(text)
         for near in _verified(sketch, text, candidates[is_kept[candidates]], threshold):
             if near.similarity < 1.0 or sketch.texts[text] != sketch.texts[near.other]:
                 is_kept[text] = False
-                found.append(near)
+                pairs.append(near)
                 break
-    return found
+    return pairs
 
 
-def leaks(sketch: Sketch, threshold: float, fence: U64, parts: NDArray[np.int8]) -> Iterator[Near]:
-    """Yields, for every text, the most similar one of each part with a lower number, from the threshold on.
+def leaks(sketch: Sketch, threshold: float, compare_within: U64, parts: NDArray[np.int8]) -> Iterator[SimilarPair]:
+    """Yields, for every text, the most similar one of each part before its own, from the threshold on.
 
-    `parts` (N,) says which part of the split a text is in, 0 for training; texts of part -1 are not looked at.
+    `parts` (N,) is the part of the split that a text is in, 0 for training; texts of part -1 are left out.
     """
-    buckets = _Buckets(sketch, threshold, fence)
+    buckets = _Buckets(sketch, threshold, compare_within)
     for text in np.flatnonzero((parts > 0) & buckets.with_other()).tolist():
         candidates = buckets.others(text)
         for part in range(parts[text]):

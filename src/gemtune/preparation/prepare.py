@@ -1,7 +1,7 @@
-"""prepare: rows become conversations, repeats go, groups are split, and what leaks across the split is reported.
+"""Rows become conversations; duplicates are dropped; groups are kept whole when splitting; leaks are reported.
 
-Memory stays flat: the texts wait in scratch files beside the run, a row costs some eighty bytes of hashes and offsets,
-and a question 128 bytes of signature.
+Memory stays flat: the texts are in scratch files beside the run; a row takes some eighty bytes of hashes and offsets, a
+question 128 bytes of signature.
 """
 
 from __future__ import annotations
@@ -14,35 +14,43 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gemtune.data.conversation import read_conversations
 from gemtune.data.downloads import download
-from gemtune.data.image_sources import Places
+from gemtune.data.image_sources import ImageSources
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
-from gemtune.files import os_errors, read_json, replacing, sha256_of, sha256_of_text, write_json, write_jsonl
+from gemtune.files import (
+    JsonObject,
+    os_errors,
+    read_json,
+    replacing,
+    sha256_of,
+    sha256_of_text,
+    write_json,
+    write_jsonl,
+)
 from gemtune.metrics.text import normalise_text
 from gemtune.preparation.near_duplicates import Sketch, leaks, near_duplicates
-from gemtune.preparation.row_store import Hashes, Numbers, Picked, Spool
+from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
 from gemtune.recipe.schema import DataSource, Recipe, Split, deciders
 from gemtune.runs import PARTS, VERSIONS, Run
 from gemtune.tasks import Row, Task, task_of, text_of
 
 AUDITED = 0.8  # the similarity from which two questions on different sides of the split are reported
-# Repeats are looked for within one pool: rows of a source with a `part` stay where the user put them, and are audited.
+# Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
-def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda done: None) -> dict[str, Any]:
-    """Writes the run's data directory and returns its manifest; at once when nothing it is made from has changed."""
+def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda rows: None) -> JsonObject:
+    """Writes the run's data directory and returns its manifest; nothing is done when no input has changed."""
     with prepared(recipe, run, progress) as result:
-        manifest: dict[str, Any] = read_json(result.data_manifest_file)
+        manifest: JsonObject = read_json(result.data_manifest_file)
     return manifest
 
 
@@ -50,14 +58,14 @@ def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda d
 def prepared(
     recipe: Recipe,
     run: Run,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda rows: None,
     refuse: Callable[[str], None] = lambda fingerprint: None,
 ) -> Iterator[Run]:
-    """Yields a run whose data directory is what the recipe says: `run` itself when nothing it is made from has changed.
+    """Yields a run whose data directory is what the recipe says: `run` itself when no input has changed.
 
-    Otherwise it is one inside the run, and its data takes the place of the run's when the block ends without an error.
-    `refuse` may raise on the data's fingerprint before any row is read; `progress` is told now and then how many rows
-    have been read. Call it with the run locked.
+    Otherwise it is one inside the run, and its data replaces the run's when the block ends without an error. `refuse`
+    may raise on the data's fingerprint before any row is read; `progress` is told from time to time how many rows have
+    been read. Call it with the run locked.
     """
     digests = [_digest(data) for data in recipe.data]
     fingerprint = _fingerprint(recipe, digests)
@@ -66,49 +74,55 @@ def prepared(
         yield run
         return
     with _staging(run) as staged:
-        with Spool(staged.root, recipe) as spool:
-            rows_of = _read(recipe, spool, staged, progress)
+        with RowStore(staged.root, recipe) as store:
+            rows_of = _read(recipe, store, staged, progress)
             sources = [
                 {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
                 for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
             ]
-            made = {"version": VERSIONS["data"], "fingerprint": fingerprint, "task": recipe.task, "sources": sources}
-            manifest = {**made, "rows_read": sum(rows_of), **_sift(recipe, staged, spool)}
+            manifest = {
+                "version": VERSIONS["data"],
+                "fingerprint": fingerprint,
+                "task": recipe.task,
+                "sources": sources,
+                "rows_read": sum(rows_of),
+                **_dedupe_and_split(recipe, staged, store),
+            }
             write_json(staged.data_manifest_file, manifest)
         yield staged
 
 
-def _sift(recipe: Recipe, staged: Run, spool: Spool) -> dict[str, Any]:
-    """Drops repeats, splits, audits, writes everything but the manifest, and returns what the manifest says of it."""
-    alive = _without_repeats(recipe, spool)
-    alive, questions, sketch = _without_near_duplicates(recipe, spool, alive)
-    groups = spool.hashes("group")
-    parts = np.full(len(spool), -1, np.int8)
-    parts[alive] = _parts(recipe.split, groups[alive], spool.hashes("pool")[alive])
+def _dedupe_and_split(recipe: Recipe, staged: Run, store: RowStore) -> dict[str, object]:
+    """Drops duplicates, splits, audits and writes all but the manifest; returns what the manifest says of it."""
+    remaining = _without_duplicates(recipe, store)
+    remaining, questions, sketch = _without_near_duplicates(recipe, store, remaining)
+    groups = store.hashes("group")
+    parts = np.full(len(store), -1, np.int8)
+    parts[remaining] = _parts(recipe.split, groups[remaining], store.hashes("pool")[remaining])
     if not (parts == _TRAIN).any():
-        raise DataError(_no_train(recipe, spool, len(alive)))
+        raise DataError(_no_train(recipe, store, len(remaining)))
     for number, name in enumerate(PARTS):
         with replacing(staged.part(name)) as out:
-            out.writelines(spool.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
-    write_jsonl(staged.dropped_file, spool.drops())
-    _forget_images(staged)
+            out.writelines(store.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
+    write_jsonl(staged.dropped_file, store.drops())
+    _remove_unused_images(staged)
     return {
         "kept": {name: int((parts == number).sum()) for number, name in enumerate(PARTS)},
-        "dropped": dict(spool.reasons.most_common()),
+        "dropped": dict(store.reasons.most_common()),
         "groups": {name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
         "split": recipe.split.model_dump(),
-        "leaks": write_jsonl(staged.leaks_file, _leaks(sketch, spool, questions, parts)),
+        "leaks": write_jsonl(staged.leaks_file, _leaks(sketch, store, questions, parts)),
         "audited_similarity": AUDITED,
     }
 
 
-def _forget_images(staged: Run) -> None:
-    """Removes the images of rows that were dropped."""
+def _remove_unused_images(staged: Run) -> None:
+    """Removes the images that only dropped rows have."""
     if not staged.images.exists():
         return
-    kept = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
+    paths = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
     for path in staged.images.rglob("*.*"):
-        if path.relative_to(staged.data).as_posix() not in kept:
+        if path.relative_to(staged.data).as_posix() not in paths:
             path.unlink()
 
 
@@ -133,8 +147,8 @@ def _is_up_to_date(run: Run, fingerprint: str) -> bool:
 @contextlib.contextmanager
 def _staging(run: Run) -> Iterator[Run]:
     """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
-    for left_by_a_kill in run.root.glob(".prepare-*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    for leftover in run.root.glob(".prepare-*"):  # of a process that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with os_errors(run.root):
         run.root.mkdir(parents=True, exist_ok=True)
         staged = Run(Path(tempfile.mkdtemp(dir=run.root, prefix=".prepare-")))
@@ -160,105 +174,111 @@ def _refuse_test_split(data: DataSource) -> None:
 
 
 def image_store(run: Run, data: DataSource) -> ImageStore:
-    """The images of a run's data directory, to which those that rows of a source name are added."""
+    """The images of a run's data directory; adds those that the rows of a source name."""
     files = source_files(data)
     base = files[0].parent if files else Path()
-    return ImageStore(run.data, Places(base, data.images, download if data.download_images else None).find)
+    return ImageStore(run.data, ImageSources(base, data.images, download if data.download_images else None).read)
 
 
-def _read(recipe: Recipe, spool: Spool, staged: Run, progress: Callable[[int], None]) -> list[int]:
-    """Reads every source into the spool and returns how many rows each had."""
-    done, rows_of = 0, []
+def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int], None]) -> list[int]:
+    """Reads every source into the store and returns how many rows each had."""
+    rows_read, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
         _refuse_test_split(data)
-        task, before = task_of(recipe, data.layout), done
-        store = image_store(staged, data)
+        task, start = task_of(recipe, data.layout), rows_read
+        images = image_store(staged, data)
         for where, row in read_rows(data):
-            check_columns(row, by if done > before else [*task.columns, *by], where)
+            check_columns(row, by if rows_read > start else [*task.columns, *by], where)
             try:
-                _add(recipe, spool, data, task, row, where, store)
+                _store(recipe, store, data, task, row, where, images)
             except RowError as error:
-                spool.refuse(where, error)
-            done += 1
-            if done % 256 == 0:
-                progress(done)
-        rows_of.append(done - before)
-    progress(done)
+                store.refuse(where, error)
+            rows_read += 1
+            if rows_read % 256 == 0:
+                progress(rows_read)
+        rows_of.append(rows_read - start)
+    progress(rows_read)
     return rows_of
 
 
-def _add(recipe: Recipe, spool: Spool, data: DataSource, task: Task, row: Row, where: str, store: ImageStore) -> None:
+def _store(
+    recipe: Recipe, store: RowStore, data: DataSource, task: Task, row: Row, where: str, images: ImageStore
+) -> None:
     by = recipe.split.by
-    made = store.resolved(task.conversation(row, where))
-    seen = " ".join(made.image_paths)  # by content: the same picture under two names is one
-    group = (seen or normalise_text(made.key)) if by is None else text_of(row, by)
+    conversation = images.resolve(task.conversation(row, where))
+    pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
+    group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")
-    made = replace(made, group=group, weight=data.weight)
+    conversation = replace(conversation, group=group, weight=data.weight)
     identity = None if by == "id" or row.get("id") in (None, "") else str(row["id"])
     try:
-        spool.add(made, _POOLS.index(data.part), f"{task.apart(made)} {seen}".strip(), identity)
+        scope = f"{task.scope(conversation)} {pictures}".strip()
+        store.add(conversation, _POOLS.index(data.part), scope, identity)
     except UnicodeEncodeError as error:
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 
 
-def _repeats(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
-    """The rows whose hash a row before them has, and for each of them the first such row."""
+def _duplicates(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
+    """The rows with the hash of an earlier row, and for each of them the first such row."""
     _, first, inverse = np.unique(hashes[rows], return_index=True, return_inverse=True)
     firsts = rows[first[inverse]]
     return rows[firsts != rows], firsts[firsts != rows]
 
 
-def _without_repeats(recipe: Recipe, spool: Spool) -> Numbers:
-    """The rows whose id is not taken by another row and that are not the same as a row before them."""
-    alive, content = np.arange(len(spool)), spool.hashes("content")
-    taken, first = _repeats(spool.hashes("id"), alive[spool.hashes("id") != 0])
-    differs = content[taken] != content[first]
-    for row, other in zip(taken[differs].tolist(), first[differs].tolist(), strict=True):
-        error = RowError("duplicate id", f"{spool.conversation(other)['where']} has this id and says something else")
-        spool.refuse(spool.conversation(row)["where"], error)
-    alive = np.setdiff1d(alive, taken[differs], assume_unique=True)
+def _without_duplicates(recipe: Recipe, store: RowStore) -> Numbers:
+    """The rows without those whose id an earlier row has and, unless nothing is to be dropped, without exact copies."""
+    remaining, content = np.arange(len(store)), store.hashes("content")
+    same_id, first = _duplicates(store.hashes("id"), remaining[store.hashes("id") != 0])
+    differs = content[same_id] != content[first]
+    for row, other in zip(same_id[differs].tolist(), first[differs].tolist(), strict=True):
+        error = RowError("duplicate id", f"{store.conversation(other)['where']} has this id and says something else")
+        store.refuse(store.conversation(row)["where"], error)
+    remaining = np.setdiff1d(remaining, same_id[differs], assume_unique=True)
     if recipe.prepare.dedupe == "none":
-        return alive
-    return _drop_repeats(spool, alive, "content", "duplicate", "the same as")
+        return remaining
+    return _drop_duplicates(store, remaining, "content", "duplicate", "the same as")
 
 
-def _drop_repeats(spool: Spool, alive: Numbers, name: str, reason: str, words: str) -> Numbers:
-    later, first = _repeats(spool.hashes(name), alive)
+def _drop_duplicates(store: RowStore, remaining: Numbers, name: str, reason: str, words: str) -> Numbers:
+    later, first = _duplicates(store.hashes(name), remaining)
     for row, other in zip(later.tolist(), first.tolist(), strict=True):
-        spool.drop(spool.conversation(row)["where"], reason, f"{words} {spool.conversation(other)['where']}")
-    return np.setdiff1d(alive, later, assume_unique=True)
+        store.drop(store.conversation(row)["where"], reason, f"{words} {store.conversation(other)['where']}")
+    return np.setdiff1d(remaining, later, assume_unique=True)
 
 
-def _without_near_duplicates(recipe: Recipe, spool: Spool, alive: Numbers) -> tuple[Numbers, Numbers, Sketch]:
-    """The rows that stay, and the first rows of all different questions with a sketch of those questions' texts.
+def _without_near_duplicates(recipe: Recipe, store: RowStore, remaining: Numbers) -> tuple[Numbers, Numbers, Sketch]:
+    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts.
 
-    A question that is almost one before it goes with all its rows. Rows with the very same question stay where their
-    answers differ: they are one group, so they are never on two sides of the split.
+    A question that nearly repeats an earlier one is dropped with all its rows. Rows with the very same question stay
+    where their answers differ: they are one group, which the split keeps whole.
     """
     is_near = recipe.prepare.dedupe == "near"
     if is_near:
-        alive = _drop_repeats(spool, alive, "twin", "near duplicate", "but for case and white space the same as")
-    question = spool.hashes("question")
-    rows = alive[np.sort(np.unique(question[alive], return_index=True)[1])]
-    sketch = Sketch(Picked(spool.questions, rows))
-    found = near_duplicates(sketch, recipe.prepare.similarity, spool.hashes("fence")[rows]) if is_near else []
-    near_of = {int(question[rows[near.text]]): near for near in found}
-    gone = alive[np.isin(question[alive], np.array(list(near_of), np.uint64))]
-    for row in gone.tolist():
-        near = near_of[int(question[row])]
-        where = spool.conversation(int(rows[near.other]))["where"]
-        spool.drop(spool.conversation(row)["where"], "near duplicate", f"similarity {near.similarity:.2f} with {where}")
-    return np.setdiff1d(alive, gone, assume_unique=True), rows, sketch
+        remaining = _drop_duplicates(
+            store, remaining, "normalised", "near duplicate", "but for case and white space the same as"
+        )
+    question = store.hashes("question")
+    rows = remaining[np.sort(np.unique(question[remaining], return_index=True)[1])]
+    sketch = Sketch(Subset(store.questions, rows))
+    compare_within = store.hashes("compare_within")[rows]
+    pairs = near_duplicates(sketch, recipe.prepare.similarity, compare_within) if is_near else []
+    pair_of = {int(question[rows[pair.text]]): pair for pair in pairs}
+    repeats = remaining[np.isin(question[remaining], np.array(list(pair_of), np.uint64))]
+    for row in repeats.tolist():
+        pair = pair_of[int(question[row])]
+        where = store.conversation(int(rows[pair.other]))["where"]
+        store.drop(store.conversation(row)["where"], "near duplicate", f"similarity {pair.similarity:.2f} with {where}")
+    return np.setdiff1d(remaining, repeats, assume_unique=True), rows, sketch
 
 
 def _parts(split: Split, groups: Hashes, pools: Hashes) -> NDArray[np.int8]:
     """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train."""
     places = groups / 2.0**64
-    free = np.sort(places[pools == 0])
-    test_end = _end(0.0, split.test, free)
-    val_end = _end(test_end, split.val, free)
+    splittable = np.sort(places[pools == 0])
+    test_end = _end(0.0, split.test, splittable)
+    val_end = _end(test_end, split.val, splittable)
     by_hash = np.select([places < test_end, places < val_end], [_TEST, _VAL], _TRAIN)
     return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
 
@@ -275,31 +295,32 @@ def _end(start: float, size: float, places: NDArray[np.float64]) -> float:
     return float(np.nextafter(after[min(math.ceil(size), len(after)) - 1], 2.0)) if len(after) else start
 
 
-def _leaks(sketch: Sketch, spool: Spool, questions: Numbers, parts: NDArray[np.int8]) -> Iterator[dict[str, Any]]:
-    """Yields for every question of val and test the closest one in each part before its own, from AUDITED on."""
-    for near in leaks(sketch, AUDITED, spool.hashes("apart")[questions], parts[questions]):
-        pair: dict[str, Any] = {}
+def _leaks(sketch: Sketch, store: RowStore, questions: Numbers, parts: NDArray[np.int8]) -> Iterator[dict[str, object]]:
+    """Yields, for every question of val and test, the closest one in each part before its own, from AUDITED on."""
+    for near in leaks(sketch, AUDITED, store.hashes("scope")[questions], parts[questions]):
+        pair: dict[str, object] = {}
         for side, place in (("a", near.text), ("b", near.other)):
             row = int(questions[place])
-            value = spool.conversation(row)
+            value = store.conversation(row)
             pair |= {f"part_{side}": PARTS[parts[row]], f"where_{side}": value["where"], f"key_{side}": value["key"]}
         yield {**pair, "similarity": round(near.similarity, 4)}
 
 
-def _no_train(recipe: Recipe, spool: Spool, alive: int) -> str:
+def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
+    """Why no row is left to train on."""
     source = ", ".join(data.source for data in recipe.data)
-    read = spool.reasons.total() + alive
-    if alive:
+    rows_read = store.reasons.total() + remaining
+    if remaining:
         split = recipe.split
         return (
-            f"{source}: no row is left to train on: all {alive} that can be used are val or test "
+            f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
             f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
         )
-    if not read:
+    if not rows_read:
         return f"{source}: no rows; a recipe needs some to train on"
-    reason, count = spool.reasons.most_common(1)[0]
-    first = next(value for value in spool.drops() if value["reason"] == reason)
+    reason, count = store.reasons.most_common(1)[0]
+    first = next(value for value in store.drops() if value["reason"] == reason)
     return (
-        f"{source}: no row is left to train on: {read} read, {count} of them dropped as '{reason}', the first at "
+        f"{source}: no row is left to train on: {rows_read} read, {count} of them dropped as '{reason}', the first at "
         f"{first['where']} ({first['detail']}); mend the rows, or check `task` and `data.columns`"
     )

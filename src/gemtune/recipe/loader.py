@@ -173,10 +173,15 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
         return f"{where}: unknown key '{key}'{_nearest(key)}"
     if finding["type"] == "missing":
         return f"{path}: key '{key}' is missing; {_description(key)}"
+    return f"{where}: {key + ': ' if key else ''}{wanted_and_found(finding)}"
+
+
+def wanted_and_found(finding: ErrorDetails) -> str:
+    """What pydantic wanted of a value, what it found, and the nearest right value where it is one of a list."""
     wanted = finding["msg"][0].lower() + finding["msg"][1:]
     wanted = wanted.removeprefix("value error, ").replace("input should be", "wanted")
     found = "" if finding["type"] == "value_error" else f", found {finding['input']!r}"
-    return f"{where}: {key + ': ' if key else ''}{wanted}{found}{_nearest_value(finding)}"
+    return f"{wanted}{found}{_nearest_value(finding)}"
 
 
 def _key_path(places: Sequence[Any]) -> Iterator[Any]:

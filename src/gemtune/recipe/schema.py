@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from gemtune.data.formats import FORMATS
 
@@ -259,6 +259,11 @@ class Recipe(Section):
     prepare: Prepare = Field(default_factory=Prepare)
     template: Template = Field(default_factory=Template)
     sql: Sql = Field(default_factory=Sql)
+    options: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        description="Options of a task of your own: what its class `Options` names.",
+        **deciding("data"),
+    )
     lora: Lora | None = Field(default_factory=Lora, description="`none` trains every weight.")
     quantize: Literal["none", "nf4"] = Field(
         "none", description="nf4 only when memory asks for it: at 270M it saves 0.15 GB and costs speed."

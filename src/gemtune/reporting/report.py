@@ -57,7 +57,7 @@ def summary_lines(run: Run) -> list[str]:
     if shown["scores"]:
         table = [("metric", "base", "tuned", "difference", "")]
         table += [
-            (s.name, interval(s.base), interval(s.tuned), interval(s.difference, True), s.p) for s in shown["scores"]
+            (s.title, interval(s.base), interval(s.tuned), interval(s.difference, True), s.p) for s in shown["scores"]
         ]
         widths = [max(len(row[column]) for row in table) for column in range(5)]
         lines += [
@@ -81,7 +81,7 @@ def view(run: Run) -> dict[str, Any]:
     best_step = (training or {}).get("best_step")
     summary = run.summary()
     scores = _scores(summary) if summary else []
-    answers = _answers(run, summary["metric"]) if summary else None
+    answers = _answers(run, summary["metric"], _direction(summary)) if summary else None
     return {
         "name": manifest.get("recipe", {}).get("name") or run.root.name,
         "byline": _byline(manifest),
@@ -123,6 +123,12 @@ class Score:
     base: dict[str, float]
     tuned: dict[str, float]
     difference: dict[str, Any]
+    direction: Literal["higher", "lower"] = "higher"  # which end is better
+
+    @property
+    def title(self) -> str:
+        """The name, with its direction where it is not the usual one."""
+        return self.name if self.direction == "higher" else f"{self.name} (lower is better)"
 
     @property
     def p(self) -> str:
@@ -138,16 +144,16 @@ class Score:
         p_value = self.difference.get("p_value")
         if p_value is None or p_value < SURE:
             if self.difference["low"] > 0:
-                return "better"
+                return "better" if self.direction == "higher" else "worse"
             if self.difference["high"] < 0:
-                return "worse"
+                return "worse" if self.direction == "higher" else "better"
         return "undecided"
 
     @property
     def claim(self) -> str:
         if self.outcome == "undecided":
-            return f"{count(self.rows)} test rows show no sure difference in {self.name} between tuned and base."
-        return f"The tuned model is {self.outcome} than the base model in {self.name}."
+            return f"{count(self.rows)} test rows show no sure difference in {self.title} between tuned and base."
+        return f"The tuned model is {self.outcome} than the base model in {self.title}."
 
     @property
     def sentence(self) -> str:
@@ -171,10 +177,12 @@ class Score:
 def _scores(summary: dict[str, Any]) -> list[Score]:
     """The deciding metric first, the others by name."""
     names = sorted(summary["metrics"], key=lambda name: (name != summary["metric"], name))
-    return [
-        Score(name, summary["rows"], **{k: summary["metrics"][name][k] for k in ("base", "tuned", "difference")})
-        for name in names
-    ]
+    return [Score(name, summary["rows"], **summary["metrics"][name]) for name in names]
+
+
+def _direction(summary: dict[str, Any]) -> Literal["higher", "lower"]:
+    """Which end of the deciding score is better; a summary without a word of it was written when it was the higher."""
+    return "lower" if summary["metrics"][summary["metric"]].get("direction") == "lower" else "higher"
 
 
 def _thumbnail(run: Run, image: str) -> str:
@@ -201,13 +209,19 @@ class Answer:
     base_cut: bool = False
     tuned_cut: bool = False
     images: tuple[str, ...] = ()  # paths in the data directory
+    direction: Literal["higher", "lower"] = "higher"  # which end of the score is better
+
+    @property
+    def gain(self) -> float:
+        """How much better tuned is than base."""
+        return self.difference if self.direction == "higher" else -self.difference
 
     @property
     def outcome(self) -> Literal["wins", "ties", "losses"]:
-        return "wins" if self.difference > 0 else "losses" if self.difference < 0 else "ties"
+        return "wins" if self.gain > 0 else "losses" if self.gain < 0 else "ties"
 
 
-def _answers(run: Run, metric: str) -> list[Answer] | None:
+def _answers(run: Run, metric: str, direction: Literal["higher", "lower"]) -> list[Answer] | None:
     files = run.replies("base"), run.replies("tuned")
     if not all(path.is_file() for path in files):
         return None
@@ -219,7 +233,7 @@ def _answers(run: Run, metric: str) -> list[Answer] | None:
     return [
         Answer(
             *(b["where"], b["prompt"], b["gold"], b["reply"], t["reply"], t["scores"][metric] - b["scores"][metric]),
-            *(b["scores"][metric], t["scores"][metric], b["cut"], t["cut"], tuple(b.get("images", ()))),
+            *(b["scores"][metric], t["scores"][metric], b["cut"], t["cut"], tuple(b.get("images", ())), direction),
         )
         for b, t in zip(base, tuned, strict=True)
     ]
@@ -236,15 +250,17 @@ def sample(answers: Sequence[Answer], wanted: int, seed: int = 0) -> list[Answer
     taken = {"wins": math.ceil(wanted / 2), "losses": max(wanted // 4, 1), "ties": wanted // 4}
     chosen = [answer for name, group in groups.items() for answer in group[: taken[name]]]
     left = [answer for name, group in groups.items() for answer in group[taken[name] :]]
-    return sorted((chosen + left)[:wanted], key=lambda answer: -answer.difference)
+    return sorted((chosen + left)[:wanted], key=lambda answer: -answer.gain)
 
 
 def _regressions(summary: dict[str, Any] | None, answers: Sequence[Answer]) -> list[Answer]:
     """The answers that became worse, the worst first, with their scores where the replies are at hand."""
     known = {(answer.where, answer.prompt): answer for answer in answers}
     names = ("where", "prompt", "gold", "base", "tuned", "difference")
-    worse = [Answer(*(row[name] for name in names)) for row in (summary or {}).get("regressions", [])]
-    worse.sort(key=lambda answer: answer.difference)
+    direction = _direction(summary) if summary else "higher"
+    rows = (summary or {}).get("regressions", [])
+    worse = [Answer(**{name: row[name] for name in names}, direction=direction) for row in rows]
+    worse.sort(key=lambda answer: answer.gain)
     return [known.get((answer.where, answer.prompt), answer) for answer in worse[:REGRESSIONS]]
 
 

@@ -6,17 +6,20 @@ import importlib.machinery
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.errors import RecipeError, did_you_mean
-from gemtune.recipe.schema import Recipe
-from gemtune.tasks.base import Row, Task, text_of
+from gemtune.recipe.schema import Recipe, Section
+from gemtune.tasks.base import Row, Task, metric_of, text_of
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
 from gemtune.tasks.multi_image import MultiImage
 from gemtune.tasks.product import Product
 from gemtune.tasks.sql.task import Sql
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
 
 TASKS: dict[str, type[Task]] = {
     "emoji": Emoji,
@@ -27,7 +30,7 @@ TASKS: dict[str, type[Task]] = {
     "messages": Messages,
 }
 
-__all__ = ["TASKS", "Row", "Task", "task_of", "text_of"]
+__all__ = ["TASKS", "Row", "Section", "Task", "metric_of", "task_of", "text_of"]
 
 
 def task_of(recipe: Recipe, layout: str = "auto") -> Task:
@@ -50,12 +53,12 @@ multi_image, columns, messages, or file.py:Class
 class _Uncached(importlib.machinery.SourceFileLoader):
     """Leaves no __pycache__ beside the user's file."""
 
-    def set_data(self, *_: Any, **__: Any) -> None:
+    def set_data(self, path: str, data: Buffer, *, _mode: int = 0o666) -> None:
         pass
 
 
 def _from_file(path: Path, name: str) -> type[Task]:
-    """The user's class in the user's file; the recipe names it, so running that file is what the user asked for."""
+    """The user's class; the recipe names the file, so running it is what the user asked for."""
     if not path.is_file():
         raise RecipeError(f"task: {path}: no such file; it should hold class {name}")
     if path.suffix != ".py":
@@ -63,13 +66,13 @@ def _from_file(path: Path, name: str) -> type[Task]:
     loader = _Uncached(f"gemtune_task_{path.stem}", str(path))
     module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader, origin=loader.path))
     module.__file__ = loader.path
-    sys.modules[loader.name] = module  # where dataclasses and pickle look a class's module up
+    sys.modules[loader.name] = module  # where dataclasses and pickle look up the module of a class
     try:
         loader.exec_module(module)
     except (SyntaxError, ImportError) as error:
         raise RecipeError(f"task: {path}: cannot be imported ({error}); it should hold class {name}") from error
     kind = getattr(module, name, None)
     if not isinstance(kind, type) or not issubclass(kind, Task):
-        found = "no such class" if kind is None else f"{name} is not a subclass of gemtune.tasks.Task"
-        raise RecipeError(f"task: {path}: {found}; wanted `class {name}(Task)`")
+        problem = "no such class" if kind is None else f"{name} is not a subclass of gemtune.tasks.Task"
+        raise RecipeError(f"task: {path}: {problem}; wanted `class {name}(Task)`")
     return kind

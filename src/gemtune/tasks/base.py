@@ -1,67 +1,121 @@
-"""Task: a row becomes a Conversation, a reply becomes scores; prompt and metric of a use case live side by side."""
+"""Task: a row becomes a Conversation, a reply becomes scores; prompt and metric of a use case are in one file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from gemtune.data.conversation import Conversation, Message
-from gemtune.errors import RecipeError, RowError
-from gemtune.recipe.schema import Recipe
+from gemtune.data.formats import Row
+from gemtune.errors import RecipeError, RowError, did_you_mean, listed
+from gemtune.metrics.text import Metric
+from gemtune.recipe.loader import wanted_and_found
+from gemtune.recipe.schema import Recipe, Section
 
-Row = dict[str, Any]
+
+class NoOptions(Section):
+    """A task without options."""
 
 
 class Task:
-    """What a use case is: subclass it in a file of your own and name it `file.py:Class` in the recipe.
+    """A use case: subclass it in a file of your own and name it `file.py:Class` in the recipe.
 
-    A subclass sets `columns` and `metric` and writes `conversation` and `score`; the other methods have defaults.
-    There is one task object a data source, so that `layout` is that source's.
+    A subclass sets `columns` and `metric` and defines `conversation` and `score`; the other methods have defaults.
+    Each data source has a task object of its own, so that `layout` is that source's.
+
+    Options are a nested `class Options(Section)`: the recipe gives them under `options:`, a task reads `self.options`.
+
+    >>> from pydantic import Field
+    >>> class Shout(Task):
+    ...     class Options(Section):
+    ...         mark: str = Field("!", description="What ends the answer.")
+    >>> recipe = {"name": "s", "task": "shout.py:Shout", "data": [{"source": "s.csv"}]}
+    >>> Shout(Recipe(**recipe, options={"mark": "?"})).options.mark, Shout(Recipe(**recipe)).options.mark
+    ('?', '!')
     """
 
-    metric: str = "exact"  # the score that decides; a key of what `score` returns, higher is better
+    Options: type[Section] = NoOptions
+    section: str = "options"  # the section of the recipe that the options are in
+    options: Section
+
+    metric: str = "exact"  # the score that decides; a key of what `score` returns
+    metrics: Mapping[str, Metric] = MappingProxyType({})  # scores of which lower is better, or no mean is taken
     columns: tuple[str, ...] = ()  # the columns every row must have
-    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns -> what stands in for them
+    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns -> placeholders for them
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
         self.layout = layout
+        self.options = _options(type(self), recipe)
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        """The row as a conversation that ends in the wanted answer; RowError when it cannot be one.
+        """The row as a conversation that ends in the right answer; RowError when it cannot be one.
 
         `prepare` replaces its `group` and `weight` by what the recipe says.
         """
         raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that makes a conversation")
 
     def question(self, row: Row, where: str) -> Conversation:
-        """A row to be answered as a conversation; its answer may be missing and means nothing."""
+        """A row to be answered, as a conversation; its answer may be missing and is not used."""
         return self.conversation({**row, **{c: v for c, v in self.unanswered.items() if not text_of(row, c)}}, where)
 
     def asked(self, prompt: str) -> Conversation:
-        """What somebody types as a conversation to be answered."""
+        """A typed prompt as a conversation to be answered."""
         messages = (Message.of("user", prompt), Message.of("assistant", ""))
         return Conversation(messages, self.recipe.task, key=prompt, group=prompt, where="prompt")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        """The scores of a reply to the conversation without its last message, each from 0 to 1.
+        """The scores of a reply to the conversation without its last message, each from 0 to 1, 1 the best.
 
         Rows may differ in what they are scored by. The first score every row has decides where not all have `metric`.
+        `metrics` says which scores are otherwise.
         """
         raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that scores a reply")
 
-    def apart(self, conversation: Conversation) -> str:
-        """What two rows must share to be compared as near duplicates (`sql`: the database); by default nothing."""
+    def scope(self, conversation: Conversation) -> str:
+        """What two rows must have in common to count as duplicates (`sql`: the database); by default nothing."""
         return ""
 
     def shorten(self, conversation: Conversation, share: float) -> Conversation | None:
-        """The conversation with about `share` of its prompt's length, or None where the task has no way to cut it."""
+        """The conversation with about `share` of its prompt's length, or None where the task cannot shorten it."""
         return None
 
 
+def metric_of(task: Task, name: str) -> Metric:
+    """How a task's score is read; unless the task says otherwise, higher is better and a corpus has the mean."""
+    return task.metrics.get(name, Metric())
+
+
+def _options(kind: type[Task], recipe: Recipe) -> Section:
+    """The options of a task that its recipe gives, with the defaults of the others; RecipeError names the wrong key."""
+    if kind.section != "options":
+        if recipe.options:
+            raise RecipeError(f"options: task {recipe.task} has its options in the section `{kind.section}`; move them")
+        section: Section = getattr(recipe, kind.section)
+        return section
+    try:
+        return kind.Options.model_validate(recipe.options)
+    except ValidationError as error:
+        raise RecipeError(_wrong_option(kind, error.errors()[0])) from error
+
+
+def _wrong_option(kind: type[Task], finding: ErrorDetails) -> str:
+    key = ".".join(["options", *map(str, finding["loc"])])
+    known = list(kind.Options.model_fields)
+    if finding["type"] == "extra_forbidden":
+        names = did_you_mean(str(finding["loc"][-1]), known, f"{kind.__name__} takes {listed(known)}")
+        return f"unknown key '{key}'{names}"
+    if finding["type"] == "missing":
+        info = kind.Options.model_fields.get(str(finding["loc"][0]))
+        return f"key '{key}' is missing; {(info and info.description) or f'{kind.__name__} needs it'}"
+    return f"{key}: {wanted_and_found(finding)}"
+
+
 def text_of(row: Row, column: str) -> str:
-    """A column's value as text without white space around it; nothing, NULL and NaN are the empty text.
+    """A column's value as text without surrounding white space; a missing value, NULL and NaN are the empty text.
 
     >>> text_of({"text": " hi ", "n": 3, "gone": None}, "text"), text_of({"n": 3}, "n"), text_of({}, "gone")
     ('hi', '3', '')

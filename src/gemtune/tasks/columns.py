@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gemtune.data.conversation import Conversation, Message, validated
+from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RecipeError
 from gemtune.metrics.text import cer, chrf, exact, token_f1
-from gemtune.recipe.schema import Recipe
+from gemtune.recipe.schema import Recipe, Template
 from gemtune.tasks.base import Row, Task, text_of
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([^{}]+)\}|[{}]")
@@ -23,22 +23,26 @@ class Columns(Task):
     (('name', 'text'), 'Describe a cup as JSON, like {...}')
     """
 
+    section = "template"
+    options: Template
     metric = "exact"
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         super().__init__(recipe, layout)
-        named = {key: list(_placeholders(key, wording or "")) for key, wording in recipe.template}
-        if not named["answer"]:
-            raise RecipeError("template.answer names no column, so all rows would teach the same; write {column} in it")
-        self.unanswered = dict.fromkeys(named["answer"], "?")
-        self.columns = tuple(dict.fromkeys(name for names in named.values() for name in names))
+        columns_of = {key: list(_placeholders(key, wording or "")) for key, wording in self.options}
+        if not columns_of["answer"]:
+            raise RecipeError(
+                "template.answer names no column, so every row would teach the same answer; write {column} in it"
+            )
+        self.unanswered = dict.fromkeys(columns_of["answer"], "?")
+        self.columns = tuple(dict.fromkeys(name for names in columns_of.values() for name in names))
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        template = self.recipe.template
-        prompt, answer = filled(template.prompt, row), filled(template.answer, row)
-        system = (Message.of("system", filled(template.system, row)),) if template.system else ()
+        template = self.options
+        prompt, answer = fill_template(template.prompt, row), fill_template(template.answer, row)
+        system = (Message.of("system", fill_template(template.system, row)),) if template.system else ()
         messages = (*system, Message.of("user", prompt), Message.of("assistant", answer))
-        return Conversation(validated(messages), "columns", key=prompt, group=prompt, where=where)
+        return Conversation(validate(messages), "columns", key=prompt, group=prompt, where=where)
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer
@@ -50,22 +54,22 @@ class Columns(Task):
         }
 
 
-def filled(wording: str, row: Row) -> str:
+def fill_template(wording: str, row: Row) -> str:
     """The wording with each {column} replaced by the row's text; {{ and }} are braces.
 
-    >>> filled("{a} in {{{b}}}", {"a": "x{b}", "b": 2})
+    >>> fill_template("{a} in {{{b}}}", {"a": "x{b}", "b": 2})
     'x{b} in {2}'
     """
     doubled = {"{{": "{", "}}": "}"}
-    return _BRACES.sub(lambda found: doubled.get(found[0]) or text_of(row, found[1]), wording)
+    return _BRACES.sub(lambda brace: doubled.get(brace[0]) or text_of(row, brace[1]), wording)
 
 
 def _placeholders(key: str, wording: str) -> Iterator[str]:
-    for found in _BRACES.finditer(wording):
-        if found[0] in "{}":
+    for brace in _BRACES.finditer(wording):
+        if brace[0] in "{}":
             raise RecipeError(
-                f"template.{key}: a single '{found[0]}' at character {found.start() + 1}; write {{column}} for a "
+                f"template.{key}: a single '{brace[0]}' at character {brace.start() + 1}; write {{column}} for a "
                 "column, and {{ or }} for a brace itself"
             )
-        if found[1]:
-            yield found[1]
+        if brace[1]:
+            yield brace[1]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import emoji
 
-from gemtune.data.conversation import Conversation, Message, validated
+from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
 from gemtune.metrics.text import emoji_scores
 from gemtune.tasks.base import Row, Task, text_of
@@ -32,7 +32,7 @@ class Emoji(Task):
         if not emoji.purely_emoji(answer):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
-        return Conversation(validated(messages), "emoji", key=text, group=text, where=where)
+        return Conversation(validate(messages), "emoji", key=text, group=text, where=where)
 
     def asked(self, prompt: str) -> Conversation:
         return self.question({"text": prompt}, "prompt")

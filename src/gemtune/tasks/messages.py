@@ -1,4 +1,4 @@
-"""messages: rows that are conversations already, in any of the usual layouts."""
+"""messages: rows that already are conversations, in any of the usual layouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gemtune.errors import DataError
 from gemtune.metrics.text import chrf, exact, token_f1
 from gemtune.tasks.base import Row, Task
 
-# By layout: the column of the answer (or of all turns), and what stands in for an answer that is missing.
+# By layout: the column of the answer (or of all turns), and the placeholder for a missing answer.
 UNANSWERED: dict[str, tuple[str, str | dict[str, str]]] = {
     "messages": ("messages", {"role": "assistant", "content": "?"}),
     "sharegpt": ("conversations", {"from": "gpt", "value": "?"}),
@@ -31,8 +31,8 @@ class Messages(Task):
 
     def conversation(self, row: Row, where: str) -> Conversation:
         messages = to_messages(row, self._layout_of(row, where))
-        asked = (part for message in messages if message.role == "user" for part in message.parts)
-        key = "\n".join(part.text for part in asked if part.text)
+        prompts = (part for message in messages if message.role == "user" for part in message.parts)
+        key = "\n".join(part.text for part in prompts if part.text)
         return Conversation(messages, "messages", key=key, group=key, where=where)
 
     def question(self, row: Row, where: str) -> Conversation:
@@ -41,11 +41,14 @@ class Messages(Task):
         if not isinstance(answer, dict):
             return self.conversation({**row, column: row.get(column) or answer}, where)
         turns = row[column]
-        answered = bool(turns) and turns[-1].get("role", turns[-1].get("from")) in ("assistant", "gpt", "model")
-        return self.conversation(row if answered else {**row, column: [*turns, answer]}, where)
+        if not isinstance(turns, list):
+            return self.conversation(row, where)  # which says what is wrong
+        last = turns[-1] if turns and isinstance(turns[-1], dict) else {}
+        is_answered = last.get("role", last.get("from")) in ("assistant", "gpt", "model")
+        return self.conversation(row if is_answered else {**row, column: [*turns, answer]}, where)
 
     def _layout_of(self, row: Row, where: str) -> str:
-        """The source's layout; where the recipe does not say, its first row does."""
+        """The source's layout: the recipe's, or else what the first row is written in."""
         if self.layout == "auto":
             try:
                 self.layout = layout_of(row)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
-from gemtune.data.conversation import Conversation, Message, Part, validated
+from gemtune.data.conversation import Conversation, Message, Part, validate
 from gemtune.data.images import reference_of
 from gemtune.errors import RowError
 from gemtune.metrics.text import exact, token_f1
 from gemtune.tasks.base import Row, Task, text_of
 
-IMAGES = ("input_image_path", "images", "image")  # the columns that may hold them, the first that is there
+IMAGES = ("input_image_path", "images", "image")  # the columns that may hold them; the first one that is there counts
 _CHOICE = re.compile(r"(?<![A-Za-z'])([A-H])(?![A-Za-z'])")
 
 
@@ -24,8 +24,8 @@ class MultiImage(Task):
     >>> task = MultiImage(Recipe(name="m", task="multi_image", data=[{"source": "m.json"}]))
     >>> row = {"question": "Which is red?", "context": "A: first B: second", "output": "B",
     ...        "input_image_path": ["./a.png", "./b.png"]}
-    >>> made = task.conversation(row, "m.json[1]")
-    >>> len(made.images), task.score(made, "The answer is (B)."), task.score(made, "A")["accuracy"]
+    >>> choice_of_two = task.conversation(row, "m.json[1]")
+    >>> len(choice_of_two.images), task.score(choice_of_two, "(B)."), task.score(choice_of_two, "A")["accuracy"]
     (2, {'accuracy': 1.0, 'chose': 1.0}, 0.0)
     """
 
@@ -37,14 +37,15 @@ class MultiImage(Task):
         column = next((name for name in IMAGES if row.get(name)), None)
         if column is None:
             raise RowError("missing image", f"none of the columns {', '.join(IMAGES)} holds one")
-        found = row[column] if isinstance(row[column], list) else [row[column]]
-        images = tuple(Part(image=reference_of(one, f"{column}[{n}]")) for n, one in enumerate(found, 1))
+        cell = row[column]
+        values = cell if isinstance(cell, list) else [cell]
+        images = tuple(Part(image=reference_of(value, f"{column}[{n}]")) for n, value in enumerate(values, 1))
         question, context = text_of(row, "question"), text_of(row, "context")
         system = (Message.of("system", context),) if context else ()
-        asked = Message("user", (*images, Part(text=question)))
-        messages = (*system, asked, Message.of("assistant", text_of(row, "output")))
+        prompt = Message("user", (*images, Part(text=question)))
+        messages = (*system, prompt, Message.of("assistant", text_of(row, "output")))
         key = f"{context}\n{question}".strip()
-        return Conversation(validated(messages), "multi_image", key=key, group=key, where=where)
+        return Conversation(validate(messages), "multi_image", key=key, group=key, where=where)
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer
@@ -59,5 +60,5 @@ def choice(reply: str) -> str | None:
     >>> choice("Answer: C, because B is blue"), choice("(D)"), choice("Cups"), choice("I think B.")
     ('C', 'D', None, 'B')
     """
-    found = _CHOICE.search(reply)
-    return found[1] if found else None
+    letter = _CHOICE.search(reply)
+    return letter[1] if letter else None

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import Any
 
-from gemtune.data.conversation import Conversation, Message, Part, validated
+from gemtune.data.conversation import Conversation, Message, Part, validate
 from gemtune.data.images import reference_of
 from gemtune.metrics.text import chrf, distinct_bigrams, rouge_l, words
 from gemtune.tasks.base import Row, Task, text_of
@@ -29,8 +28,8 @@ class Product(Task):
     >>> from gemtune.recipe.schema import Recipe
     >>> task = Product(Recipe(name="p", task="product", data=[{"source": "p.csv"}]))
     >>> row = {"name": "Red mug", "category": "Kitchen", "image": "a.png", "description": "A red mug."}
-    >>> made = task.conversation(row, "p.csv:2")
-    >>> made.images[0].image, task.score(made, "A red mug.")["rouge_l"]
+    >>> conversation = task.conversation(row, "p.csv:2")
+    >>> conversation.images[0].image, task.score(conversation, "A red mug.")["rouge_l"]
     ('a.png', 1.0)
     """
 
@@ -41,32 +40,32 @@ class Product(Task):
     def conversation(self, row: Row, where: str) -> Conversation:
         name, category = text_of(row, "name"), text_of(row, "category")
         image = Part(image=reference_of(row.get("image"), "column 'image'"))
-        asked = Message("user", (image, Part(text=PROMPT.format(name=name, category=category))))
-        messages = (Message.of("system", SYSTEM), asked, Message.of("assistant", text_of(row, "description")))
-        meta: dict[str, Any] = {"name": name, "attributes": _listed(row)}
+        prompt = Message("user", (image, Part(text=PROMPT.format(name=name, category=category))))
+        messages = (Message.of("system", SYSTEM), prompt, Message.of("assistant", text_of(row, "description")))
+        meta = {"name": name, "attributes": _attributes(row)}
         key = f"{name}\n{category}"
-        return Conversation(validated(messages), "product", key=key, group=name, where=where, meta=meta)
+        return Conversation(validate(messages), "product", key=key, group=name, where=where, meta=meta)
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        gold, said = conversation.answer, set(words(reply))
+        gold, vocabulary = conversation.answer, set(words(reply))
         scores = {
             "chrf": chrf(reply, gold),
             "rouge_l": rouge_l(reply, gold),
             "fits_mobile": float(0 < len(reply) <= MOBILE),
-            "names_it": _share([word in said for word in words(conversation.meta["name"])]),
+            "names_it": _share([word in vocabulary for word in words(conversation.meta["name"])]),
             "no_repetition": distinct_bigrams(reply),
         }
-        wanted = conversation.meta["attributes"]
-        if wanted:
-            scores["attribute_recall"] = _share([said >= set(words(attribute)) for attribute in wanted])
+        attributes = conversation.meta["attributes"]
+        if attributes:
+            scores["attribute_recall"] = _share([vocabulary >= set(words(attribute)) for attribute in attributes])
         return scores
 
 
-def _listed(row: Row) -> list[str]:
-    value = row.get("attributes")
-    found = value if isinstance(value, list) else text_of(row, "attributes").split(";")
-    return [str(attribute).strip() for attribute in found if str(attribute).strip()]
+def _attributes(row: Row) -> list[str]:
+    cell = row.get("attributes")
+    attributes = cell if isinstance(cell, list) else text_of(row, "attributes").split(";")
+    return [str(attribute).strip() for attribute in attributes if str(attribute).strip()]
 
 
-def _share(found: list[bool]) -> float:
-    return sum(found) / len(found) if found else 1.0
+def _share(hits: list[bool]) -> float:
+    return sum(hits) / len(hits) if hits else 1.0

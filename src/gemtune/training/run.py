@@ -30,12 +30,14 @@ def train(
     prepared: Prepared,
     *,
     score: Callable[[Any], dict[str, float]] | None = None,
+    higher_is_better: bool = True,
     progress: Callable[[dict[str, Any]], None] = lambda line: None,
     say: Callable[[str], None] = print,
 ) -> dict[str, Any]:
     """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run.
 
-    `score` gives the task's scores of a model when train.best_by is metric. Returns the manifest's `training` section.
+    `score` gives the task's scores of a model when train.best_by is metric, and `higher_is_better` says how the
+    deciding one is read. Returns the manifest's `training` section.
     """
     table, val = ExampleTable(run.table("train")), ExampleTable(run.table("val"))
     if not len(table):
@@ -56,7 +58,7 @@ def train(
         score,
         progress,
         say,
-        _arguments(run, recipe, prepared, len(batches), bool(len(val)), score is not None),
+        _arguments(run, recipe, prepared, len(batches), bool(len(val)), None if score is None else higher_is_better),
     )
     resume = ckpt.newest_whole(run, say)
     step = int(resume.name.removeprefix("step-")) if resume else 0
@@ -80,7 +82,7 @@ def _evaluation(table: ExampleTable, val: ExampleTable, prepared: Prepared, seed
 
 
 def _arguments(
-    run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, by_metric: bool
+    run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, score_is_better_higher: bool | None
 ) -> TrainingArguments:
     settings = recipe.train
     eval_steps = settings.eval_steps or max(1, round(steps / EVALUATIONS))
@@ -99,8 +101,8 @@ def _arguments(
         eval_steps=eval_steps,
         save_strategy="steps",
         save_steps=settings.save_steps or eval_steps,
-        metric_for_best_model=("eval_score" if by_metric else "eval_loss") if evaluates else None,
-        greater_is_better=by_metric,
+        metric_for_best_model=("eval_loss" if score_is_better_higher is None else "eval_score") if evaluates else None,
+        greater_is_better=bool(score_is_better_higher),
         seed=settings.seed,
         use_cpu=prepared.device == "cpu",
         fp16=prepared.precision == "fp16",

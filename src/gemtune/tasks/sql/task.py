@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from gemtune.data.conversation import Conversation, Message, validated
+from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
 from gemtune.files import sha256_of_text
+from gemtune.recipe import schema as config
 from gemtune.tasks.base import Row, Task, text_of
 from gemtune.tasks.sql.sandbox import Result, SqlError, execute, same_result
 from gemtune.tasks.sql.text import canonical, first_statement, orders, parses, to_sqlite
@@ -31,12 +31,14 @@ _SQL_TOKEN = re.compile(
 class Sql(Task):
     """Columns `question`, `schema` and `sql`, and where there are any `inserts` (rows of data) and `db_id`.
 
-    Every reply is scored `canonical` (the gold query but for spelling), `runs` (on the schema, with the rows where
+    Every reply is scored `canonical` (the gold query except for spelling), `runs` (on the schema, with the rows where
     there are any) and `valid` (it parses). A row with `inserts` is also scored by `execution`: both queries
     return the same rows, in the same order where the gold query orders them. `execution` decides when every row has
     it, else `canonical`.
     """
 
+    section = "sql"
+    options: config.Sql
     metric = "execution"
     columns = ("question", "schema", "sql")
     unanswered = MappingProxyType({"sql": "SELECT 1"})
@@ -44,18 +46,18 @@ class Sql(Task):
     def conversation(self, row: Row, where: str) -> Conversation:
         question, schema, sql = (text_of(row, column) for column in self.columns)
         sql = sql.rstrip("; \t\r\n")
-        system = SYSTEM.format(dialect=self.recipe.sql.dialect)
+        system = SYSTEM.format(dialect=self.options.dialect)
         prompt = _prompt(schema, question) if question else ""
         messages = (Message.of("system", system), Message.of("user", prompt), Message.of("assistant", sql))
         database = text_of(row, "db_id") or sha256_of_text(schema)[:16]
         meta = {"question": question, "schema": schema, "inserts": _inserts(row), "sql": sql, "database": database}
         key = f"{question}\n{database}"
-        made = Conversation(validated(messages), "sql", key=key, group=key, where=where, meta=meta)
+        conversation = Conversation(validate(messages), "sql", key=key, group=key, where=where, meta=meta)
         self._check_gold(meta)
-        return made
+        return conversation
 
-    def _check_gold(self, meta: dict[str, Any]) -> None:
-        dialect = self.recipe.sql.dialect
+    def _check_gold(self, meta: Mapping[str, str]) -> None:
+        dialect = self.options.dialect
         if not parses(meta["sql"], dialect):
             raise RowError("gold SQL does not run", f"not one {dialect} statement: {meta['sql'][:80]!r}")
         if meta["inserts"]:
@@ -64,18 +66,18 @@ class Sql(Task):
             except SqlError as error:
                 raise RowError("gold SQL does not run", f"{error}: {meta['sql'][:80]!r}") from error
 
-    def _result(self, sql: str, meta: dict[str, Any]) -> Result:
-        dialect = self.recipe.sql.dialect
+    def _result(self, sql: str, meta: Mapping[str, str]) -> Result:
+        dialect = self.options.dialect
         return execute(*(to_sqlite(text, dialect) for text in (sql, meta["schema"], meta["inserts"])))
 
-    def _result_or_none(self, sql: str, meta: dict[str, Any]) -> Result | None:
+    def _result_or_none(self, sql: str, meta: Mapping[str, str]) -> Result | None:
         try:
             return self._result(sql, meta)
         except SqlError:
             return None
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        dialect, meta, sql = self.recipe.sql.dialect, conversation.meta, first_statement(reply)
+        dialect, meta, sql = self.options.dialect, conversation.meta, first_statement(reply)
         result, spelling = self._result_or_none(sql, meta), canonical(sql, dialect)
         scores = {
             "canonical": float(spelling is not None and spelling == canonical(meta["sql"], dialect)),
@@ -88,26 +90,26 @@ class Sql(Task):
             scores["execution"] = float(same)
         return scores
 
-    def apart(self, conversation: Conversation) -> str:
+    def scope(self, conversation: Conversation) -> str:
         """One question asked of two databases has two answers."""
         return str(conversation.meta["database"])
 
     def shorten(self, conversation: Conversation, share: float) -> Conversation | None:
         """Cuts the schema: white space and comments first, then tables that share no word with the question.
 
-        The gold query is not looked at: a schema cut by it would give the answer away.
+        The gold query is not used: a schema cut to fit it would give the answer away.
         """
         meta, messages = conversation.meta, list(conversation.messages)
         allowed = int(share * sum(len(message.text) for message in messages[:-1]))
         allowed -= sum(len(message.text) for message in messages[:-2])
         tables = list(statements(meta["schema"]))
-        spare = sorted(_unrelated(tables, meta["question"], self.recipe.sql.dialect), key=len, reverse=True)
+        spare = sorted(_unrelated(tables, meta["question"], self.options.dialect), key=len, reverse=True)
         while len(prompt := _prompt("\n".join(tables), meta["question"])) > allowed:
             if not spare:
                 return None
             tables.remove(spare.pop(0))
         messages[-2] = Message.of("user", prompt)
-        return replace(conversation, messages=validated(tuple(messages)))
+        return replace(conversation, messages=validate(tuple(messages)))
 
 
 def _prompt(schema: str, question: str) -> str:
@@ -141,17 +143,17 @@ def statements(script: str) -> Iterator[str]:
 
 
 def _unrelated(tables: list[str], question: str, dialect: str) -> Iterator[str]:
-    """The CREATE TABLE statements of which neither the table's nor a column's name has a word of the question."""
-    asked = _words(question)
+    """The CREATE TABLE statements in which no name, of the table or a column, has a word of the question."""
+    question_words = _words(question)
     for statement in tables:
         try:
             tree = sqlglot.parse_one(statement, read=dialect)
         except (SqlglotError, RecursionError):
-            continue  # what cannot be read is not thrown away
+            continue  # what cannot be parsed is kept
         if isinstance(tree, exp.Create) and tree.kind == "TABLE":
             table = tree.find(exp.Table)
             names = [table.name if table else "", *(column.name for column in tree.find_all(exp.ColumnDef))]
-            if not asked & _words(" ".join(names)):
+            if not question_words & _words(" ".join(names)):
                 yield statement
 
 

@@ -89,15 +89,15 @@ def _drop_aliases(tree: exp.Query) -> None:
     columns = list(tree.find_all(exp.Column))
     names = Counter(table.name for table in tables)
     aliases = Counter(node.alias for node in tree.find_all(exp.Table, exp.Subquery, exp.CTE, exp.UDTF) if node.alias)
-    new = {}
+    table_of = {}  # an alias that is removed -> its table
     for table in tables:
         plain = table.alias and not table.db and not table.args["alias"].columns
         if plain and names[table.name] == aliases[table.alias] == 1 and not (aliases[table.name] or names[table.alias]):
-            new[table.alias] = table.name
+            table_of[table.alias] = table.name
             table.set("alias", None)
     for column in columns:
-        if column.table in new:
-            column.set("table", exp.to_identifier(new[column.table]))
+        if column.table in table_of:
+            column.set("table", exp.to_identifier(table_of[column.table]))
     if len(tables) == 1 and len(list(tree.find_all(exp.Query, exp.UDTF))) == 1:
         for column in columns:
             if column.table == tables[0].alias_or_name:
