@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RMSNorm, apply_rotary_pos_emb
 
+from gemtune.files import sha256_of
 from gemtune.kernels import cross_entropy, native
 from gemtune.kernels.attention import BATCHED, Spans, attention, documents_attention, varlen_attention
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
@@ -39,8 +40,21 @@ V, H = 301, 24
 CACHE_NAMES = {"past_key_values", "cache"}  # of transformers up to 5.23, and since
 
 
-AVX2 = f"{native.FLAGS} -mno-avx512f -mno-amx-tile -mno-amx-bf16 -mno-amx-int8"
-BUILDS = {"compiled": native.FLAGS, "compiled for AVX2": AVX2}
+TILES = Path(__file__).with_name("amx_in_software.h")
+BUILDS = {
+    "compiled": native.FLAGS,
+    "compiled for AVX2": f"{native.FLAGS} -mno-avx512f -mno-amx-tile -mno-amx-bf16 -mno-amx-int8",
+    "compiled for tiles": f"{native.FLAGS} -mamx-tile -mamx-bf16 -include {TILES} -DTILES={sha256_of(TILES)}",
+}
+
+
+def unbuildable(name: str) -> str | None:
+    """Why this machine cannot run one of BUILDS."""
+    if name == "compiled for AVX2" and platform.machine() not in ("x86_64", "AMD64"):
+        return "AVX2 is a thing of x86"
+    if name == "compiled for tiles" and not torch.cpu._is_avx512_supported():
+        return "what surrounds tiles needs AVX-512"
+    return build(BUILDS[name])[1] if build(BUILDS[name])[0] is None else None
 
 
 @cache
@@ -50,21 +64,21 @@ def build(flags: str) -> tuple[Any, str]:
 
 @pytest.fixture(params=[*BUILDS, "in PyTorch"])
 def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernels as this machine compiles them, as one without AVX-512 would, and as they are without a compiler."""
-    if request.param == "compiled for AVX2" and platform.machine() not in ("x86_64", "AMD64"):
-        pytest.skip("AVX2 is a thing of x86")
-    built = build(BUILDS[request.param]) if request.param in BUILDS else (None, "not wanted here")
-    if built[0] is None and request.param in BUILDS:
-        pytest.skip(built[1])
+    """The kernels as this machine compiles them, as one without AVX-512 would, as one with AMX would (its tiles
+    in software), and as they are without a compiler."""
+    name: str = request.param
+    if name in BUILDS and (why := unbuildable(name)):
+        pytest.skip(why)
+    built = build(BUILDS[name]) if name in BUILDS else (None, "not wanted here")
     every = itertools.product(native.INSTRUCTION_SETS, native.SUFFIX)  # also where PyTorch is faster
     monkeypatch.setattr(native, "SMALL_PRODUCTS", set(every))
     monkeypatch.setattr(native, "compiled", lambda: built)
 
 
-def test_the_build_for_avx2_has_the_geometry_of_avx2(passes: None, request: pytest.FixtureRequest) -> None:
-    wanted = {"compiled for AVX2": "narrow", "in PyTorch": None}
+def test_a_build_knows_its_instruction_set(passes: None, request: pytest.FixtureRequest) -> None:
+    sets = {"compiled for AVX2": "narrow", "compiled for tiles": "amx", "in PyTorch": None}
     name = request.node.callspec.params["passes"]
-    assert native.instruction_set() == wanted.get(name, native.instruction_set())
+    assert native.instruction_set() == sets.get(name, native.instruction_set())
 
 
 def _inputs(n: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -126,8 +140,8 @@ def test_bf16_is_as_near_to_fp32_as_plain_bf16_is(passes: None) -> None:
     assert abs(loss - exact) <= abs(plain - exact) + 1e-3 * exact
 
 
-@pytest.mark.skipif(not native.has_tiles(), reason="this processor has no tiles: the head is not swept")
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("passes", ["compiled for tiles"], indirect=True)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     n=st.integers(1, 150),
     words=st.integers(2, 700),
@@ -137,7 +151,7 @@ def test_bf16_is_as_near_to_fp32_as_plain_bf16_is(passes: None) -> None:
     seed=st.integers(0, 1000),
 )
 def test_a_sweep_over_the_head_equals_plain_cross_entropy(
-    n: int, words: int, hidden_size: int, replaced: int, scale: float, seed: int
+    passes: None, n: int, words: int, hidden_size: int, replaced: int, scale: float, seed: int
 ) -> None:
     make = torch.Generator().manual_seed(seed)
     hidden, weight = (torch.randn(rows, hidden_size, generator=make).bfloat16() for rows in (n, words))
@@ -540,7 +554,7 @@ def test_every_exported_function_takes_what_python_says() -> None:
 
 def test_the_structure_of_a_product_is_the_same_in_both() -> None:
     header = (native.SOURCE.parent / "lora.h").read_text(encoding="utf-8")
-    [body] = re.findall(r"struct Outer \{(.*?)\};", header, re.DOTALL)
+    [body] = re.findall(r"struct Outer \{(.*?)\n\n", header, re.DOTALL)
     fields = []
     for line in filter(str.strip, body.split(";")):
         assert "*" in line or line.split()[0] == "int64_t"

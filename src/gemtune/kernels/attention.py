@@ -207,7 +207,7 @@ class CompiledAttention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         grads = [torch.empty(t.shape, dtype=t.dtype) for t in (query, key, value)]
         tensors = (d_out.contiguous(), query, key, value, *grads, ctx.documents, ctx.ends)
-        native.call("attention_back", query.dtype, *tensors, *ctx.sizes)
+        native.call("attention_backward", query.dtype, *tensors, *ctx.sizes)
         return *grads, None, None, None, None
 
 

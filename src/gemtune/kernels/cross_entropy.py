@@ -184,7 +184,7 @@ def _compiled(
         for first in range(0, words, WORDS):
             some = z[first : first + WORDS]
             g = some.new_empty(n, len(some))
-            native.call("cross_entropy_back", z.dtype, some, gold, top, share, g, n, len(some), first)
+            native.call("cross_entropy_backward", z.dtype, some, gold, top, share, g, n, len(some), first)
             yield first, g
 
     return loss.sum(), right.sum(), gradients() if wanted else ()

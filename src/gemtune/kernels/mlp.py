@@ -43,7 +43,7 @@ def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str)
     name, act, act_backward = ACTIVATIONS[activation]
     d_both, product = torch.empty_like(both), torch.empty_like(d_product)
     if native.usable(both, d_product):
-        native.call(f"{name}_back", both.dtype, both, d_product, d_both, product, *product.shape)
+        native.call(f"{name}_backward", both.dtype, both, d_product, d_both, product, *product.shape)
         return d_both, product
     gate, up = both.chunk(2, 1)
     d_gate, d_up = d_both.chunk(2, 1)

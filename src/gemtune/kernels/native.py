@@ -46,22 +46,22 @@ SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
 # tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; head_loss only for bf16 on tiles.
 SIGNATURES = {
     "norm": "ppppiif",
-    "norm_back": "pppppii",
+    "norm_backward": "pppppii",
     "norm_rope": "ppppppiiiiif",
-    "norm_rope_back": "pppppppiiiiii",
+    "norm_rope_backward": "pppppppiiiiii",
     "gelu": "ppii",
-    "gelu_back": "ppppii",
+    "gelu_backward": "ppppii",
     "silu": "ppii",
-    "silu_back": "ppppii",
+    "silu_backward": "ppppii",
     "cross_entropy": "ppppppii",
-    "cross_entropy_back": "pppppiii",
+    "cross_entropy_backward": "pppppiii",
     "head_loss": "ppppipppppiii",
     "append_low": "pppiiiii",
     "add_low": "ppppiiiiiii",
     "cast": "ppiiif",
     "outers": "ppii",
     "attention": "ppppppiiiiiiif",
-    "attention_back": "pppppppppiiiiiiif",
+    "attention_backward": "pppppppppiiiiiiif",
 }
 KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
@@ -138,8 +138,8 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     library.page_out.argtypes, library.page_out.restype = [ctypes.c_void_p, ctypes.c_int64], None
     for name, kinds in SIGNATURES.items():
         for suffix in SUFFIX.values():
-            function = getattr(library, f"{name}_{suffix}", None)
-            if function is not None:
+            if name != "head_loss" or hasattr(library, f"{name}_{suffix}"):
+                function = getattr(library, f"{name}_{suffix}")
                 function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
     return library
 
@@ -148,7 +148,7 @@ def _library(flags: str) -> Path:
     """The shared library of kernels.cpp under these flags, compiled unless the cache folder has it."""
     compiler, openmp = _compiler(), _openmp()
     version = _run([*compiler, "--version"], "be asked its version").stdout
-    texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.iterdir()))
+    texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.glob("*.[hc]*")))
     key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
     if path.exists():

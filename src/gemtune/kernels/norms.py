@@ -49,7 +49,7 @@ def normed_backward(d_out: torch.Tensor, x: torch.Tensor, factor: torch.Tensor, 
     """The gradient of x from that of what `normed` made of it."""
     if native.usable(x, d_out):
         d_out, d_x = d_out.contiguous(), torch.empty_like(x)
-        native.call("norm_back", x.dtype, d_out, x, factor, scale, d_x, scale.numel(), x.shape[-1])
+        native.call("norm_backward", x.dtype, d_out, x, factor, scale, d_x, scale.numel(), x.shape[-1])
         return d_x
     return norm_backward(d_out.float(), x, factor, scale)[0]
 
@@ -83,7 +83,7 @@ class RmsNormRope(torch.autograd.Function):
         if native.usable(x, d_out, cos, sin) and not ctx.needs_input_grad[1]:
             d_out, d_x = d_out.contiguous(), torch.empty(x.shape, dtype=x.dtype)
             sizes = (x.shape[0] * x.shape[1], *x.shape[2:], _apart(x), _apart(cos), _apart(d_x))
-            native.call("norm_rope_back", x.dtype, d_out, x, factor, cos, sin, scale, d_x, *sizes)
+            native.call("norm_rope_backward", x.dtype, d_out, x, factor, cos, sin, scale, d_x, *sizes)
             return d_x, None, None, None, None
         d_unit = rotated(d_out.float(), cos, -sin, torch.float32)  # a rotation's transpose turns the other way
         return *norm_backward(d_unit, x, factor, scale), None, None, None

@@ -1,4 +1,4 @@
-// Cross-entropy over many words, and its gradient.
+// Cross-entropy over many words, and its gradient: loss = log sum_w exp(z_w) - z_gold, dz = softmax(z) - onehot(gold).
 
 #pragma once
 
@@ -6,16 +6,16 @@
 #include <cmath>
 #include <vector>
 
-#include "products.h"
-#include "values.h"
+#include "bf16.h"
+#include "matmul.h"
 
 namespace {
 
-// logits: words x rows, a row a column; gold: the word wanted of each row, negative where the row counts for nothing;
-// loss: nats; right: whether no word is higher; top, share: a word's probability is exp(logit - top) * share.
-// Sums of 262,144 small numbers lose nothing: they are taken block by block.
+// logits: words x rows, one column per row of hidden states; gold: each row's target word, negative where the row has
+// no loss; loss: nats; right: whether no word is higher; top, factor: a word's probability is exp(logit - top) *
+// factor. Sums of 262,144 small numbers lose nothing, because they are taken block by block.
 template <class T>
-void cross_entropy(const T* logits, const int64_t* gold, float* loss, int64_t* right, float* top, float* share,
+void cross_entropy(const T* logits, const int64_t* gold, float* loss, int64_t* right, float* top, float* factor,
                    int64_t rows, int64_t words) {
     const int64_t block = 2048, blocks = (words + block - 1) / block;
     std::vector<float> tops(blocks * rows), sums(blocks * rows), sum(rows, 0.0f);
@@ -45,27 +45,27 @@ void cross_entropy(const T* logits, const int64_t* gold, float* loss, int64_t* r
         const float score = counts ? get(logits, gold[r] * rows + r) : 0.0f;
         loss[r] = counts ? std::log(sum[r]) + top[r] - score : 0.0f;
         right[r] = counts && score == top[r];
-        share[r] = counts ? 1.0f / sum[r] : 0.0f;
+        factor[r] = counts ? 1.0f / sum[r] : 0.0f;
     }
 }
 
 // The gradient of the logits of `words` words from `first` on: rows x words, for logits that begin at that word.
 template <class T>
-void cross_entropy_back(const T* logits, const int64_t* gold, const float* top, const float* share, T* gradient,
-                        int64_t rows, int64_t words, int64_t first) {
+void cross_entropy_backward(const T* logits, const int64_t* gold, const float* top, const float* factor, T* gradient,
+                            int64_t rows, int64_t words, int64_t first) {
     const int64_t tile = 4 * LINE;
 #pragma omp parallel for schedule(static)
     for (int64_t start = 0; start < words; start += tile) {
         const int64_t n = std::min(tile, words - start);
-        float* slope = scratch(tile * rows);
+        float* d_logits = scratch(tile * rows);
         for (int64_t w = 0; w < n; w++)
 #pragma omp simd
             for (int64_t r = 0; r < rows; r++)
-                slope[w * rows + r] = exp_(get(logits, (start + w) * rows + r) - top[r]) * share[r];
+                d_logits[w * rows + r] = exp_(get(logits, (start + w) * rows + r) - top[r]) * factor[r];
         for (int64_t r = 0; r < rows; r++) {
-            const int64_t wanted = gold[r] - first - start;
-            if (gold[r] >= 0 && wanted >= 0 && wanted < n) slope[wanted * rows + r] -= 1.0f;
-            for (int64_t w = 0; w < n; w++) put(gradient + r * words + start, w, slope[w * rows + r]);
+            const int64_t target = gold[r] - first - start;
+            if (gold[r] >= 0 && target >= 0 && target < n) d_logits[target * rows + r] -= 1.0f;
+            for (int64_t w = 0; w < n; w++) put(gradient + r * words + start, w, d_logits[w * rows + r]);
         }
     }
 }

@@ -1,8 +1,9 @@
-// act(gate) * up, there and back, in one sweep over memory.
+// act(gate) * up, forward and backward, in one pass over memory each:
+// d_gate = d * up * act'(gate), d_up = d * act(gate).
 
 #pragma once
 
-#include "values.h"
+#include "bf16.h"
 
 namespace {
 
@@ -38,9 +39,9 @@ template <class T, class Act> void gated(const T* both, T* product, int64_t rows
     }
 }
 
-// The gradient of both, and the product once more, which nothing kept.
+// The gradient of both, and the product recomputed.
 template <class T, class Act>
-void gated_back(const T* both, const T* d_product, T* d_both, T* product, int64_t rows, int64_t size) {
+void gated_backward(const T* both, const T* d_product, T* d_both, T* product, int64_t rows, int64_t size) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const T *gate = both + r * 2 * size, *up = gate + size, *d = d_product + r * size;

@@ -17,7 +17,7 @@
 
 // What products run on here, as a place in native.py's INSTRUCTION_SETS.
 extern "C" int64_t instruction_set() {
-    if (tiles()) return 3;
+    if (has_amx()) return 3;
 #if defined(__AVX512BF16__)
     return 2;
 #elif defined(__AVX512F__)
@@ -48,27 +48,28 @@ extern "C" void page_out(char* from, int64_t bytes) {
     extern "C" void name##_##S(const T* both, T* product, int64_t rows, int64_t size) {                                \
         gated<T, Act>(both, product, rows, size);                                                                      \
     }                                                                                                                  \
-    extern "C" void name##_back_##S(const T* both, const T* d, T* d_both, T* product, int64_t rows, int64_t size) {    \
-        gated_back<T, Act>(both, d, d_both, product, rows, size);                                                      \
+    extern "C" void name##_backward_##S(const T* both, const T* d, T* d_both, T* product, int64_t rows,                \
+                                        int64_t size) {                                                                \
+        gated_backward<T, Act>(both, d, d_both, product, rows, size);                                                  \
     }
 
 #define EXPORT(T, S)                                                                                                   \
     extern "C" void norm_##S(const T* x, const float* w, T* out, float* scale, int64_t rows, int64_t size, float e) {  \
         norm<T>(x, w, out, scale, rows, size, e);                                                                      \
     }                                                                                                                  \
-    extern "C" void norm_back_##S(const T* d, const T* x, const float* w, const float* scale, T* d_x, int64_t rows,    \
-                                  int64_t size) {                                                                      \
-        norm_back<T>(d, x, w, scale, d_x, rows, size);                                                                 \
+    extern "C" void norm_backward_##S(const T* d, const T* x, const float* w, const float* scale, T* d_x,              \
+                                      int64_t rows, int64_t size) {                                                    \
+        norm_backward<T>(d, x, w, scale, d_x, rows, size);                                                             \
     }                                                                                                                  \
     extern "C" void norm_rope_##S(const T* x, const float* w, const T* c, const T* s, T* out, float* scale,            \
                                   int64_t tokens, int64_t heads, int64_t size, int64_t stride, int64_t angle,          \
                                   float e) {                                                                           \
         norm_rope<T>(x, w, c, s, out, scale, tokens, heads, size, stride, angle, e);                                   \
     }                                                                                                                  \
-    extern "C" void norm_rope_back_##S(const T* d, const T* x, const float* w, const T* c, const T* s,                 \
-                                       const float* scale, T* d_x, int64_t tokens, int64_t heads, int64_t size,        \
-                                       int64_t stride, int64_t angle, int64_t d_stride) {                              \
-        norm_rope_back<T>(d, x, w, c, s, scale, d_x, tokens, heads, size, stride, angle, d_stride);                    \
+    extern "C" void norm_rope_backward_##S(const T* d, const T* x, const float* w, const T* c, const T* s,             \
+                                           const float* scale, T* d_x, int64_t tokens, int64_t heads, int64_t size,    \
+                                           int64_t stride, int64_t angle, int64_t d_stride) {                          \
+        norm_rope_backward<T>(d, x, w, c, s, scale, d_x, tokens, heads, size, stride, angle, d_stride);                \
     }                                                                                                                  \
     EXPORT_GATED(T, S, gelu, Gelu)                                                                                     \
     EXPORT_GATED(T, S, silu, Silu)                                                                                     \
@@ -76,9 +77,9 @@ extern "C" void page_out(char* from, int64_t bytes) {
                                       float* share, int64_t rows, int64_t words) {                                     \
         cross_entropy<T>(z, gold, loss, right, top, share, rows, words);                                               \
     }                                                                                                                  \
-    extern "C" void cross_entropy_back_##S(const T* z, const int64_t* gold, const float* top, const float* share,      \
-                                           T* gradient, int64_t rows, int64_t words, int64_t first) {                  \
-        cross_entropy_back<T>(z, gold, top, share, gradient, rows, words, first);                                      \
+    extern "C" void cross_entropy_backward_##S(const T* z, const int64_t* gold, const float* top, const float* share,  \
+                                               T* gradient, int64_t rows, int64_t words, int64_t first) {              \
+        cross_entropy_backward<T>(z, gold, top, share, gradient, rows, words, first);                                  \
     }                                                                                                                  \
     extern "C" void append_low_##S(const T* x, const T* a, T* out, int64_t tokens, int64_t size, int64_t rank,         \
                                    int64_t row, int64_t column) {                                                      \
@@ -100,12 +101,12 @@ extern "C" void page_out(char* from, int64_t bytes) {
         const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
         attention<T>(q, k, v, out, lengths, count, ends, h);                                                           \
     }                                                                                                                  \
-    extern "C" void attention_back_##S(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v,     \
-                                       const int64_t* lengths, const int64_t* ends, int64_t count, int64_t heads,      \
-                                       int64_t kv_heads, int64_t size, int64_t key_stride, int64_t value_stride,       \
-                                       int64_t window, float scale) {                                                  \
+    extern "C" void attention_backward_##S(const T* d_out, const T* q, const T* k, const T* v, T* d_q, T* d_k, T* d_v, \
+                                           const int64_t* lengths, const int64_t* ends, int64_t count, int64_t heads,  \
+                                           int64_t kv_heads, int64_t size, int64_t key_stride, int64_t value_stride,   \
+                                           int64_t window, float scale) {                                              \
         const Heads h{heads, kv_heads, size, key_stride, value_stride, window, scale};                                 \
-        attention_back<T>(d_out, q, k, v, d_q, d_k, d_v, lengths, count, ends, h);                                     \
+        attention_backward<T>(d_out, q, k, v, d_q, d_k, d_v, lengths, count, ends, h);                                 \
     }
 
 EXPORT(bf16, bf16)

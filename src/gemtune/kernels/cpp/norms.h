@@ -1,8 +1,9 @@
-// RMSNorm, alone and with rotary positions, there and back, in one sweep over memory.
+// RMSNorm, alone and with rotary positions, forward and backward, in one pass over memory each:
+// y = x s w, s = 1 / sqrt(mean(x^2) + eps), dx = s (d w - x s^2 mean(d w x)).
 
 #pragma once
 
-#include "values.h"
+#include "bf16.h"
 
 namespace {
 
@@ -26,8 +27,8 @@ void norm(const T* x, const float* weight, T* out, float* scale, int64_t rows, i
 }
 
 template <class T>
-void norm_back(const T* d_out, const T* x, const float* weight, const float* scale, T* d_x, int64_t rows,
-               int64_t size) {
+void norm_backward(const T* d_out, const T* x, const float* weight, const float* scale, T* d_x, int64_t rows,
+                   int64_t size) {
 #pragma omp parallel for schedule(static)
     for (int64_t r = 0; r < rows; r++) {
         const T *d = d_out + r * size, *from = x + r * size;
@@ -66,9 +67,9 @@ void norm_rope(const T* x, const float* weight, const T* cos, const T* sin, T* o
 
 // d_out: contiguous tokens x heads x size; d_x: a token every `stride` values, as x.
 template <class T>
-void norm_rope_back(const T* d_out, const T* x, const float* weight, const T* cos, const T* sin, const float* scale,
-                    T* d_x, int64_t tokens, int64_t heads, int64_t size, int64_t stride, int64_t angle,
-                    int64_t d_stride) {
+void norm_rope_backward(const T* d_out, const T* x, const float* weight, const T* cos, const T* sin, const float* scale,
+                        T* d_x, int64_t tokens, int64_t heads, int64_t size, int64_t stride, int64_t angle,
+                        int64_t d_stride) {
     const int64_t half = size / 2;
 #pragma omp parallel for schedule(static)
     for (int64_t t = 0; t < tokens; t++) {

@@ -1,4 +1,4 @@
-// How values are read and written, bf16 or fp32, and exp: in fp32, rounded once, to nearest even, as PyTorch rounds.
+// Values of bf16 and fp32 are read as fp32 and written rounded once, to nearest even, as PyTorch rounds; and exp.
 
 #pragma once
 
@@ -8,24 +8,26 @@
 
 namespace {
 
-struct bf16 { uint16_t bits; };
+struct bf16 {
+    uint16_t bits;
+};
 
 inline float get(const float* p, int64_t i) { return p[i]; }
 inline float get(const bf16* p, int64_t i) {
-    uint32_t wide = static_cast<uint32_t>(p[i].bits) << 16;
+    uint32_t word = static_cast<uint32_t>(p[i].bits) << 16;
     float value;
-    std::memcpy(&value, &wide, 4);
+    std::memcpy(&value, &word, 4);
     return value;
 }
 inline void put(float* p, int64_t i, float value) { p[i] = value; }
 inline void put(bf16* p, int64_t i, float value) {
-    uint32_t wide;
-    std::memcpy(&wide, &value, 4);
-    wide += 0x7FFF + ((wide >> 16) & 1);
-    p[i].bits = static_cast<uint16_t>(wide >> 16);
+    uint32_t word;
+    std::memcpy(&word, &value, 4);
+    word += 0x7FFF + ((word >> 16) & 1);
+    p[i].bits = static_cast<uint16_t>(word >> 16);
 }
 
-// exp within 2 ulp: 2^k by its exponent bits, the rest by a polynomial (Cephes' expf); branch-free, so it vectorises.
+// exp within 2 ulp: 2^k by its exponent bits, the rest by a polynomial (Cephes' expf). No branches, so it vectorises.
 inline float exp_(float x) {
     x = x > 88.3f ? 88.3f : x < -87.3f ? -87.3f : x;
     float k = std::nearbyint(x * 1.44269504088896341f);
