@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import inspect
 import itertools
+import os
 import platform
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -560,6 +563,41 @@ def test_the_structure_of_a_product_is_the_same_in_both() -> None:
         assert "*" in line or line.split()[0] == "int64_t"
         fields += [(field.split("*")[-1].split()[-1], "*" in field) for field in line.split(",")]
     assert fields == [(name, kind is ctypes.c_void_p) for name, kind in OuterArguments._fields_]
+
+
+# ---- memory
+
+
+def test_sanitizers_find_nothing_in_any_kernel(tmp_path: Path) -> None:
+    """Addresses and undefined behaviour, in a process that loads the sanitizers before everything else.
+
+    The build for tiles has the code of all: fp32 runs on vectors in it.
+    """
+    if why := unbuildable("compiled"):
+        pytest.skip(why)
+    name = "compiled" if unbuildable("compiled for tiles") else "compiled for tiles"
+    compiler = native._compiler()[0]
+    wanted = [[compiler, f"-print-file-name=lib{part}.so"] for part in ("asan", "ubsan")]
+    libraries = [subprocess.run(command, capture_output=True, text=True).stdout.strip() for command in wanted]
+    if not all(Path(library).is_absolute() for library in libraries):
+        pytest.skip(f"{compiler} has no sanitizer libraries to load first")
+    flags = BUILDS[name].replace("-O3", "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined")
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("every_kernel.py")), flags],
+        env={
+            **os.environ,
+            "LD_PRELOAD": ":".join(libraries),
+            "ASAN_OPTIONS": "detect_leaks=0",  # Python's own
+            "GEMTUNE_CACHE": str(tmp_path),
+            "OMP_NUM_THREADS": "2",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    instructions, *called = done.stdout.split()
+    head = {"head_loss"} if instructions == "amx" else set()
+    assert set(called) == native.SIGNATURES.keys() - {"head_loss"} | head
 
 
 # ---- the compiler

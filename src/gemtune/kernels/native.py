@@ -168,7 +168,16 @@ def _compile(compiler: list[str], flags: str, openmp: Path, library: Path) -> Pa
     """Writes the shared library, with OpenMP but linked to PyTorch's own copy: two thread pools fight for the cores."""
     steps = (
         [*compiler, *flags.split(), "-fopenmp", "-c", str(SOURCE), "-o", f"{library}.o"],
-        [*compiler, "-shared", f"{library}.o", str(openmp), f"-Wl,-rpath,{openmp.parent}", "-o", str(library)],
+        [
+            *compiler,
+            *flags.split(),
+            "-shared",
+            f"{library}.o",
+            str(openmp),
+            f"-Wl,-rpath,{openmp.parent}",
+            "-o",
+            str(library),
+        ],
     )
     for step in steps:
         done = _run(step, f"compile {SOURCE.name} here")
