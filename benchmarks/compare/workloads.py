@@ -56,7 +56,7 @@ WORKLOADS = {
 def build(name: str, folder: Path, steps: int | None = None) -> None:
     """Writes the folder of a workload; `steps` stands in for about as many tokens as it says."""
     workload = WORKLOADS[name]
-    jobs = [Job.of(RECIPES / f"{recipe}.yaml", [f"runs_dir={folder.parent / 'runs'}"]) for recipe in workload.recipes]
+    jobs = [Job(RECIPES / f"{recipe}.yaml", [f"runs_dir={folder.parent / 'runs'}"]) for recipe in workload.recipes]
     manifests = [stages.prepare(job) for job in jobs]
     lengths = manifests[0]["lengths"]
     train, heldout = ([*_rows(jobs, part, workload.every_token)] for part in ("train", "val"))

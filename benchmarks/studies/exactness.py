@@ -29,7 +29,7 @@ from gemtune.recipe.schema import Lora
 from gemtune.rendering.renderer import Example
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import ALIGNED, cut, micro_batch
-from gemtune.training.trainer import labelled_loss
+from gemtune.training.loss import labelled_loss
 
 ROWS = 16
 BODY = """\
@@ -69,7 +69,7 @@ class Step:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    job = Job.of(ROOT / "recipes" / "emoji.yaml", [f"runs_dir={WORK / 'runs'}"], say=lambda text: None)
+    job = Job(ROOT / "recipes" / "emoji.yaml", [f"runs_dir={WORK / 'runs'}"], say=lambda text: None)
     stages.prepare(job)
     rows = ExampleTable(job.run.table("train"))
     examples = [rows[index] for index in range(ROWS)]

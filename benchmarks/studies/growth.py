@@ -110,8 +110,8 @@ def step_speed(length: int) -> float:
     from gemtune.recipe.schema import DataSource, Lora, Recipe
     from gemtune.rendering.renderer import Example
     from gemtune.training.batching import cut, micro_batch
+    from gemtune.training.loss import labelled_loss
     from gemtune.training.planner import Shape, choose_micro_tokens
-    from gemtune.training.trainer import labelled_loss
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
     model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0).train()
@@ -177,7 +177,7 @@ def picture_speed(size: int) -> float:
         recipe = folder / "r.yaml"
         data = "{source: rows.jsonl, images: [pictures.zip]}"
         recipe.write_text(f"name: r\ntask: messages\nruns_dir: {folder}\ndata: {data}\n", encoding="utf-8")
-        job = Job.of(recipe)
+        job = Job(recipe)
         began = time.perf_counter()
         prepare(job.recipe, job.run)
         return size / (time.perf_counter() - began)
@@ -192,7 +192,7 @@ def job_of(size: int, folder: Path) -> Any:
         out.writelines(f"{' '.join(words(number))},☀️\n" for number in range(size))
     recipe = folder / "r.yaml"
     recipe.write_text(f"name: r\ntask: emoji\nruns_dir: {folder}\ndata: {{source: rows.csv}}\n", encoding="utf-8")
-    return Job.of(recipe)
+    return Job(recipe)
 
 
 def words(number: int) -> list[str]:

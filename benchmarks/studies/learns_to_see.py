@@ -67,7 +67,7 @@ def _body(folder: Path) -> str:
         reads={"hidden_size": 128, "intermediate_size": 256, "query_pre_attn_scalar": 32, "head_dim": 32},
     )
     write_data(folder)
-    job = Job.of(recipe(folder, model))
+    job = Job(recipe(folder, model))
     stages.train(job, lambda line: print(json.dumps(line), file=sys.stderr))
     minutes = (time.perf_counter() - began) / 60
     return BODY.format(

@@ -177,12 +177,11 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
     from gemtune.pipeline import stages
     from gemtune.pipeline.job import Job
     from gemtune.training.planner import Shape, choose_micro_tokens
-    from gemtune.training.run import train
-    from gemtune.training.trainer import Prepared
+    from gemtune.training.run import train, training_setup
 
     with tempfile.TemporaryDirectory() as runs:
         os.environ["GEMTUNE_CACHE"] = str(Path(runs) / "cache")
-        job = Job.of(write_recipe(folder, Path(runs)), say=lambda text: None)
+        job = Job(write_recipe(folder, Path(runs)), say=lambda text: None)
         stages.prepare(job)
         recipe, steps = job.recipe, []
         model = attach_adapters(job.base_model(), recipe.lora, job.family, [], 0)
@@ -190,10 +189,21 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
         micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision)
         ids = special_ids(job.tokenizer, job.family)
         compiled()  # once per machine
-        prepared = Prepared(model, job.folder, job.family, ids, job.device, job.precision, micro, view)
+        setup = training_setup(
+            job.run,
+            recipe,
+            model,
+            base=job.folder,
+            family=job.family,
+            special_ids=ids,
+            device=job.device,
+            precision=job.precision,
+            micro_tokens=micro,
+            view=view,
+        )
         ready = time.time()
         stages._look(job, view)
-        train(job.run, recipe, prepared, progress=lambda line: steps.append((time.time(), line["loss"])))
+        train(setup, progress=lambda line: steps.append((time.time(), line["loss"])))
         write_json(out, {"ready": ready, "steps": [at for at, _ in steps], "loss": steps[-1][1]})
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import psutil
 
 REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
 
@@ -40,4 +42,27 @@ def device_name(device: str) -> str:
 
 def memory_gb() -> float:
     """This machine's memory in GB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    return psutil.virtual_memory().total / 1e9
+
+
+def free_bytes(device: str) -> int:
+    """Memory that can still be had on a device, in bytes."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    return int(psutil.virtual_memory().available)
+
+
+def peak_memory_gb(device: str) -> float:
+    """The most memory that this process has held so far, on the GPU or else in main memory, in GB."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e9
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 1e9
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -45,7 +45,7 @@ from gemtune.rendering.preview import write_page
 from gemtune.rendering.renderer import IGNORE
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import micro_batch
-from gemtune.training.trainer import labelled_loss
+from gemtune.training.loss import labelled_loss
 
 WriteRecipe = Callable[..., Path]
 WORDS = ("a red cup", "two dogs", "what is it?", "count them", "eat pizza with the dog", "coffee time", "rain")

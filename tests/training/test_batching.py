@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gemtune.models.loading import load_model
 from gemtune.rendering.renderer import Example
 from gemtune.training.batching import cut, left_padded, micro_batch, order
-from gemtune.training.trainer import labelled_loss
+from gemtune.training.loss import labelled_loss
 
 rows = st.lists(st.integers(1, 200), min_size=1, max_size=60)
 

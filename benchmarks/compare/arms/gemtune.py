@@ -32,7 +32,6 @@ from gemtune.training import run as training
 from gemtune.training import trainer
 from gemtune.training.batching import order
 from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
-from gemtune.training.trainer import Prepared
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
@@ -50,13 +49,24 @@ def main() -> None:
     arm.start_from_first_adapter(model)
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro
-    run = Run.create(recipe, "")
+    run = Run.of(recipe)
+    run.accept(recipe, "")
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
     arm.ready()
-    prepared = Prepared(model, folder, family, arm.meta["special_ids"], device, precision, micro)
+    setup = training.training_setup(
+        run,
+        recipe,
+        model,
+        base=folder,
+        family=family,
+        special_ids=arm.meta["special_ids"],
+        device=device,
+        precision=precision,
+        micro_tokens=micro,
+    )
     watch = InTurn(arm, Shape.of(model.config)).step if variant == "products in turn" else partial(clock, arm)
-    training.train(run, recipe, prepared, progress=watch)  # writes output/adapter
+    training.train(setup, progress=watch)  # writes output/adapter
     if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
         arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
     arm.finish()

@@ -15,7 +15,7 @@ from gemtune.data.conversation import Conversation, Part, read_conversations
 from gemtune.data.sources import check_columns, read_rows, source_for
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import sha256_of_text, write_jsonl
-from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.hardware import device_name, free_bytes, installed_versions, memory_gb
 from gemtune.metrics.text import Metric
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
@@ -80,7 +80,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     from transformers import AutoConfig
 
     from gemtune.training.batch_contract import check_batches, check_forward
-    from gemtune.training.trainer import labelled_loss
+    from gemtune.training.loss import labelled_loss
 
     _require_settings(job)
     prepare(job)
@@ -135,7 +135,7 @@ def plan(job: Job) -> dict[str, Any]:
         "device": job.device,
         "precision": job.precision,
         "memory_gb": here.memory_gb,
-        "free_gb": planning.free_bytes(job.device) / 1e9,
+        "free_gb": free_bytes(job.device) / 1e9,
         "steps": len(batches),
         "tokens": tokens,
         "seconds": here.seconds,
@@ -150,8 +150,9 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     from gemtune.kernels.native import compiled
     from gemtune.models.loading import attach_adapters, choose_head, choose_token_rows, resolved_lr, train_every_weight
     from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.run import BY_LOSS, training_setup
     from gemtune.training.run import train as run_training
-    from gemtune.training.trainer import Prepared
+    from gemtune.training.selection import Criterion
 
     recipe, run = job.recipe, job.run
     _require_settings(job)
@@ -159,8 +160,9 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if already_trained(job):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
-    is_by_metric = recipe.train.best_by == "metric"
-    higher_is_better = not is_by_metric or _require_metric(job, run).higher_is_better
+    criterion = BY_LOSS
+    if recipe.train.best_by == "metric":
+        criterion = Criterion("eval_score", _require_metric(job, run).higher_is_better)
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -178,9 +180,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))
     _note_surroundings(job, model)
-    special = data["lengths"]["special_ids"]
     view = job.view(model)
-    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro, view)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:
@@ -188,13 +188,21 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if view:
         _look(job, view)
     begin(job, data)
-    training = run_training(
-        *(run, recipe, prepared),
+    setup = training_setup(
+        run,
+        recipe,
+        model,
+        base=job.folder,
+        family=job.family,
+        special_ids=data["lengths"]["special_ids"],
+        device=job.device,
+        precision=job.precision,
+        micro_tokens=micro,
+        view=view,
         score=score,
-        higher_is_better=higher_is_better,
-        progress=progress,
-        say=job.say,
+        criterion=criterion,
     )
+    training = run_training(setup, progress=progress, say=job.say)
     if view:
         view.tidy()
     return training

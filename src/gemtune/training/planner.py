@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gemtune.hardware import free_bytes
 from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.recipe.schema import Recipe
 
@@ -195,15 +196,6 @@ def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: st
     fits = int(free / 2 / each)
     why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
     return max(1, min(most, fits)), why
-
-
-def free_bytes(device: str) -> int:
-    """Memory that can still be had on a device, in bytes."""
-    if device == "cuda":
-        return int(torch.cuda.mem_get_info()[0])
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def sustained_tflops(precision: str, device: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,133 +12,155 @@ from transformers import TrainingArguments
 
 from gemtune.errors import RunError
 from gemtune.kernels.native import release_memory
+from gemtune.models.families import Family
+from gemtune.models.image_features import TowerView
 from gemtune.models.loading import resolved_lr, save_tuned
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch, fixed_batches, order
-from gemtune.training.trainer import EffectiveBatchTrainer, Prepared
+from gemtune.training.selection import Criterion
+from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
 EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
+BY_LOSS = Criterion("eval_loss")
 
 
-def train(
+def training_setup(
     run: Run,
     recipe: Recipe,
-    prepared: Prepared,
+    model: Any,
     *,
+    base: Path,
+    family: Family,
+    special_ids: dict[str, Any],
+    device: str,
+    precision: str,
+    micro_tokens: int,
+    view: TowerView | None = None,
     score: Callable[[Any], dict[str, float]] | None = None,
-    higher_is_better: bool = True,
-    progress: Callable[[dict[str, Any]], None] = lambda line: None,
-    say: Callable[[str], None] = print,
-) -> dict[str, Any]:
-    """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run.
+    criterion: Criterion = BY_LOSS,
+) -> TrainingSetup:
+    """Everything a training of `model` works with, from the token tables of its run.
 
-    `score` gives the task's scores of a model when train.best_by is metric, and `higher_is_better` says how the
-    deciding one is read. Returns the manifest's `training` section.
+    `micro_tokens` are the tokens that a micro-batch holds; `score` gives the task's scores of a model when
+    train.best_by is metric, and `criterion` then names the one that decides.
     """
     table, val = ExampleTable(run.table("train")), ExampleTable(run.table("val"))
     if not len(table):
         raise RunError(f"{run.data}: no example is left to train on; see {run.dropped_file} and train.max_length")
     settings = recipe.train
     batches = order(table.weights, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
-    an_epoch = len(batches) / settings.epochs
+    steps_per_epoch = len(batches) / settings.epochs
     if settings.max_steps:
         batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
-    dataset = EffectiveBatches(table, batches, micro_tokens=prepared.micro_tokens)
-    trainer = EffectiveBatchTrainer(
-        run,
-        recipe,
-        prepared,
-        dataset,
-        _evaluation(table, val, prepared, settings.seed) if len(val) else {},
-        an_epoch,
-        score,
-        progress,
-        say,
-        _arguments(run, recipe, prepared, len(batches), bool(len(val)), None if score is None else higher_is_better),
+    parts = {"eval": (val, VAL_ROWS), "probe": (table, PROBE_ROWS)} if len(val) else {}
+    return TrainingSetup(
+        run=run,
+        recipe=recipe,
+        model=model,
+        base=base,
+        family=family,
+        special_ids=special_ids,
+        device=device,
+        precision=precision,
+        batches=EffectiveBatches(table, batches, micro_tokens=micro_tokens),
+        steps_per_epoch=steps_per_epoch,
+        evaluation={
+            name: [batch.to(device) for batch in _sample(part, count, micro_tokens, settings.seed)]
+            for name, (part, count) in parts.items()
+        },
+        criterion=criterion,
+        score=score,
+        view=view,
     )
-    resume = ckpt.newest_whole(run, say)
+
+
+def _sample(table: ExampleTable, count: int, micro_tokens: int, seed: int) -> list[MicroBatch]:
+    """The fixed batches of an evaluation loss."""
+    rows = np.random.default_rng(seed).permutation(len(table))[:count]
+    return list(fixed_batches(table, rows.tolist(), micro_tokens=micro_tokens))
+
+
+def train(
+    setup: TrainingSetup,
+    *,
+    progress: Callable[[dict[str, Any]], None] = lambda line: None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run.
+
+    Returns the manifest's `training` section.
+    """
+    trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
+    resume = ckpt.newest_whole(setup.run, say)
     step = int(resume.name.removeprefix("step-")) if resume else 0
-    run.keep_metrics(step if resume else -1)
+    setup.run.keep_metrics(step if resume else -1)
     if resume:
-        say(f"Resuming from step {step} of {len(batches)}.")
-    trainer.args.eval_on_start = bool(len(val)) and not resume
+        say(f"Resuming from step {step} of {trainer.args.max_steps}.")
+    trainer.args.eval_on_start = bool(setup.evaluation) and not resume
     release_memory()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return _finish(run, trainer, prepared)
+    return _finish(trainer)
 
 
-def _evaluation(table: ExampleTable, val: ExampleTable, prepared: Prepared, seed: int) -> dict[str, list[MicroBatch]]:
-    """The fixed batches of the two evaluation losses: val, and a probe of train."""
-
-    def some(table: ExampleTable, count: int) -> list[MicroBatch]:
-        rows = np.random.default_rng(seed).permutation(len(table))[:count]
-        return [b.to(prepared.device) for b in fixed_batches(table, rows.tolist(), micro_tokens=prepared.micro_tokens)]
-
-    return {"eval": some(val, VAL_ROWS), "probe": some(table, PROBE_ROWS)}
-
-
-def _arguments(
-    run: Run, recipe: Recipe, prepared: Prepared, steps: int, evaluates: bool, score_is_better_higher: bool | None
-) -> TrainingArguments:
-    settings = recipe.train
+def _arguments(setup: TrainingSetup) -> TrainingArguments:
+    settings, steps = setup.recipe.train, len(setup.batches)
     eval_steps = settings.eval_steps or max(1, round(steps / EVALUATIONS))
     return TrainingArguments(
-        output_dir=str(run.checkpoints),
+        output_dir=str(setup.run.checkpoints),
         max_steps=steps,
         per_device_train_batch_size=1,
-        learning_rate=resolved_lr(recipe)[0],
+        learning_rate=resolved_lr(setup.recipe)[0],
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         logging_steps=settings.logging_steps,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if evaluates else "no",
+        eval_strategy="steps" if setup.evaluation else "no",
         eval_steps=eval_steps,
         save_strategy="steps",
         save_steps=settings.save_steps or eval_steps,
-        metric_for_best_model=("eval_loss" if score_is_better_higher is None else "eval_score") if evaluates else None,
-        greater_is_better=bool(score_is_better_higher),
         seed=settings.seed,
-        use_cpu=prepared.device == "cpu",
-        fp16=prepared.precision == "fp16",
-        report_to=recipe.track or "none",
-        run_name=recipe.name,
+        use_cpu=setup.device == "cpu",
+        fp16=setup.precision == "fp16",
+        report_to=setup.recipe.track or "none",
+        run_name=setup.recipe.name,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )
 
 
-def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dict[str, Any]:
+def _finish(trainer: EffectiveBatchTrainer) -> dict[str, Any]:
     """Saves the best weights for good and returns what the manifest keeps of the training."""
-    state = trainer.state
-    best = state.best_global_step or state.global_step
+    setup, state, run = trainer.setup, trainer.state, trainer.run
+    best = trainer.best_step() or state.global_step
     folder = ckpt.require_whole(run.checkpoint(best))
-    ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
-    target = run.adapter if trainer.recipe.lora else run.full_model
-    kept = (prepared.model, prepared.base, prepared.family, prepared.special_ids)
-    reads = prepared.view.eyes.settings if prepared.view else {}
-    ckpt.save_folder(target, lambda path: save_tuned(*kept, path, reads))
+    ckpt.load_weights(setup.model, folder / ckpt.WEIGHTS)
+    target = run.adapter if setup.recipe.lora else run.full_model
+    reads = setup.view.eyes.settings if setup.view else {}
+    ckpt.save_folder(
+        target, lambda path: save_tuned(setup.model, setup.base, setup.family, setup.special_ids, path, reads)
+    )
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
     early = state.global_step < state.max_steps
     training = {
         "steps": state.global_step,
         "planned_steps": state.max_steps,
-        "epochs": round(state.global_step / trainer.steps_an_epoch, 3),
+        "epochs": round(state.global_step / setup.steps_per_epoch, 3),
         "seconds": round(sum(line["seconds"] for line in steps), 1),
         "tokens": sum(line["tokens"] for line in steps),
         "labelled_tokens": sum(line["labelled_tokens"] for line in steps),
         "peak_memory_gb": max(line["peak_memory_gb"] for line in steps),
         "best_step": best,
         "best_eval_loss": next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
-        "stopped": f"no better for {trainer.recipe.train.early_stopping} evaluations" if early else "ran to the end",
+        "stopped": f"no better for {setup.recipe.train.early_stopping} evaluations" if early else "ran to the end",
     }
     run.note("training", training)
     return training

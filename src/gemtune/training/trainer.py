@@ -3,87 +3,47 @@
 from __future__ import annotations
 
 import math
-import resource
 import shutil
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from gemtune.errors import RunError
-from gemtune.kernels.cross_entropy import labelled_cross_entropy
-from gemtune.kernels.patch import hidden_at
+from gemtune.hardware import peak_memory_gb
 from gemtune.models.families import Family
 from gemtune.models.image_features import TowerView
-from gemtune.models.loading import choose_head, parts_of, without_adapters
 from gemtune.recipe.schema import Recipe
-from gemtune.rendering.renderer import IGNORE
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch
-
-# What transformers takes for a mask made already: the attention itself keeps documents apart and never looks at it.
-NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
+from gemtune.training.selection import Criterion, select
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A model ready to train, with what was decided for it."""
+class TrainingSetup:
+    """What a training works with: the run, the model with its decisions, the batches, and what is evaluated."""
 
+    run: Run
+    recipe: Recipe
     model: Any
     base: Path  # the base model's folder
     family: Family
     special_ids: dict[str, Any]  # of its tokenizer
     device: str
     precision: str
-    micro_tokens: int
-    view: TowerView | None = None  # of a model that sees
-
-
-def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
-    inputs = {
-        "input_ids": batch.input_ids,
-        "attention_mask": NO_MASK.to(batch.input_ids.device),
-        "document_lengths": batch.lengths,
-        "use_cache": False,
-        "position_ids": batch.position_ids,
-        **(view.inputs(batch) if view and batch.images else {}),
-    }
-    if choose_head(model)[0] != "gathered":
-        logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
-        loss = cross_entropy(logits, batch.targets, ignore_index=IGNORE, reduction="sum")
-        return loss, (logits.argmax(-1) == batch.targets).sum()
-    decoder, head, rows = parts_of(model)
-    hidden = hidden_at(decoder, batch.positions, **inputs)  # (P, H)
-    softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
-    return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
-
-
-def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
-    """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
-    was_training = model.training
-    model.eval()
-    total, labelled = 0.0, 0
-    with torch.no_grad(), autocast():
-        for batch in batches:
-            total += labelled_loss(model, batch, view)[0].item()
-            labelled += batch.labelled
-    model.train(was_training)
-    return total / labelled
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+    batches: EffectiveBatches
+    steps_per_epoch: float
+    evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval` and `probe`; empty without rows of val
+    criterion: Criterion  # by which the best checkpoint is kept
+    score: Callable[[Any], dict[str, float]] | None = None  # the task's scores of a model, where they decide
+    view: TowerView | None = None  # of a vision-language model
 
 
 class EffectiveBatchTrainer(Trainer):
@@ -91,36 +51,31 @@ class EffectiveBatchTrainer(Trainer):
 
     def __init__(
         self,
-        run: Run,
-        recipe: Recipe,
-        prepared: Prepared,
-        batches: EffectiveBatches,
-        evaluation: dict[str, list[MicroBatch]],
-        steps_an_epoch: float,
-        score: Callable[[Any], dict[str, float]] | None,
+        setup: TrainingSetup,
+        args: TrainingArguments,
+        *,
         progress: Callable[[dict[str, Any]], None],
         say: Callable[[str], None],
-        args: TrainingArguments,
     ):
-        self.run, self.recipe, self.prepared = run, recipe, prepared
-        self.steps_an_epoch, self.score, self.progress, self.say = steps_an_epoch, score, progress, say
+        self.setup, self.run, self.recipe = setup, setup.run, setup.recipe
+        self.progress, self.say = progress, say
         self.window = _empty_window()  # since the last log
         self.control: Any
         super().__init__(
-            model=prepared.model,
+            model=setup.model,
             args=args,
-            train_dataset=batches,
-            eval_dataset=evaluation or None,
-            callbacks=[_Pace(self)],
+            train_dataset=setup.batches,
+            eval_dataset=setup.evaluation or None,
+            callbacks=[_StoppingCallback(self)],
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
 
     def create_optimizer(self, model: Any = None) -> Any:
         """The Trainer's optimizer; tower and projector of a model that sees have a learning rate of their own."""
         super().create_optimizer(model)
-        if self.prepared.view is not None:
+        if self.setup.view is not None:
             rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
-            seeing = {id(parameter) for parameter in self.prepared.view.parameters()}
+            seeing = {id(parameter) for parameter in self.setup.view.parameters()}
             for group in list(self.optimizer.param_groups):
                 own = [p for p in group["params"] if id(p) in seeing]
                 if own:
@@ -163,7 +118,7 @@ class EffectiveBatchTrainer(Trainer):
         for micro in inputs:
             micro = micro.to(self.args.device)
             with self.accelerator.autocast():
-                loss, right_here = labelled_loss(model, micro, self.prepared.view)
+                loss, right_here = labelled_loss(model, micro, self.setup.view)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
@@ -181,7 +136,7 @@ class EffectiveBatchTrainer(Trainer):
                 "train.max_length, or set quantize: nf4"
             )
         self.model.zero_grad()
-        if self.prepared.device == "cuda":
+        if self.setup.device == "cuda":
             torch.cuda.empty_cache()
         batches.micro_tokens = tokens // 2
         why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
@@ -198,7 +153,7 @@ class EffectiveBatchTrainer(Trainer):
         if "train_runtime" in logs:
             return  # the Trainer's closing summary
         step = self.state.global_step
-        line: dict[str, Any] = {"step": step, "epoch": round(step / self.steps_an_epoch, 4)}
+        line: dict[str, Any] = {"step": step, "epoch": round(step / self.setup.steps_per_epoch, 4)}
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise RunError(
@@ -213,7 +168,7 @@ class EffectiveBatchTrainer(Trainer):
                 "labelled_tokens": self.window["labelled_tokens"],
                 "accuracy": float(self.window["right"]) / max(1, self.window["labelled_tokens"]),
                 "tokens_per_s": round(self.window["tokens"] / seconds, 1),
-                "peak_memory_gb": round(peak_memory_gb(self.prepared.device), 3),
+                "peak_memory_gb": round(peak_memory_gb(self.setup.device), 3),
                 "seconds": round(self.window["seconds"], 3),
             }
             self.window = _empty_window()
@@ -226,19 +181,24 @@ class EffectiveBatchTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
         metrics = {
-            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.prepared.view)
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.setup.view)
             for name, batches in self.eval_dataset.items()
         }
-        if self.score is not None:
-            metrics |= {f"eval_{name}": value for name, value in self.score(self.model).items()}
+        if self.setup.score is not None:
+            metrics |= {f"eval_{name}": value for name, value in self.setup.score(self.model).items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def best_step(self) -> int | None:
+        """The step of the best evaluation so far, if there was one after the first step."""
+        selection = select(self.run.metrics(), self.setup.criterion)
+        return selection.step if selection else None
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.run.checkpoints.mkdir(exist_ok=True)
         ckpt.save_folder(self.run.checkpoint(self.state.global_step), self._write_checkpoint)
-        best = self.state.best_global_step
+        best = self.best_step()
         old = [path for step, path in ckpt.checkpoints(self.run) if step != best]
         for path in old[max(1, self.recipe.train.keep_checkpoints - (best is not None)) :]:
             shutil.rmtree(path)
@@ -269,7 +229,7 @@ def _empty_window() -> dict[str, Any]:
     return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
 
 
-class _Pace(TrainerCallback):
+class _StoppingCallback(TrainerCallback):
     """Counts tokens and time a step, evaluates at the end, saves with every evaluation and stops early."""
 
     def __init__(self, trainer: EffectiveBatchTrainer):
@@ -292,24 +252,7 @@ class _Pace(TrainerCallback):
     def on_evaluate(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
         control.should_save = state.global_step > 0
         patience = self.trainer.recipe.train.early_stopping
-        if patience and evaluations_since_best(self.trainer.run.metrics(), self.trainer.args) >= patience:
+        selection = select(self.trainer.run.metrics(), self.trainer.setup.criterion)
+        if patience and selection and selection.since >= patience:
             control.should_training_stop = True
         return control
-
-
-def evaluations_since_best(metrics: Sequence[dict[str, Any]], args: TrainingArguments) -> int:
-    """How many evaluations after step 0 came after the best one."""
-    name = args.metric_for_best_model
-    values = [line[name] for line in metrics if name in line and line["step"]]
-    if not values:
-        return 0
-    best = int(np.argmax(values) if args.greater_is_better else np.argmin(values))
-    return len(values) - 1 - best
-
-
-def peak_memory_gb(device: str) -> float:
-    """The most memory this process (CPU) or this process on the GPU has held so far, in GB."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

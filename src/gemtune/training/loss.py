@@ -1,0 +1,57 @@
+"""The loss of a batch: over its labelled tokens alone, each document seen by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.patch import hidden_at
+from gemtune.models.image_features import TowerView
+from gemtune.models.loading import choose_head, parts_of, without_adapters
+from gemtune.rendering.renderer import IGNORE
+from gemtune.training.batching import MicroBatch
+
+# A ready-made mask stops transformers from building one; our attention isolates documents by `document_lengths`.
+NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+
+
+def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
+    inputs = {
+        "input_ids": batch.input_ids,
+        "attention_mask": NO_MASK.to(batch.input_ids.device),
+        "document_lengths": batch.lengths,
+        "use_cache": False,
+        "position_ids": batch.position_ids,
+        **(view.inputs(batch) if view and batch.images else {}),
+    }
+    if choose_head(model)[0] != "gathered":
+        logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
+        loss = cross_entropy(logits, batch.targets, ignore_index=IGNORE, reduction="sum")
+        return loss, (logits.argmax(-1) == batch.targets).sum()
+    decoder, head, rows = parts_of(model)
+    hidden = hidden_at(decoder, batch.positions, **inputs)  # (P, H)
+    softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
+    return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
+
+
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
+    """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
+    was_training = model.training
+    model.eval()
+    total, labelled = 0.0, 0
+    with torch.no_grad(), autocast():
+        for batch in batches:
+            total += labelled_loss(model, batch, view)[0].item()
+            labelled += batch.labelled
+    model.train(was_training)
+    return total / labelled
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
