@@ -50,7 +50,7 @@ def main() -> None:
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro
     run = Run.of(recipe)
-    run.accept(recipe, "")
+    run.accept(recipe, None)
     write_table(run.table("train"), as_visited(arm.rows(), recipe))
     write_table(run.table("val"), [])
     arm.ready()
