@@ -13,9 +13,9 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from gemtune.families import family_of
 from gemtune.files import read_json, write_json, write_jsonl
-from gemtune.model import load_tokenizer, special_ids
+from gemtune.models.families import family_of
+from gemtune.models.loading import load_tokenizer, special_ids
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.stem for path in (ROOT / "benchmarks" / "studies").glob("*.py"))
