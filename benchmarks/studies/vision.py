@@ -174,7 +174,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
     """What `gemtune train` does with prepared rows, from an empty cache of image features."""
     from gemtune.kernels.native import compiled
     from gemtune.models.loading import attach_adapters, special_ids
-    from gemtune.pipeline import stages
+    from gemtune.pipeline import decisions, stages
     from gemtune.pipeline.job import Job
     from gemtune.training.planner import Shape, choose_micro_tokens
     from gemtune.training.run import train, training_setup
@@ -202,7 +202,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
             view=view,
         )
         ready = time.time()
-        stages._look(job, view)
+        decisions.encode_images(job, view)
         train(setup, progress=lambda line: steps.append((time.time(), line["loss"])))
         write_json(out, {"ready": ready, "steps": [at for at, _ in steps], "loss": steps[-1][1]})
 

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from gemtune.data.conversation import Conversation, Part, read_conversations
-from gemtune.data.sources import check_columns, read_rows, source_for
-from gemtune.errors import CheckError, DataError, RowError, RunError
+from gemtune.data.conversation import Conversation, read_conversations
+from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import sha256_of_text, write_jsonl
-from gemtune.hardware import device_name, free_bytes, installed_versions, memory_gb
-from gemtune.metrics.text import Metric
+from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
+from gemtune.pipeline.requirements import require_metric, require_settings
 from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
-from gemtune.preparation.prepare import image_store, prepared
+from gemtune.preparation.prepare import prepared
 from gemtune.reporting.report import write_report
-from gemtune.runs import Run
-from gemtune.tasks import metric_of, task_of
-
-SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
-
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -59,7 +50,7 @@ def prepare(job: Job) -> dict[str, Any]:
         refuse = partial(refuse_other_tokens, job, "tokens")
         write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
         if job.recipe.evaluate.metric is not None:
-            _require_metric(job, result)
+            require_metric(job, result)
         if job.fresh:
             start_again(job.run)
             job.fresh = False
@@ -82,7 +73,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     from gemtune.training.batch_contract import check_batches, check_forward
     from gemtune.training.loss import labelled_loss
 
-    _require_settings(job)
+    require_settings(job)
     prepare(job)
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
@@ -97,7 +88,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
 
 
 def _check_key(job: Job) -> str:
-    """What a check that held need not be made again for: the same tokens and the same base model."""
+    """Key of a passed check: unchanged tokens and base model need no new one."""
     return sha256_of_text(_data_manifest(job)["lengths"]["key"], weights_key(job, "base"))
 
 
@@ -107,113 +98,37 @@ def plan(job: Job) -> dict[str, Any]:
     from transformers import AutoConfig
 
     from gemtune.rendering.token_table import ExampleTable
-    from gemtune.training import planner as planning
-    from gemtune.training.batching import order
+    from gemtune.training.planner import Shape, forecast
 
-    _require_settings(job)
+    require_settings(job)
     prepare(job)
-    recipe, table = job.recipe, ExampleTable(job.run.table("train"))
-    batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
-    batches = batches[: recipe.train.max_steps]
-    tokens = int(sum(table.lengths[rows].sum() for rows in batches))
-    labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
-    shape = planning.Shape.of(AutoConfig.from_pretrained(job.folder))
-    micro, _ = planning.choose_micro_tokens(recipe, shape, job.device, job.precision)
-    micro = max(micro, int(table.lengths.max()))
-    here = planning.estimate(
-        shape,
-        recipe,
-        device=job.device,
-        precision=job.precision,
-        micro_tokens=micro,
-        tokens=tokens,
-        labelled=labelled,
-        tflops=planning.sustained_tflops(job.precision, job.device),
-    )
-    return {
-        "model": recipe.model,
-        "device": job.device,
-        "precision": job.precision,
-        "memory_gb": here.memory_gb,
-        "free_gb": free_bytes(job.device) / 1e9,
-        "steps": len(batches),
-        "tokens": tokens,
-        "seconds": here.seconds,
-        "why": here.why,
-        "elsewhere": planning.elsewhere(recipe, tokens, labelled),
-    }
+    shape, table = Shape.of(AutoConfig.from_pretrained(job.folder)), ExampleTable(job.run.table("train"))
+    return forecast(job.recipe, shape, table, job.device, job.precision)
 
 
 @_locked
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
-    from gemtune.kernels.native import compiled
-    from gemtune.models.loading import attach_adapters, choose_head, choose_token_rows, resolved_lr, train_every_weight
-    from gemtune.training.planner import Shape, choose_micro_tokens
-    from gemtune.training.run import BY_LOSS, training_setup
+    from gemtune.pipeline.decisions import decide, encode_images
     from gemtune.training.run import train as run_training
-    from gemtune.training.selection import Criterion
 
-    recipe, run = job.recipe, job.run
-    _require_settings(job)
+    run = job.run
+    require_settings(job)
     data = prepare(job)
     if already_trained(job):
         job.say(f"{run.root} is already trained.")
         return dict(run.manifest["training"])
-    criterion = BY_LOSS
-    if recipe.train.best_by == "metric":
-        criterion = Criterion("eval_score", _require_metric(job, run).higher_is_better)
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
-    if recipe.lora:
-        named = isinstance(recipe.lora.token_rows, list)
-        ids = job.tokenizer.get_vocab() if named else data["lengths"]["token_ids"]
-        tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, ids, job.family))
-        rows = [ids[token] for token in tokens]
-        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.trains)
-    else:
-        train_every_weight(model, job.family, recipe.vision.trains)
-    run.decide("learning_rate", resolved_lr(recipe))
-    run.decide("head", choose_head(model))
-    micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
-    functions, why = compiled()
-    run.decide("compiled_passes", (functions is not None, why))
-    _note_surroundings(job, model)
-    view = job.view(model)
-    score = _val_scorer(job) if recipe.train.best_by == "metric" else None
-    job.forget_tokenizer()
-    if "tensorboard" in recipe.track:
-        os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
-    if view:
-        _look(job, view)
+    setup = decide(job, model, data)
+    if setup.view:
+        encode_images(job, setup.view)
     begin(job, data)
-    setup = training_setup(
-        run,
-        recipe,
-        model,
-        base=job.folder,
-        family=job.family,
-        special_ids=data["lengths"]["special_ids"],
-        device=job.device,
-        precision=job.precision,
-        micro_tokens=micro,
-        view=view,
-        score=score,
-        criterion=criterion,
-    )
     training = run_training(setup, progress=progress, say=job.say)
-    if view:
-        view.tidy()
+    if setup.view:
+        setup.view.tidy()
     return training
-
-
-def _look(job: Job, view: Any) -> None:
-    """Every image of train and val goes through a frozen tower before the first step."""
-    from gemtune.rendering.token_table import ExampleTable
-
-    rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
-    view.look(rows, partial(_tick, job, "images"))
 
 
 @_locked
@@ -223,7 +138,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
 
     recipe, run = job.recipe, job.run
     if data:
-        conversations = _conversations_of(job, data)
+        conversations = conversations_of(job, data)
         folder = run.eval / Path(data).stem
     else:
         prepare(job)
@@ -279,7 +194,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     """Answers every row of a file, one {"reply": ...} a line in the same order, and returns the path written."""
     from gemtune.evaluation.generate import replies
 
-    conversations = _conversations_of(job, source, answered=False)
+    conversations = conversations_of(job, source, answered=False)
     model = model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
@@ -299,103 +214,9 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
 
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
-    conversation = _with_images(job, job.task.asked(prompt), images)
+    conversation = with_images(job, job.task.asked(prompt), images)
     return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
-
-
-def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:
-    """A question with image files in front of its last user message; DataError when one cannot be used."""
-    if not images:
-        return conversation
-    parts = tuple(Part(image=str(Path(image).absolute())) for image in images)
-    asked, answer = conversation.messages[-2:]
-    messages = (*conversation.messages[:-2], replace(asked, parts=(*parts, *asked.parts)), answer)
-    folders = [str(Path(image).absolute().parent) for image in images]
-    source = job.recipe.data[0].model_copy(update={"images": folders})
-    try:
-        return image_store(job.run, source).resolve(replace(conversation, messages=messages))
-    except RowError as error:
-        raise DataError(f"{', '.join(images)}: {error}") from error
 
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:
     job.tick(what, done, total)
-
-
-def _conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
-    """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
-    source = source_for(job.recipe, data)
-    task = task_of(job.recipe, source.layout)
-    make = task.conversation if answered else task.question
-    store = image_store(job.run, source)
-    found: list[Conversation] = []
-    for where, row in read_rows(source):
-        if answered and not found:
-            check_columns(row, task.columns, where)
-        try:
-            found.append(store.resolve(make(row, where)))
-        except RowError as error:
-            raise DataError(f"{where}: {error}") from error
-    return found
-
-
-def _require_metric(job: Job, run: Run) -> Metric:
-    """The deciding metric; RunError when evaluate.metric is not a score that a right answer gets."""
-    from gemtune.evaluation.evaluate import deciding_metric
-
-    known: dict[str, None] = {}
-    for conversation in islice(read_conversations(run.part("train")), SCORED_IN_TRAINING):
-        known |= dict.fromkeys(job.task.score(conversation, conversation.answer))
-    return metric_of(job.task, deciding_metric(job.recipe, job.task, list(known)))
-
-
-def _require_settings(job: Job) -> None:
-    """An error when the recipe asks for a device, layers or tokens that are not there; before anything is written."""
-    from gemtune.models.loading import require_targets, require_tokens
-
-    lora = job.recipe.lora
-    _ = job.device, job.precision
-    if lora and lora.target_modules != "all-linear":
-        require_targets(lora.target_modules, job.folder)
-    if lora and isinstance(lora.token_rows, list):
-        require_tokens(lora.token_rows, job.tokenizer.get_vocab())
-
-
-def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
-    """The task's scores of a model on some of val, with the deciding one as `score`."""
-    from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluated
-    from gemtune.evaluation.generate import replies
-
-    recipe = job.recipe
-    conversations = evaluated(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
-
-    def score(model: Any) -> dict[str, float]:
-        was_training = model.training
-        model.eval()
-        answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
-        texts = [reply.text for reply in answered]
-        model.train(was_training)
-        scores = corpus_scores(job.task, conversations, texts)
-        return {"score": scores[deciding_metric(recipe, job.task, list(scores))], **scores}
-
-    return score
-
-
-def _note_surroundings(job: Job, model: Any) -> None:
-    """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
-    from gemtune.models.loading import fingerprint
-
-    parameters = list(model.parameters())
-    job.run.note(
-        "model",
-        {
-            "name": job.recipe.model,
-            "path": str(job.weights_folder),
-            "fingerprint": fingerprint(job.weights_folder),
-            "parameters": sum(p.numel() for p in parameters),
-            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
-        },
-    )
-    job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
-    machine = {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)}
-    job.run.note("device", machine)

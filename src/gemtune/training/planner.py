@@ -12,6 +12,8 @@ import torch
 from gemtune.hardware import free_bytes
 from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.recipe.schema import Recipe
+from gemtune.rendering.token_table import ExampleTable
+from gemtune.training.batching import order
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
@@ -143,6 +145,37 @@ def estimate(
     flops = blocks + head
     seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
     return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
+
+
+def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> dict[str, Any]:
+    """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
+    batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
+    batches = batches[: recipe.train.max_steps]
+    tokens = int(sum(table.lengths[rows].sum() for rows in batches))
+    labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
+    micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision)
+    here = estimate(
+        shape,
+        recipe,
+        device=device,
+        precision=precision,
+        micro_tokens=max(micro_tokens, int(table.lengths.max())),
+        tokens=tokens,
+        labelled=labelled,
+        tflops=sustained_tflops(precision, device),
+    )
+    return {
+        "model": recipe.model,
+        "device": device,
+        "precision": precision,
+        "memory_gb": here.memory_gb,
+        "free_gb": free_bytes(device) / 1e9,
+        "steps": len(batches),
+        "tokens": tokens,
+        "seconds": here.seconds,
+        "why": here.why,
+        "elsewhere": elsewhere(recipe, tokens, labelled),
+    }
 
 
 def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, Any]]:

@@ -1,0 +1,117 @@
+"""A model and its data -> a training setup: what is decided for it, each decision with its reason in the manifest."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluated
+from gemtune.evaluation.generate import replies
+from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.kernels.native import compiled
+from gemtune.models.image_features import TowerView
+from gemtune.models.loading import (
+    attach_adapters,
+    choose_head,
+    choose_token_rows,
+    fingerprint,
+    resolved_lr,
+    train_every_weight,
+)
+from gemtune.pipeline.job import Job
+from gemtune.pipeline.requirements import require_metric
+from gemtune.rendering.token_table import ExampleTable
+from gemtune.training.planner import Shape, choose_micro_tokens
+from gemtune.training.run import BY_LOSS, training_setup
+from gemtune.training.selection import Criterion
+from gemtune.training.trainer import TrainingSetup
+
+SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
+
+
+def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
+    """The training of a base model on prepared `data` (its manifest): adapters or every weight, and how it is fed."""
+    recipe, run = job.recipe, job.run
+    criterion = BY_LOSS
+    if recipe.train.best_by == "metric":
+        criterion = Criterion("eval_score", require_metric(job, run).higher_is_better)
+    model = _trainable(job, model, data)
+    run.decide("learning_rate", resolved_lr(recipe))
+    run.decide("head", choose_head(model))
+    micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
+    functions, why = compiled()
+    run.decide("compiled_passes", (functions is not None, why))
+    note_surroundings(job, model)
+    view = job.view(model)
+    score = _val_scorer(job) if recipe.train.best_by == "metric" else None
+    job.forget_tokenizer()
+    if "tensorboard" in recipe.track:
+        os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
+    return training_setup(
+        run,
+        recipe,
+        model,
+        base=job.folder,
+        family=job.family,
+        special_ids=data["lengths"]["special_ids"],
+        device=job.device,
+        precision=job.precision,
+        micro_tokens=micro,
+        view=view,
+        score=score,
+        criterion=criterion,
+    )
+
+
+def _trainable(job: Job, model: Any, data: dict[str, Any]) -> Any:
+    """The model with adapters and trained token rows, or with every weight trained, as the recipe says."""
+    lora, trains = job.recipe.lora, job.recipe.vision.trains
+    if lora is None:
+        train_every_weight(model, job.family, trains)
+        return model
+    ids = job.tokenizer.get_vocab() if isinstance(lora.token_rows, list) else data["lengths"]["token_ids"]
+    tokens = job.run.decide("token_rows", choose_token_rows(lora, model, ids, job.family))
+    return attach_adapters(model, lora, job.family, [ids[token] for token in tokens], job.recipe.train.seed, trains)
+
+
+def encode_images(job: Job, view: TowerView) -> None:
+    """Every image of train and val goes through a frozen tower before the first step."""
+    rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
+    view.look(rows, lambda total, done: job.tick("images", done, total))
+
+
+def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
+    """The task's scores of a model on some of val, with the deciding one as `score`."""
+    recipe = job.recipe
+    conversations = evaluated(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
+
+    def score(model: Any) -> dict[str, float]:
+        was_training = model.training
+        model.eval()
+        answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
+        texts = [reply.text for reply in answered]
+        model.train(was_training)
+        scores = corpus_scores(job.task, conversations, texts)
+        return {"score": scores[deciding_metric(recipe, job.task, list(scores))], **scores}
+
+    return score
+
+
+def note_surroundings(job: Job, model: Any) -> None:
+    """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
+    parameters = list(model.parameters())
+    job.run.note(
+        "model",
+        {
+            "name": job.recipe.model,
+            "path": str(job.weights_folder),
+            "fingerprint": fingerprint(job.weights_folder),
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable": sum(p.numel() for p in parameters if p.requires_grad),
+        },
+    )
+    job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
+    machine = {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)}
+    job.run.note("device", machine)
