@@ -16,7 +16,7 @@ from gemtune.files import read_json, write_json, write_text
 from gemtune.pipeline.job import Job
 from gemtune.recipe.loader import parse_recipe
 from gemtune.recipe.schema import Recipe
-from gemtune.runs import VERSIONS, Run
+from gemtune.runs import REVISIONS, VERSIONS, Run
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
 
@@ -197,3 +197,21 @@ def test_paths_are_inside_the_run(run: Run) -> None:
     ]
     assert all(path.is_relative_to(run.root) for path in [*found, run.replies("base")])
     assert len(set(found)) == len(found)
+
+
+def test_each_kind_of_file_is_compared_with_its_own_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERSIONS, "data", 7)
+    write_json(run.data_manifest_file, {"version": 7})
+    write_json(run.summary_file, {"version": VERSIONS["summary"]})
+    assert run.data_manifest() == {"version": 7}
+    assert run.summary() == {"version": VERSIONS["summary"]}
+    write_json(run.data_manifest_file, {"version": VERSIONS["manifest"]})
+    with pytest.raises(RunError, match=r"data/manifest\.json: not a version 7 file of gemtune"):
+        run.data_manifest()
+
+
+def test_a_report_is_written_of_data_that_would_be_prepared_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new way to find duplicates is a new revision: runs that were prepared in the old way can still be read."""
+    write_json(run.data_manifest_file, {"version": VERSIONS["data"]})
+    monkeypatch.setitem(REVISIONS, "data", REVISIONS["data"] + 1)
+    assert run.data_manifest() == {"version": VERSIONS["data"]}

@@ -16,9 +16,10 @@ from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_te
 if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
 
-# Of each kind of file in a run directory; docs/formats.md describes them. Files of another number are not read: the
-# stage that wrote them writes them again, and a run with another manifest is left alone.
-VERSIONS = {"manifest": 1, "data": 1, "tokens": 3, "replies": 2, "summary": 1}
+# Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
+VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
+# Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
+REVISIONS = {"data": 1, "tokens": 3, "replies": 2}
 
 PARTS = ("train", "val", "test")
 

@@ -26,7 +26,7 @@ from gemtune.metrics.text import (
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import fitted
-from gemtune.runs import VERSIONS
+from gemtune.runs import REVISIONS, VERSIONS
 from gemtune.tasks.base import Task, metric_of
 
 REGRESSIONS = 10  # rows listed
@@ -60,7 +60,7 @@ def answer(
     """
     rows = (json.dumps(conversation.to_json()) for conversation in conversations)
     settings = json.dumps(deciders(recipe, "evaluation"), sort_keys=True)
-    key = sha256_of_text(str(VERSIONS["replies"]), key, settings, *rows)
+    key = sha256_of_text(str(REVISIONS["replies"]), key, settings, *rows)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
     answered = replies(model(), renderer, conversations, recipe.evaluate, progress, view_of)

@@ -38,7 +38,7 @@ from gemtune.metrics.text import normalise_text
 from gemtune.preparation.near_duplicates import Sketch, leaks, near_duplicates
 from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
 from gemtune.recipe.schema import DataSource, Recipe, Split, deciders
-from gemtune.runs import PARTS, VERSIONS, Run
+from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
 from gemtune.tasks import Row, Task, task_of, text_of
 
 AUDITED = 0.8  # the similarity from which two questions on different sides of the split are reported
@@ -136,7 +136,7 @@ def _digest(data: DataSource) -> str | None:
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
     own = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    return sha256_of_text(str(VERSIONS["data"]), own, json.dumps([digests, deciders(recipe, "data")], sort_keys=True))
+    return sha256_of_text(str(REVISIONS["data"]), own, json.dumps([digests, deciders(recipe, "data")], sort_keys=True))
 
 
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:

@@ -19,7 +19,7 @@ from gemtune.models.families import Family, chat_template
 from gemtune.models.loading import known_tokens, special_ids
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Example, Renderer
-from gemtune.runs import PARTS, VERSIONS, Run
+from gemtune.runs import PARTS, REVISIONS, Run
 from gemtune.tasks.base import Task
 
 BLOCK = 2048  # examples an Arrow record batch
@@ -88,7 +88,7 @@ def write_tables(
     manifest = read_json(run.data_manifest_file)
     settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
     key = sha256_of_text(
-        str(VERSIONS["tokens"]), manifest["fingerprint"], tokenizer_key, chat_template(family), settings
+        str(REVISIONS["tokens"]), manifest["fingerprint"], tokenizer_key, chat_template(family), settings
     )
     refuse(key)
     if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
