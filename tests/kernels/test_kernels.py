@@ -8,6 +8,7 @@ import itertools
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -658,6 +659,15 @@ def test_a_compiler_may_be_a_command_with_arguments(compiler: Callable[[str], Pa
     functions, why = native.build("-O1 -std=c++17 -fPIC")
     assert functions is not None, why
     assert [path.suffix for path in folder.iterdir()] == [".so"]
+
+
+def test_a_function_that_the_library_lacks_is_no_reason_to_do_without_it(tmp_path: Path, compiler: Any) -> None:
+    """PyTorch would do the work and nobody would see that kernels.cpp and native.py have come apart."""
+    if native.compiled()[0] is None:
+        pytest.skip("no compiler is here")
+    compiler(shlex.join(native._compiler()))
+    with pytest.raises(AttributeError, match="cast_fp32"):
+        native.build("-O0 -std=c++17 -fPIC -Dcast_fp32=elsewhere")
 
 
 def test_a_compiler_that_never_ends_is_left(

@@ -43,7 +43,7 @@ SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
     ("amx", torch.float32),
 }
 # What the exported functions take: a pointer, an int64 or a float each, in the order of kernels.cpp, whose declarations
-# tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; head_loss only for bf16 on tiles.
+# tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; ONLY_WITH_TILES only for bf16 there.
 SIGNATURES = {
     "norm": "ppppiif",
     "norm_backward": "pppppii",
@@ -63,6 +63,7 @@ SIGNATURES = {
     "attention": "ppppppiiiiiiif",
     "attention_backward": "pppppppppiiiiiiif",
 }
+ONLY_WITH_TILES = "head_loss"
 KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
@@ -133,14 +134,15 @@ def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions."""
+    """The library with the types of its functions; AttributeError where one is missing that every build has."""
     library.instruction_set.argtypes, library.instruction_set.restype = [], ctypes.c_int64
     library.page_out.argtypes, library.page_out.restype = [ctypes.c_void_p, ctypes.c_int64], None
     for name, kinds in SIGNATURES.items():
-        for suffix in SUFFIX.values():
-            if name != "head_loss" or hasattr(library, f"{name}_{suffix}"):
-                function = getattr(library, f"{name}_{suffix}")
-                function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
+        for symbol in (f"{name}_{suffix}" for suffix in SUFFIX.values()):
+            if name == ONLY_WITH_TILES and not hasattr(library, symbol):
+                continue
+            function = getattr(library, symbol)
+            function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
     return library
 
 
