@@ -26,7 +26,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional as F
 from torch.nn.attention import varlen
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import Gemma3ForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention, Gemma3RMSNorm, apply_rotary_pos_emb
 
 from gemtune.files import sha256_of
@@ -36,8 +36,9 @@ from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.lora import Outer, OuterArguments, add_low, append_low, outers
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
-from gemtune.kernels.patch import choose_forwards, speed_up
+from gemtune.kernels.patch import choose_forwards, install, restore
 from gemtune.models import tiny
+from gemtune.models.loading import load_model
 from gemtune.rendering.renderer import IGNORE
 
 V, H = 301, 24
@@ -230,7 +231,7 @@ def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
                         0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
                     )
         made.append(model)
-    return made[0], speed_up(made[1])
+    return made[0], install(made[1])
 
 
 def test_adapter_layers_equal_pefts_own_forward_and_gradients(passes: None) -> None:
@@ -284,7 +285,7 @@ def _lora_pair(attention: type | None = None) -> list[torch.nn.Module]:
             if attention is not None and type(module) is Gemma3Attention:
                 module.__class__ = attention
         models.append(model.eval())
-    return [models[0], speed_up(models[1])]
+    return [models[0], install(models[1])]
 
 
 @pytest.mark.parametrize("attention, name", [(None, "past_key_values"), (None, "cache"), (OwnCacheName, CACHE)])
@@ -308,11 +309,89 @@ def test_generation_sees_its_past_whatever_the_cache_is_called(
 def test_a_forward_with_a_parameter_unknown_here_is_kept_and_named() -> None:
     stock, ours = _lora_pair(OwnCacheName)
     kept, why = choose_forwards(ours)
-    assert kept == ["OwnCacheName"] and "OwnCacheName.forward takes kv" in why
+    assert kept == ["OwnCacheName"] and "OwnCacheName.forward of transformers" in why and "takes kv, unknown" in why
     assert type(ours.model.model.layers[0].self_attn) is OwnCacheName
     assert choose_forwards(_lora_pair()[1])[0] == []
     ids = torch.randint(0, 200, (2, 12))
     torch.testing.assert_close(ours(input_ids=ids).logits, stock(input_ids=ids).logits, rtol=1e-5, atol=1e-5)
+
+
+def inputs_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A row of tokens, with an image where the model takes one."""
+    ids = torch.randint(110, 200, (1, 12), generator=torch.Generator().manual_seed(0))
+    if not hasattr(model.config, "image_token_id"):
+        return {"input_ids": ids}
+    image = torch.randn(1, 3, 56, 56, generator=torch.Generator().manual_seed(1))
+    ids[0, 3:7] = model.config.image_token_id
+    kinds = (ids == model.config.image_token_id).long()
+    return {"input_ids": ids, "pixel_values": image, "token_type_ids": kinds}
+
+
+def with_lora(model: torch.nn.Module) -> torch.nn.Module:
+    """With adapters of the text part and a trained token row, the same each time."""
+    torch.manual_seed(0)
+    config = LoraConfig(
+        r=4,
+        target_modules=r"(?!.*vision).*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+        init_lora_weights=False,
+        trainable_token_indices={"embed_tokens": [106]},
+    )
+    return get_peft_model(model, config).eval()
+
+
+def description(model: torch.nn.Module) -> list[tuple[object, ...]]:
+    """What makes a model its own: the classes, hooks and attributes of its modules, and their configs' attention."""
+    return [
+        (
+            name,
+            type(module),
+            len(module._forward_pre_hooks),
+            sorted(vars(module)),
+            getattr(getattr(module, "config", None), "_attn_implementation", None),
+        )
+        for name, module in model.named_modules()
+    ]
+
+
+@pytest.mark.parametrize("write", [tiny.write_model, tiny.write_vision_model])
+def test_restore_leaves_the_model_of_transformers_and_peft(
+    passes: None, tmp_path: Path, write: Callable[[Path], Path]
+) -> None:
+    folder = write(tmp_path / "model")
+    kind = AutoModelForCausalLM if write is tiny.write_model else AutoModelForImageTextToText
+    stock = with_lora(kind.from_pretrained(folder, attn_implementation="sdpa"))
+    ours = install(with_lora(load_model(folder)))
+    inputs = inputs_of(stock)
+    assert description(ours) != description(stock)
+    ours(**inputs).logits.square().mean().backward()
+    layers = ours.get_base_model().get_decoder().layers
+    assert not layers[0].self_attn.q_proj.base_layer.weight.is_contiguous(), "the weights are grouped"
+
+    assert restore(ours) is ours
+    assert description(ours) == description(stock)
+    ours_state, stock_state = ours.state_dict(), stock.state_dict()
+    assert ours_state.keys() == stock_state.keys()
+    for name, value in ours_state.items():
+        assert torch.equal(value, stock_state[name]), name
+        assert value.is_contiguous() and value.untyped_storage().nbytes() == value.nbytes, name
+    with torch.no_grad():
+        assert torch.equal(ours(**inputs).logits, stock(**inputs).logits)
+        merged = [model.merge_and_unload() for model in (ours, stock)]
+        assert torch.equal(*(model(**inputs).logits for model in merged))
+
+
+def test_a_merged_model_can_be_restored(passes: None, tmp_path: Path) -> None:
+    """As an export does: its weights are views of what the adapters have left."""
+    folder = tiny.write_model(tmp_path / "model")
+    ours = install(with_lora(load_model(folder)))
+    stock = with_lora(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa"))
+    inputs = inputs_of(stock)
+    with torch.no_grad():
+        ours(**inputs)
+        ours, stock = restore(ours.merge_and_unload()), stock.merge_and_unload()
+        assert description(ours) == description(stock)
+        assert all(weight.untyped_storage().nbytes() == weight.nbytes for weight in ours.parameters())
+        assert torch.equal(ours(**inputs).logits, stock(**inputs).logits)
 
 
 def test_attention_over_documents_swallows_no_keyword() -> None:

@@ -148,6 +148,7 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
+    from gemtune.kernels.patch import choose_forwards
     from gemtune.models.loading import attach_adapters, choose_head, choose_token_rows, resolved_lr, train_every_weight
     from gemtune.training.planner import Shape, choose_micro_tokens
     from gemtune.training.run import train as run_training
@@ -174,6 +175,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         train_every_weight(model, job.family, recipe.vision.trains)
     run.decide("learning_rate", resolved_lr(recipe))
     run.decide("head", choose_head(model))
+    run.decide("forwards", choose_forwards(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))
