@@ -43,7 +43,7 @@ SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
     ("amx", torch.float32),
 }
 # What the exported functions take: a pointer, an int64 or a float each, in the order of kernels.cpp, whose declarations
-# tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; ONLY_WITH_TILES only for bf16 there.
+# tests/kernels/test_cpp.py reads. They are there per type, with one of SUFFIX; ONLY_WITH_TILES only for bf16 there.
 SIGNATURES = {
     "norm": "ppppiif",
     "norm_backward": "pppppii",
@@ -146,11 +146,16 @@ def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
     return library
 
 
+def sources() -> list[Path]:
+    """What is compiled: the C++ files beside kernels.cpp."""
+    return sorted(path for path in SOURCE.parent.iterdir() if path.suffix in (".h", ".cpp"))
+
+
 def _library(flags: str) -> Path:
     """The shared library of kernels.cpp under these flags, compiled unless the cache folder has it."""
     compiler, openmp = _compiler(), _openmp()
     version = _run([*compiler, "--version"], "be asked its version").stdout
-    texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.glob("*.[hc]*")))
+    texts = (path.read_text(encoding="utf-8") for path in sources())
     key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
     if path.exists():
