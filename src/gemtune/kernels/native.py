@@ -28,7 +28,7 @@ INSTEAD = "PyTorch does the work of kernels.cpp, in more passes over memory"
 NO_COMPILER = f"no C++ compiler is here: {INSTEAD}"
 TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-# What products.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
+# What matmul.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
 INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
 # Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
 # rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
