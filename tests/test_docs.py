@@ -35,7 +35,12 @@ ROOT = Path(__file__).parents[1]
 FROM_PYTHON = ROOT / "examples" / "from_python.py"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path
-    for path in (*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), ROOT / "benchmarks" / "README.md")
+    for path in (
+        *ROOT.glob("*.md"),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *sorted((ROOT / "src").rglob("*.md")),
+        ROOT / "benchmarks" / "README.md",
+    )
 }
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PAGES.items()}
 FORMATS, TASKS = TEXTS["docs/formats.md"], TEXTS["docs/tasks.md"]

@@ -16,7 +16,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.compare.results import table
 from benchmarks.machine import write_page
 from gemtune.kernels import cross_entropy
-from gemtune.kernels.attention import BatchedAttention, CompiledAttention
+from gemtune.kernels.attention import CompiledAttention
+from gemtune.kernels.batched_attention import BatchedAttention
 from gemtune.kernels.lora import LinearGroup, grouped_linear
 from gemtune.kernels.mlp import gated, gated_backward
 from gemtune.kernels.native import has_tiles

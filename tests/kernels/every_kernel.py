@@ -1,6 +1,6 @@
 """Calls every compiled kernel through its Python, in both types: `python every_kernel.py FLAGS`, under sanitizers.
 
-tests/kernels/test_kernels.py runs it in a process of its own; tensors of odd sizes end where their memory ends.
+tests/kernels/test_cpp.py runs it in a process of its own; tensors of odd sizes end where their memory ends.
 """
 
 from __future__ import annotations

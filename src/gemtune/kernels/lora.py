@@ -20,6 +20,8 @@ from gemtune.kernels import native
 from gemtune.kernels.norms import normed, normed_backward
 
 ADAPTER = "default"
+GROUPS = "linear_groups"  # the attribute of a module that holds its groups
+MEMBER = "in_linear_group"  # the attribute of a linear layer whose weight is a view of a group's matrix
 ALIGNED = 32  # columns the ranks are padded to with zeros: what a bf16 tile of AMX or a tensor core takes at once
 
 Parameters = list[torch.Tensor]  # A (r, in) and B (out, r) of every layer in turn: the fp32 masters
@@ -55,6 +57,8 @@ class LinearGroup:
             before, weight.data = weight.data, place.copy_(weight.data)
             native.page_out(before)  # it lies in the mapped file of all weights, which stays
             start += weight.shape[0]
+        for layer in layers:
+            vars(layer.get_base_layer())[MEMBER] = True
 
     def still_holds(self) -> bool:
         """Whether the layers' weights still are views of the matrix: a merge or a move gives them other memory."""
@@ -192,11 +196,19 @@ def group_of(owner: nn.Module, *names: str) -> LinearGroup | None:
     layers: list[Any] = [getattr(owner, name) for name in names] if names else [owner]
     if not all(_plain(layer) for layer in layers):
         return None
-    groups: dict[tuple[str, ...], LinearGroup] = owner.__dict__.setdefault("linear_groups", {})
+    groups: dict[tuple[str, ...], LinearGroup] = vars(owner).setdefault(GROUPS, {})
     group = groups.get(names)
     if group is None or not group.still_holds():
         group = groups[names] = LinearGroup(layers)
     return group
+
+
+def ungroup(module: nn.Module) -> None:
+    """Removes the groups that a module owns; as a member of one it gets a weight in memory of its own."""
+    vars(module).pop(GROUPS, None)
+    if vars(module).pop(MEMBER, False):  # a LoRA layer that was merged has left its linear layer behind
+        weight: torch.Tensor = module.weight  # type: ignore[assignment]
+        weight.data = weight.data.clone(memory_format=torch.contiguous_format)
 
 
 def _plain(layer: Any) -> bool:

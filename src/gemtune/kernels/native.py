@@ -28,7 +28,7 @@ INSTEAD = "PyTorch does the work of kernels.cpp, in more passes over memory"
 NO_COMPILER = f"no C++ compiler is here: {INSTEAD}"
 TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-# What products.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
+# What matmul.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
 INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
 # Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
 # rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
@@ -43,7 +43,7 @@ SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
     ("amx", torch.float32),
 }
 # What the exported functions take: a pointer, an int64 or a float each, in the order of kernels.cpp, whose declarations
-# tests/kernels/test_kernels.py reads. They are there per type, with one of SUFFIX; head_loss only for bf16 on tiles.
+# tests/kernels/test_cpp.py reads. They are there per type, with one of SUFFIX; ONLY_WITH_TILES only for bf16 there.
 SIGNATURES = {
     "norm": "ppppiif",
     "norm_backward": "pppppii",
@@ -63,6 +63,7 @@ SIGNATURES = {
     "attention": "ppppppiiiiiiif",
     "attention_backward": "pppppppppiiiiiiif",
 }
+ONLY_WITH_TILES = "head_loss"
 KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
@@ -133,22 +134,28 @@ def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
-    """The library with the types of its functions."""
+    """The library with the types of its functions; AttributeError where one is missing that every build has."""
     library.instruction_set.argtypes, library.instruction_set.restype = [], ctypes.c_int64
     library.page_out.argtypes, library.page_out.restype = [ctypes.c_void_p, ctypes.c_int64], None
     for name, kinds in SIGNATURES.items():
-        for suffix in SUFFIX.values():
-            if name != "head_loss" or hasattr(library, f"{name}_{suffix}"):
-                function = getattr(library, f"{name}_{suffix}")
-                function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
+        for symbol in (f"{name}_{suffix}" for suffix in SUFFIX.values()):
+            if name == ONLY_WITH_TILES and not hasattr(library, symbol):
+                continue
+            function = getattr(library, symbol)
+            function.argtypes, function.restype = [KINDS[kind] for kind in kinds], None
     return library
+
+
+def sources() -> list[Path]:
+    """What is compiled: the C++ files beside kernels.cpp."""
+    return sorted(path for path in SOURCE.parent.iterdir() if path.suffix in (".h", ".cpp"))
 
 
 def _library(flags: str) -> Path:
     """The shared library of kernels.cpp under these flags, compiled unless the cache folder has it."""
     compiler, openmp = _compiler(), _openmp()
     version = _run([*compiler, "--version"], "be asked its version").stdout
-    texts = (path.read_text(encoding="utf-8") for path in sorted(SOURCE.parent.glob("*.[hc]*")))
+    texts = (path.read_text(encoding="utf-8") for path in sources())
     key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
     path = cache_folder() / f"native-{key[:16]}.so"
     if path.exists():

@@ -1,22 +1,30 @@
-"""Puts the kernels into a transformers model: a table of modules and the forward each one gets."""
+"""Puts the kernels into a transformers model, and takes them out again: a table of classes and their faster forwards.
+
+`install` gives modules another class and changes nothing else; LoRA's frozen weights are grouped at their first use
+(lora.py). `restore` undoes all of it, for whatever needs the model as transformers and PEFT have it, as an export does.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from peft.tuners.lora import LoraLayer
 from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.models.gemma3 import modeling_gemma3 as gemma3
 
-from gemtune.kernels.attention import attention
-from gemtune.kernels.lora import LoraForward, TokenRowsForward, group_of, normed_linear
+from gemtune.kernels.attention import NAME, attention
+from gemtune.kernels.lora import LoraForward, TokenRowsForward, group_of, normed_linear, ungroup
 from gemtune.kernels.mlp import normed_mlp
 from gemtune.kernels.norms import GemmaNormForward, RmsNormRope
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 
 class GemmaAttentionForward:
@@ -26,13 +34,13 @@ class GemmaAttentionForward:
     """
 
     def forward(
-        self: Any,
+        self: gemma3.Gemma3Attention,
         hidden_states: torch.Tensor,
         position_embeddings: tuple[torch.Tensor, torch.Tensor],
         attention_mask: torch.Tensor | None = None,
-        past_key_values: Any = None,
-        cache: Any = None,
-        wanted: torch.Tensor | None = None,
+        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
+        output_positions: torch.Tensor | None = None,
         norm: nn.Module | None = None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -52,66 +60,95 @@ class GemmaAttentionForward:
             key, value = past.update(key, value, self.layer_idx)
         kwargs |= {"scaling": self.scaling, "sliding_window": self.sliding_window}
         out, _ = attention(self, query, key, value, attention_mask, **kwargs)
-        out = out if wanted is None else out.index_select(1, wanted)
+        out = out if output_positions is None else out.index_select(1, output_positions)
         return self.o_proj(out.flatten(2)), None
 
 
 class GemmaLayerForward:
-    """Gemma 3's block. The last one takes `wanted` (P,): past its attention it works at those positions alone."""
+    """Gemma 3's block. The last one takes `output_positions` (P,): after its attention it computes those alone."""
 
     def forward(
-        self: Any,
+        self: gemma3.Gemma3DecoderLayer,
         hidden_states: torch.Tensor,
-        position_embeddings: Any = None,
+        position_embeddings: tuple[torch.Tensor, torch.Tensor] | None = None,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
-        past_key_values: Any = None,
-        cache: Any = None,
-        wanted: torch.Tensor | None = None,
-        **kwargs: Any,
+        past_key_values: Cache | None = None,
+        cache: Cache | None = None,
+        output_positions: torch.Tensor | None = None,
+        **kwargs: object,
     ) -> torch.Tensor:
         if self.layer_idx < self.config.num_hidden_layers - 1:
-            wanted = None
+            output_positions = None
         kwargs |= {"attention_mask": attention_mask, "position_ids": position_ids}
         kwargs |= _given(past_key_values=past_key_values, cache=cache)
-        if not issubclass(type(self.self_attn), GemmaAttentionForward):  # it knows neither `wanted` nor `norm`
+        if not issubclass(
+            type(self.self_attn), GemmaAttentionForward
+        ):  # it knows neither `output_positions` nor `norm`
             out = super().forward(hidden_states, position_embeddings, **kwargs)  # type: ignore[misc]
-            return out if wanted is None else out.index_select(1, wanted)
-        out, _ = self.self_attn(hidden_states, position_embeddings, wanted=wanted, norm=self.input_layernorm, **kwargs)
-        x = hidden_states if wanted is None else hidden_states.index_select(1, wanted)  # (B, T or P, H)
+            return out if output_positions is None else out.index_select(1, output_positions)
+        out, _ = self.self_attn(
+            hidden_states, position_embeddings, output_positions=output_positions, norm=self.input_layernorm, **kwargs
+        )
+        x = (
+            hidden_states if output_positions is None else hidden_states.index_select(1, output_positions)
+        )  # (B, T or P, H)
         x = x + self.post_attention_layernorm(out)
         return x + self.post_feedforward_layernorm(normed_mlp(x, self.pre_feedforward_layernorm, self.mlp))
 
 
-def _given(**arguments: Any) -> dict[str, Any]:
+def _given(**arguments: object) -> dict[str, object]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def hidden_at(decoder: nn.Module, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
+def hidden_at(decoder: nn.Module, positions: torch.Tensor, **inputs: object) -> torch.Tensor:
     """The last hidden states (P, H) of a single row at `positions` (P,); `decoder` may be a model around a decoder."""
     if isinstance(getattr(decoder, "language_model", decoder).layers[-1], GemmaLayerForward):  # type: ignore[index]
-        states: torch.Tensor = decoder(wanted=positions, **inputs).last_hidden_state  # (1, P, H)
+        states: torch.Tensor = decoder(output_positions=positions, **inputs).last_hidden_state  # (1, P, H)
         return states[0]
     states = decoder(**inputs).last_hidden_state
     return states[0].index_select(0, positions)
 
 
-FORWARDS: dict[type, type] = {
+PATCHES: dict[type, type] = {
     LoraLayer: LoraForward,
     TrainableTokensLayer: TokenRowsForward,
     gemma3.Gemma3RMSNorm: GemmaNormForward,
     gemma3.Gemma3Attention: GemmaAttentionForward,
     gemma3.Gemma3DecoderLayer: GemmaLayerForward,
 }
+HOOK = "contiguous_input"  # the attribute of a head that holds the handle of its hook
 
 
-def speed_up(model: nn.Module, forwards: Mapping[type, type] = FORWARDS) -> nn.Module:
+def install(model: nn.Module, patches: Mapping[type, type] = PATCHES) -> nn.Module:
     """Gives every module in a table its faster forward; parameters, names and files stay as they are."""
     for module in model.modules():
-        forward = next((forward for kind, forward in forwards.items() if isinstance(module, kind)), None)
+        forward = next((forward for kind, forward in patches.items() if isinstance(module, kind)), None)
         if forward is not None and not isinstance(module, forward) and not unknown_parameters(forward, type(module)):
-            cls = module.__class__
-            module.__class__ = type(cls.__name__, (forward, cls), {"__module__": cls.__module__})
+            stock = type(module)
+            module.__class__ = type(stock.__name__, (forward, stock), {"__module__": stock.__module__, "stock": stock})
+    return model
+
+
+def install_head(head: nn.Module) -> None:
+    """Makes what a head is given contiguous.
+
+    A frozen head fed with a slice of the hidden states makes PyTorch copy its 262,144 rows once per sequence: 36.7 s
+    for 16 replies of 10 tokens at 270M on two cores, instead of 2.5 s.
+    """
+    vars(head)[HOOK] = head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+
+
+def restore(model: nn.Module) -> nn.Module:
+    """The model as transformers and PEFT have it: their classes and attention, every weight in memory of its own."""
+    for module in model.modules():
+        while stock := vars(type(module)).get("stock"):
+            module.__class__ = stock
+        ungroup(module)
+        if hook := vars(module).pop(HOOK, None):
+            hook.remove()
+        if isinstance(module, PreTrainedModel) and module.config._attn_implementation == NAME:
+            module.set_attn_implementation("sdpa")
     return model
 
 
@@ -120,22 +157,27 @@ def unknown_parameters(forward: type, stock: type) -> tuple[str, ...]:
     method = "forward" if "forward" in vars(forward) else "forward_adapters"
     known = inspect.signature(getattr(forward, method)).parameters
     parameters = inspect.signature(getattr(stock, method)).parameters.values()
-    return tuple(own.name for own in parameters if own.kind not in _OPEN and own.name not in known)
+    return tuple(each.name for each in parameters if each.kind not in _OPEN and each.name not in known)
 
 
 _OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
-def choose_forwards(model: nn.Module, forwards: Mapping[type, type] = FORWARDS) -> tuple[list[str], str]:
+def choose_forwards(model: nn.Module, patches: Mapping[type, type] = PATCHES) -> tuple[list[str], str]:
     """The classes of a model that keep their own forward although a faster one is known, and why."""
-    why = {}
+    reasons = {}
     for module in model.modules():
-        for kind, forward in forwards.items():
+        for kind, forward in patches.items():
             if isinstance(module, kind) and not isinstance(module, forward):
-                why[type(module).__name__] = unknown_parameters(forward, type(module))
-    if not why:
+                reasons[type(module).__name__] = _reason(type(module), unknown_parameters(forward, type(module)))
+    if not reasons:
         return [], "every forward takes the parameters that gemtune knows"
-    told = "; ".join(f"{name}.forward takes {', '.join(unknown) or 'what is known'}" for name, unknown in why.items())
-    return sorted(
-        why
-    ), f"transformers {transformers.__version__}: {told}: unknown to gemtune, so it keeps its own forward"
+    return sorted(reasons), "; ".join(dict.fromkeys(reasons.values()))
+
+
+def _reason(stock: type, unknown: tuple[str, ...]) -> str:
+    """Why a module's class is its own."""
+    if not unknown:
+        return "gemtune's forwards are installed with LoRA only"
+    where = f"{stock.__name__}.forward of transformers {transformers.__version__}"
+    return f"{where} takes {', '.join(unknown)}, unknown to gemtune, so it keeps its own forward"

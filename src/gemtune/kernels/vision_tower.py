@@ -16,7 +16,7 @@ from transformers.models.clip.modeling_clip import CLIPEncoderLayer
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionBlock
 from transformers.models.siglip.modeling_siglip import SiglipEncoderLayer
 
-from gemtune.kernels.patch import speed_up
+from gemtune.kernels.patch import install
 
 # The activations that a product can end in: oneDNN's name and algorithm.
 FUSED: dict[type, tuple[str, str]] = {GELUTanh: ("gelu", "tanh"), GELUActivation: ("gelu", "none")}
@@ -82,13 +82,13 @@ def feed_forward(x: torch.Tensor, norm: nn.Module, first: nn.Module, act: nn.Mod
     return linear_add(inner, second, x)
 
 
-FORWARDS: dict[type, type] = {
+PATCHES: dict[type, type] = {
     SiglipEncoderLayer: EncoderLayerForward,
     CLIPEncoderLayer: EncoderLayerForward,
     Qwen3VLVisionBlock: QwenBlockForward,
 }
 
 
-def speed_up_tower(tower: nn.Module) -> None:
+def install_tower(tower: nn.Module) -> None:
     """Gives the blocks of a vision tower their faster forward."""
-    speed_up(tower, FORWARDS)
+    install(tower, PATCHES)

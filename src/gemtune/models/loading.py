@@ -181,6 +181,7 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
     from gemtune.kernels.attention import NAME as ATTENTION
+    from gemtune.kernels.patch import install_head
 
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
@@ -198,12 +199,10 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
     if sight:
-        from gemtune.kernels.vision_tower import speed_up_tower
+        from gemtune.kernels.vision_tower import install_tower
 
-        speed_up_tower(model.model.get_submodule(sight.tower))
-    # A frozen head fed with a slice of the hidden states makes PyTorch copy its 262,144 rows once a sequence: 36.7 s
-    # for 16 replies of 10 tokens at 270M on two cores, instead of 2.5 s.
-    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(),))
+        install_tower(model.model.get_submodule(sight.tower))
+    install_head(model.get_output_embeddings())
     if quantize == "nf4":
         for module in model.modules():
             if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -272,7 +271,7 @@ def attach_adapters(
     """
     from peft import LoraConfig, get_peft_model
 
-    from gemtune.kernels.patch import speed_up
+    from gemtune.kernels.patch import install
 
     targets = list(family.linear) if lora.target_modules == "all-linear" else list(lora.target_modules)
     _require_linear(targets, model)
@@ -286,7 +285,7 @@ def attach_adapters(
         modules_to_save=_projector(family.sight) if family.sight and trains != "text" else None,
     )
     torch.manual_seed(seed)
-    tuned = speed_up(get_peft_model(model, config, autocast_adapter_dtype=True))
+    tuned = install(get_peft_model(model, config, autocast_adapter_dtype=True))
     for parameter in tuned.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # masters; bf16 loses updates below half its step
@@ -319,10 +318,10 @@ def with_adapter(model: Any, folder: Path) -> Any:
     """The base model with a saved adapter, in eval mode."""
     from peft import PeftModel
 
-    from gemtune.kernels.patch import speed_up
+    from gemtune.kernels.patch import install
 
     try:
-        return speed_up(PeftModel.from_pretrained(model, folder)).eval()
+        return install(PeftModel.from_pretrained(model, folder)).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(f"{folder}: not an adapter of this model ({str(error).splitlines()[0]})") from error
 

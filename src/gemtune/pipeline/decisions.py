@@ -11,6 +11,7 @@ from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluate
 from gemtune.evaluation.generate import replies
 from gemtune.hardware import device_name, installed_versions, memory_gb
 from gemtune.kernels.native import compiled
+from gemtune.kernels.patch import choose_forwards
 from gemtune.models.image_features import TowerView
 from gemtune.models.loading import (
     attach_adapters,
@@ -40,6 +41,7 @@ def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
     model = _trainable(job, model, data)
     run.decide("learning_rate", resolved_lr(recipe))
     run.decide("head", choose_head(model))
+    run.decide("forwards", choose_forwards(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))

@@ -66,7 +66,7 @@ template <class T> void cast(const float* from, T* to, int64_t rows, int64_t col
 }
 
 // One of the products of `outers`: scale * small^T big, rank x size, or its transpose. A token of big every `stride`
-// values, of small every `small_stride`. adapters.py declares the same structure.
+// values, of small every `small_stride`. lora.py declares the same structure.
 template <class T> struct Outer {
     const T *big, *small;
     float* out;
