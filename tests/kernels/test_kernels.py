@@ -36,7 +36,7 @@ from gemtune.kernels.lora import Outer, OuterArguments, add_low, append_low, out
 from gemtune.kernels.mlp import ACTIVATIONS, gated, gated_backward
 from gemtune.kernels.norms import RmsNorm, RmsNormRope
 from gemtune.kernels.patch import choose_forwards, speed_up
-from gemtune.models import tiny
+from gemtune.models.families.gemma3 import tiny_text_config
 from gemtune.rendering.renderer import IGNORE
 
 V, H = 301, 24
@@ -217,7 +217,7 @@ def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
     made = []
     for _ in range(2):
         torch.manual_seed(0)
-        model = Gemma3ForCausalLM(tiny.config(200))
+        model = Gemma3ForCausalLM(tiny_text_config(200))
         settings = LoraConfig(
             r=4, target_modules=["q_proj", "down_proj"], trainable_token_indices={"embed_tokens": token_ids}
         )
@@ -276,7 +276,7 @@ def _lora_pair(attention: type | None = None) -> list[torch.nn.Module]:
     for _ in range(2):
         torch.manual_seed(0)
         model = get_peft_model(
-            Gemma3ForCausalLM(tiny.config(200)).eval(),
+            Gemma3ForCausalLM(tiny_text_config(200)).eval(),
             LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], init_lora_weights=False),
         )
         for module in model.modules():

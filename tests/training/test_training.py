@@ -256,10 +256,10 @@ class Tokenless(Job):
 def test_training_on_checked_tokens_needs_no_tokenizer(write_recipe: WriteRecipe) -> None:
     recipe = write_recipe()
     stages.check(Job(recipe))
-    assert stages.train(Tokenless.of(recipe))["steps"]
+    assert stages.train(Tokenless(recipe))["steps"]
     assert json.loads((Job(recipe).run.adapter / "generation_config.json").read_text())["eos_token_id"] == [106, 1]
     with pytest.raises(AssertionError, match="tokenizer was asked for"):
-        stages.train(Tokenless.of(recipe, ["name=other"]))
+        stages.train(Tokenless(recipe, ["name=other"]))
 
 
 def test_early_stopping_keeps_the_best_checkpoint(write_recipe: WriteRecipe) -> None:
@@ -321,7 +321,7 @@ class SmallMachine(Job):
 def test_out_of_memory_cuts_smaller_and_changes_nothing_else(write_recipe: WriteRecipe) -> None:
     plenty = trained(write_recipe("plenty"))
     said: list[str] = []
-    job = SmallMachine.of(write_recipe("small"), say=said.append)
+    job = SmallMachine(write_recipe("small"), say=said.append)
     stages.train(job)
     assert any("ran out of memory" in line and "Tried to allocate" in line for line in said)
     assert job.run.manifest["decisions"]["micro_tokens"]["value"] <= SmallMachine.ROOM
@@ -338,7 +338,7 @@ def test_out_of_memory_cuts_smaller_and_changes_nothing_else(write_recipe: Write
 def test_a_single_row_that_does_not_fit_says_so(write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SmallMachine, "ROOM", 10)
     with pytest.raises(stages.RunError, match=r"out of memory with a single row of \d+ tokens.*train\.max_length"):
-        stages.train(SmallMachine.of(write_recipe(), say=lambda text: None))
+        stages.train(SmallMachine(write_recipe(), say=lambda text: None))
 
 
 def test_without_val_rows_the_last_step_is_kept(write_recipe: WriteRecipe) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, Part, read_conversations
 from gemtune.data.sources import check_columns, read_rows, source_for
@@ -24,6 +24,9 @@ from gemtune.preparation.prepare import image_store, prepared
 from gemtune.reporting.report import write_report
 from gemtune.runs import Run
 from gemtune.tasks import metric_of, task_of
+
+if TYPE_CHECKING:
+    from gemtune.models.image_features import ImageFeatures
 
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
@@ -87,7 +90,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, partial(labelled_loss, view=job.view(model))))
+    findings.append(check_forward(job.run, model, partial(labelled_loss, features=job.image_features(model))))
     job.run.note("check", [str(finding) for finding in findings])
     broken = [finding for finding in findings if not finding.holds]
     if broken:
@@ -179,14 +182,14 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     run.decide("compiled_passes", (functions is not None, why))
     _note_surroundings(job, model)
     special = data["lengths"]["special_ids"]
-    view = job.view(model)
-    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro, view)
+    features = job.image_features(model)
+    prepared = Prepared(model, job.folder, job.family, special, job.device, job.precision, micro, features)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:
         os.environ["TENSORBOARD_LOGGING_DIR"] = str(run.tensorboard)  # where the Trainer's callback looks
-    if view:
-        _look(job, view)
+    if features:
+        _warm_up(job, features)
     begin(job, data)
     training = run_training(
         *(run, recipe, prepared),
@@ -195,17 +198,17 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         progress=progress,
         say=job.say,
     )
-    if view:
-        view.tidy()
+    if features:
+        features.evict()
     return training
 
 
-def _look(job: Job, view: Any) -> None:
+def _warm_up(job: Job, features: ImageFeatures) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     from gemtune.rendering.token_table import ExampleTable
 
     rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
-    view.look(rows, partial(_tick, job, "images"))
+    features.warm_up(rows, partial(_tick, job, "images"))
 
 
 @_locked
@@ -234,7 +237,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             task=job.task,
             recipe=recipe,
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
-            view_of=job.view,
+            features_for=job.image_features,
         )
     other = names[-1] if names[-1] != "base" else "tuned"
     if not (folder / "base.jsonl").exists() or not (folder / f"{other}.jsonl").exists():
@@ -275,7 +278,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     model = model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
-    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.view)
+    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.image_features)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))
     return target
 
@@ -292,7 +295,7 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = _with_images(job, job.task.asked(prompt), images)
-    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
+    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.image_features)
 
 
 def _with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:
@@ -364,7 +367,7 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     def score(model: Any) -> dict[str, float]:
         was_training = model.training
         model.eval()
-        answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
+        answered = replies(model, job.renderer, conversations, recipe.evaluate, features_for=job.image_features)
         texts = [reply.text for reply in answered]
         model.train(was_training)
         scores = corpus_scores(job.task, conversations, texts)

@@ -122,7 +122,7 @@ def _finish(run: Run, trainer: EffectiveBatchTrainer, prepared: Prepared) -> dic
     ckpt.load_weights(prepared.model, folder / ckpt.WEIGHTS)
     target = run.adapter if trainer.recipe.lora else run.full_model
     kept = (prepared.model, prepared.base, prepared.family, prepared.special_ids)
-    reads = prepared.view.eyes.settings if prepared.view else {}
+    reads = prepared.image_features.tokenizer.settings if prepared.image_features else {}
     ckpt.save_folder(target, lambda path: save_tuned(*kept, path, reads))
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]

@@ -21,8 +21,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from gemtune.errors import RunError
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.patch import hidden_at
-from gemtune.models.families import Family
-from gemtune.models.image_features import TowerView
+from gemtune.models.families.base import Family
+from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import choose_head, parts_of, without_adapters
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.renderer import IGNORE
@@ -45,10 +45,12 @@ class Prepared:
     device: str
     precision: str
     micro_tokens: int
-    view: TowerView | None = None  # of a model that sees
+    image_features: ImageFeatures | None = None  # of a vision-language model
 
 
-def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def labelled_loss(
+    model: Any, batch: MicroBatch, features: ImageFeatures | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     inputs = {
         "input_ids": batch.input_ids,
@@ -56,7 +58,7 @@ def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) 
         "document_lengths": batch.lengths,
         "use_cache": False,
         "position_ids": batch.position_ids,
-        **(view.inputs(batch) if view and batch.images else {}),
+        **(features.batch_inputs(batch) if features and batch.images else {}),
     }
     if choose_head(model)[0] != "gathered":
         logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
@@ -68,14 +70,14 @@ def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) 
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
 
-def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, features: ImageFeatures | None = None) -> float:
     """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
     was_training = model.training
     model.eval()
     total, labelled = 0.0, 0
     with torch.no_grad(), autocast():
         for batch in batches:
-            total += labelled_loss(model, batch, view)[0].item()
+            total += labelled_loss(model, batch, features)[0].item()
             labelled += batch.labelled
     model.train(was_training)
     return total / labelled
@@ -116,15 +118,15 @@ class EffectiveBatchTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # the caller shows progress
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """The Trainer's optimizer; tower and projector of a model that sees have a learning rate of their own."""
+        """The Trainer's optimizer; tower and projector of a vision-language model have a learning rate of their own."""
         super().create_optimizer(model)
-        if self.prepared.view is not None:
+        if self.prepared.image_features is not None:
             rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
-            seeing = {id(parameter) for parameter in self.prepared.view.parameters()}
+            of_images = {id(parameter) for parameter in self.prepared.image_features.parameters()}
             for group in list(self.optimizer.param_groups):
-                own = [p for p in group["params"] if id(p) in seeing]
+                own = [p for p in group["params"] if id(p) in of_images]
                 if own:
-                    group["params"] = [p for p in group["params"] if id(p) not in seeing]
+                    group["params"] = [p for p in group["params"] if id(p) not in of_images]
                     self.optimizer.add_param_group({**group, "params": own, "lr": rate})
         return self.optimizer
 
@@ -163,7 +165,7 @@ class EffectiveBatchTrainer(Trainer):
         for micro in inputs:
             micro = micro.to(self.args.device)
             with self.accelerator.autocast():
-                loss, right_here = labelled_loss(model, micro, self.prepared.view)
+                loss, right_here = labelled_loss(model, micro, self.prepared.image_features)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
@@ -226,7 +228,7 @@ class EffectiveBatchTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
         metrics = {
-            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.prepared.view)
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.prepared.image_features)
             for name, batches in self.eval_dataset.items()
         }
         if self.score is not None:
