@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from gemtune.models import tiny
+from gemtune.models.families import gemma3
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_model(tmp_path_factory.mktemp("models") / "tiny")
+    return gemma3.write_tiny_text(tmp_path_factory.mktemp("models") / "tiny")
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from PIL import Image, ImageDraw
 from benchmarks.compare.results import table
 from benchmarks.machine import write_page
 from gemtune.files import read_jsonl, write_jsonl, write_text
-from gemtune.models.tiny import write_vision_model
+from gemtune.models.families.gemma3 import write_tiny_vision
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 
@@ -58,13 +58,13 @@ def main() -> None:
 
 def _body(folder: Path) -> str:
     began = time.perf_counter()
-    model = write_vision_model(
+    model = write_tiny_vision(
         folder / "model",
         side=SIDE,
         patch=8,
         tokens=16,
-        sees={"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 4},
-        reads={"hidden_size": 128, "intermediate_size": 256, "query_pre_attn_scalar": 32, "head_dim": 32},
+        vision_sizes={"hidden_size": 96, "intermediate_size": 192, "num_hidden_layers": 3, "num_attention_heads": 4},
+        text_sizes={"hidden_size": 128, "intermediate_size": 256, "query_pre_attn_scalar": 32, "head_dim": 32},
     )
     write_data(folder)
     job = Job(recipe(folder, model))

@@ -131,9 +131,9 @@ def write_model(folder: Path) -> None:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    from gemtune.models.tiny import write_vision_model
+    from gemtune.models.families.gemma3 import write_tiny_vision
 
-    write_vision_model(folder, side=SIDE, patch=PATCH, tokens=TOKENS, sees=SEES, reads=READS)
+    write_tiny_vision(folder, side=SIDE, patch=PATCH, tokens=TOKENS, vision_sizes=SEES, text_sizes=READS)
     AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
 
 
@@ -185,7 +185,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
         stages.prepare(job)
         recipe, steps = job.recipe, []
         model = attach_adapters(job.base_model(), recipe.lora, job.family, [], 0)
-        view = job.view(model)
+        features = job.image_features(model)
         micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision)
         ids = special_ids(job.tokenizer, job.family)
         compiled()  # once per machine
@@ -199,10 +199,10 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
             device=job.device,
             precision=job.precision,
             micro_tokens=micro,
-            view=view,
+            image_features=features,
         )
         ready = time.time()
-        decisions.encode_images(job, view)
+        decisions.encode_images(job, features)
         train(setup, progress=lambda line: steps.append((time.time(), line["loss"])))
         write_json(out, {"ready": ready, "steps": [at for at, _ in steps], "loss": steps[-1][1]})
 

@@ -11,7 +11,7 @@ from transformers import Gemma3ForCausalLM
 
 from gemtune.kernels.lora import Outer, add_low, append_low, outers
 from gemtune.kernels.patch import install
-from gemtune.models import tiny
+from gemtune.models.families.gemma3 import tiny_text_config
 
 
 def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -19,7 +19,7 @@ def _peft_pair(token_ids: list[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
     made = []
     for _ in range(2):
         torch.manual_seed(0)
-        model = Gemma3ForCausalLM(tiny.config(200))
+        model = Gemma3ForCausalLM(tiny_text_config(200))
         settings = LoraConfig(
             r=4, target_modules=["q_proj", "down_proj"], trainable_token_indices={"embed_tokens": token_ids}
         )

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Gemm
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention
 
 from gemtune.kernels.patch import choose_forwards, install, restore
-from gemtune.models import tiny
+from gemtune.models.families.gemma3 import tiny_text_config, write_tiny_text, write_tiny_vision
 from gemtune.models.loading import load_model
 
 CACHE_NAMES = {"past_key_values", "cache"}  # of transformers up to 5.23, and since
@@ -37,7 +37,7 @@ def _lora_pair(attention: type | None = None) -> list[torch.nn.Module]:
     for _ in range(2):
         torch.manual_seed(0)
         model = get_peft_model(
-            Gemma3ForCausalLM(tiny.config(200)).eval(),
+            Gemma3ForCausalLM(tiny_text_config(200)).eval(),
             LoraConfig(r=4, target_modules=["q_proj", "k_proj", "v_proj", "o_proj"], init_lora_weights=False),
         )
         for module in model.modules():
@@ -112,12 +112,12 @@ def description(model: torch.nn.Module) -> list[tuple[object, ...]]:
     ]
 
 
-@pytest.mark.parametrize("write", [tiny.write_model, tiny.write_vision_model])
+@pytest.mark.parametrize("write", [write_tiny_text, write_tiny_vision])
 def test_restore_leaves_the_model_of_transformers_and_peft(
     passes: None, tmp_path: Path, write: Callable[[Path], Path]
 ) -> None:
     folder = write(tmp_path / "model")
-    kind = AutoModelForCausalLM if write is tiny.write_model else AutoModelForImageTextToText
+    kind = AutoModelForCausalLM if write is write_tiny_text else AutoModelForImageTextToText
     stock = with_lora(kind.from_pretrained(folder, attn_implementation="sdpa"))
     ours = install(with_lora(load_model(folder)))
     inputs = inputs_of(stock)
@@ -141,7 +141,7 @@ def test_restore_leaves_the_model_of_transformers_and_peft(
 
 def test_a_merged_model_can_be_restored(passes: None, tmp_path: Path) -> None:
     """As an export does: its weights are views of what the adapters have left."""
-    folder = tiny.write_model(tmp_path / "model")
+    folder = write_tiny_text(tmp_path / "model")
     ours = install(with_lora(load_model(folder)))
     stock = with_lora(AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa"))
     inputs = inputs_of(stock)

@@ -1,4 +1,4 @@
-"""Models that see: ids, masks, features and losses beside the stock processor and model, one image, many and none."""
+"""Vision-language models: ids, masks, features and losses beside stock transformers; one image, many and none."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.data.images import open_rgb
 from gemtune.errors import DataError, ModelError
 from gemtune.evaluation.generate import replies
-from gemtune.models import tiny
-from gemtune.models.families import FAMILIES, chat_template, family_of
+from gemtune.models.families import FAMILIES, chat_template, config_of, family_of, gemma3
+from gemtune.models.families.base import image_token_id
+from gemtune.models.families.llava_onevision import LlavaOnevisionVision
 from gemtune.models.loading import DTYPES, load_image_processor, load_model, load_tokenizer
-from gemtune.models.sight import LLAVA_ONEVISION, QWEN3_VL, tokens_of
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.pipeline.tuned_models import model_named
@@ -51,17 +51,12 @@ WriteRecipe = Callable[..., Path]
 WORDS = ("a red cup", "two dogs", "what is it?", "count them", "eat pizza with the dog", "coffee time", "rain")
 
 
-MODELS = {
-    "gemma3": tiny.write_vision_model,
-    "llava": tiny.write_llava,
-    "llava_onevision": tiny.write_onevision,
-    "qwen3_vl": tiny.write_qwen,
-}
+VISION = {model_type: family for model_type, family in FAMILIES.items() if family.vision}
 
 
-@pytest.fixture(scope="session", params=MODELS)
-def seeing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return MODELS[request.param](tmp_path_factory.mktemp("models") / "seeing")
+@pytest.fixture(scope="session", params=VISION)
+def vision_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return VISION[request.param].write_tiny(tmp_path_factory.mktemp("models") / "vision")
 
 
 def write_rows(folder: Path, count: int, seed: int = 0) -> Path:
@@ -90,10 +85,10 @@ def write_rows(folder: Path, count: int, seed: int = 0) -> Path:
 
 
 @pytest.fixture
-def job(write_recipe: WriteRecipe, tmp_path: Path, seeing: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+def job(write_recipe: WriteRecipe, tmp_path: Path, vision_model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
     data = {"source": str(write_rows(tmp_path / "rows", 40)), "limit": None}
-    job = Job(write_recipe(task="messages", model=str(seeing), data=data, train={"max_length": 512}))
+    job = Job(write_recipe(task="messages", model=str(vision_model), data=data, train={"max_length": 512}))
     stages.prepare(job)
     return job
 
@@ -110,8 +105,8 @@ def stock_inputs(folder: Path, job: Job, conversation: Conversation, **settings:
     template = chat_template(family_of(folder))
     text = load_tokenizer(folder).apply_chat_template(messages, chat_template=template, tokenize=False)
     images = [open_rgb(job.run.data / str(part.image)) for part in conversation.images]
-    if family_of(folder).sight in PARTS_OF_A_PROCESSOR:
-        return PARTS_OF_A_PROCESSOR[family_of(folder).sight](folder, text, images)
+    if family_of(folder).name in PARTS_OF_A_PROCESSOR:
+        return PARTS_OF_A_PROCESSOR[family_of(folder).name](folder, text, images)
     processor = AutoProcessor.from_pretrained(folder)
     settings |= {"add_special_tokens": False, "return_tensors": "pt"}
     return processor(text=[text], images=[images] if images else None, **settings)
@@ -150,7 +145,7 @@ def stock_counts(config: Any, reads: Any) -> LlavaOnevisionProcessor:
     return counts
 
 
-PARTS_OF_A_PROCESSOR = {QWEN3_VL: qwen_inputs, LLAVA_ONEVISION: onevision_inputs}
+PARTS_OF_A_PROCESSOR = {"qwen3-vl": qwen_inputs, "llava-onevision": onevision_inputs}
 
 
 TRL = files("trl") / "chat_templates"
@@ -171,9 +166,9 @@ STOCK = {  # what the models on the Hub come with; TRL carries some of it
 }
 
 
-def test_prompts_equal_the_stock_template(seeing: Path) -> None:
-    tokenizer = load_tokenizer(seeing)
-    (family,) = (name for name, made in FAMILIES.items() if made == family_of(seeing))
+def test_prompts_equal_the_stock_template(vision_model: Path) -> None:
+    tokenizer = load_tokenizer(vision_model)
+    model_type = config_of(vision_model).model_type
     texts = [{"type": "text", "text": text} for text in WORDS[:2]]
     image = {"type": "image"}
     for content in ([texts[0]], [image, texts[0]], [texts[0], image, image, texts[1]]):
@@ -184,7 +179,7 @@ def test_prompts_equal_the_stock_template(seeing: Path) -> None:
                 tokenize=False,
                 add_generation_prompt=True,
             )
-            for template in (chat_template(family_of(seeing)), STOCK[family])
+            for template in (chat_template(family_of(vision_model)), STOCK[model_type])
         ]
         assert prompts[0] == prompts[1]
 
@@ -204,7 +199,7 @@ def test_an_image_of_any_size_has_the_tokens_that_stock_gives_it(onevision: Any,
         "pixel_values": np.zeros((1, 1, 3, 384, 384), np.bool_),
     }
     stock = stock_counts(onevision, reads).replace_image_token(seen, 0)
-    assert LLAVA_ONEVISION.text(onevision, reads, (width, height), True, {}) == stock
+    assert LlavaOnevisionVision().image_text(onevision, reads, (width, height), True, {}) == stock
 
 
 def kept(job: Job) -> list[tuple[Conversation, Any]]:
@@ -220,33 +215,37 @@ def stock_loss(stock: Any, inputs: Any, labels: list[int]) -> torch.Tensor:
     return F.cross_entropy(logits, torch.tensor(labels[1:]), ignore_index=IGNORE, reduction="sum")
 
 
-def test_ids_kinds_pixels_and_losses_equal_the_stock_processor_and_model(job: Job, seeing: Path) -> None:
-    stock = AutoModelForImageTextToText.from_pretrained(seeing, attn_implementation="eager").eval()
-    model = load_model(seeing)
-    view = job.view(model)
+def test_ids_kinds_pixels_and_losses_equal_the_stock_processor_and_model(job: Job, vision_model: Path) -> None:
+    stock = AutoModelForImageTextToText.from_pretrained(vision_model, attn_implementation="eager").eval()
+    model = load_model(vision_model)
+    features = job.image_features(model)
+    assert features
     counts = set()
     for conversation, example in kept(job):
-        inputs = stock_inputs(seeing, job, conversation)
+        inputs = stock_inputs(vision_model, job, conversation)
         assert example.input_ids == inputs["input_ids"][0].tolist()
         kinds = [0] * len(example.input_ids)
         for start, end in example.image_spans:
             kinds[start:end] = [1] * (end - start)
-        stock_kinds = (inputs["input_ids"][0] == tokens_of(stock.config)).long()
+        stock_kinds = (inputs["input_ids"][0] == image_token_id(stock.config)).long()
         assert kinds == inputs.get("token_type_ids", stock_kinds[None])[0].tolist() == stock_kinds.tolist()
         counts.add(len(example.images))
         if example.images:
             opened = [open_rgb(job.run.data / image) for image in example.images]
-            read = view.eyes.sight.read(view.eyes.processor, opened, len(opened) == 1, {})["pixel_values"]
+            read = features.family.preprocess(features.tokenizer.processor, opened, len(opened) == 1, {})[
+                "pixel_values"
+            ]
             assert torch.equal(read.flatten(), inputs["pixel_values"].flatten())
         with torch.no_grad():
-            ours, _ = labelled_loss(model, micro_batch([example]), view)
+            ours, _ = labelled_loss(model, micro_batch([example]), features)
             torch.testing.assert_close(ours, stock_loss(stock, inputs, example.labels), rtol=2e-5, atol=1e-5)
     assert counts >= {0, 1, 2, 3}
 
 
-def test_packed_equals_unpacked_with_gradients(job: Job, seeing: Path) -> None:
-    model = load_model(seeing)
-    view = job.view(model)
+def test_packed_equals_unpacked_with_gradients(job: Job, vision_model: Path) -> None:
+    model = load_model(vision_model)
+    features = job.image_features(model)
+    assert features
     text = model.model.language_model
     text.requires_grad_(True)
     examples = [example for _, example in kept(job)][:12]
@@ -255,7 +254,7 @@ def test_packed_equals_unpacked_with_gradients(job: Job, seeing: Path) -> None:
     def gradients(batches: list[list[Any]]) -> list[torch.Tensor]:
         text.zero_grad()
         for batch in batches:
-            labelled_loss(model, micro_batch(batch), view)[0].backward()
+            labelled_loss(model, micro_batch(batch), features)[0].backward()
         return [p.grad.clone() for p in text.parameters() if p.grad is not None]
 
     packed, apart = gradients([examples]), gradients([[example] for example in examples])
@@ -263,55 +262,56 @@ def test_packed_equals_unpacked_with_gradients(job: Job, seeing: Path) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
-def test_the_tower_runs_once_an_image_and_never_backward(job: Job, seeing: Path) -> None:
-    model = load_model(seeing)
+def test_the_tower_runs_once_an_image_and_never_backward(job: Job, vision_model: Path) -> None:
+    model = load_model(vision_model)
     passed = []
-    view = job.view(model)
-    tower = model.model.get_submodule(job.family.sight.tower)
+    features = job.image_features(model)
+    assert features
+    tower = model.model.get_submodule(job.family.vision.tower)
     tower.register_forward_hook(lambda module, given, out: passed.append(out.last_hidden_state))
     examples = [example for _, example in kept(job)]
-    by_number = job.family.sight.alone_differs
+    by_number = job.family.vision.alone_differs
     distinct = {(image, by_number and len(e.images) == 1) for e in examples for image in e.images}
-    first = [labelled_loss(model, micro_batch([example]), view)[0] for example in examples]
-    assert view.passes == len(distinct)
+    first = [labelled_loss(model, micro_batch([example]), features)[0] for example in examples]
+    assert features.passes == len(distinct)
     assert passed and not any(states.requires_grad for states in passed)
-    again = job.view(model)  # another run over the same images
+    again = job.image_features(model)  # another run over the same images
     second = [labelled_loss(model, micro_batch([example]), again)[0] for example in examples]
     assert again.passes == 0 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
-def test_models_with_the_same_tower_share_what_it_saw(job: Job, seeing: Path) -> None:
+def test_models_with_the_same_tower_share_what_it_saw(job: Job, vision_model: Path) -> None:
     rows = [example.images for _, example in kept(job) if example.images]
-    job.view(load_model(seeing)).look(rows)
-    other = load_model(seeing)
+    job.image_features(load_model(vision_model)).warm_up(rows)
+    other = load_model(vision_model)
     with torch.no_grad():
         other.model.language_model.norm.weight.add_(1)
-        next(other.model.get_submodule(job.family.sight.projector[0]).parameters()).add_(1)
-        view = job.view(other)
-        view.look(rows)
-        assert view.passes == 0
-        tower = other.model.get_submodule(job.family.sight.tower)
+        next(other.model.get_submodule(job.family.vision.projector[0]).parameters()).add_(1)
+        features = job.image_features(other)
+        features.warm_up(rows)
+        assert features.passes == 0
+        tower = other.model.get_submodule(job.family.vision.tower)
         next(tower.parameters()).add_(1)
-        another = job.view(other)
-        another.look(rows)
-        assert another.passes == len({look for look in another._looks(rows)})
+        another = job.image_features(other)
+        another.warm_up(rows)
+        assert another.passes == len(set(another.keys(rows)))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_frozen_tower_is_as_exact_as_stock(seeing: Path, precision: str) -> None:
-    sight = family_of(seeing).sight
-    assert sight
+def test_a_frozen_tower_is_as_exact_as_stock(vision_model: Path, precision: str) -> None:
+    vision = family_of(vision_model).vision
+    assert vision
     pixels = np.random.default_rng(0).integers(0, 255, (2, 56, 84, 3), dtype=np.uint8)
-    read = sight.read(load_image_processor(seeing), [Image.fromarray(image) for image in pixels], True, {})
+    read = vision.preprocess(load_image_processor(vision_model), [Image.fromarray(image) for image in pixels], True, {})
 
     def seen(model: Any) -> torch.Tensor:
         moved = {k: v.to(model.dtype) if v.is_floating_point() else v for k, v in read.items()}
-        return torch.cat([image.flatten() for image in sight.see(model.model, moved)]).float()
+        return torch.cat([image.flatten() for image in vision.encode(model.model, moved)]).float()
 
     def stock(dtype: torch.dtype) -> Any:
-        return AutoModelForImageTextToText.from_pretrained(seeing, dtype=dtype, attn_implementation="sdpa").eval()
+        return AutoModelForImageTextToText.from_pretrained(vision_model, dtype=dtype, attn_implementation="sdpa").eval()
 
-    ours, theirs = load_model(seeing, precision=precision), stock(DTYPES[precision])
+    ours, theirs = load_model(vision_model, precision=precision), stock(DTYPES[precision])
     assert torch.equal(seen(ours), seen(theirs))  # with gradients it is the stock tower
     with torch.no_grad():
         exact, mine, plain = seen(stock(torch.float32)), seen(ours), seen(theirs)
@@ -321,28 +321,31 @@ def test_a_frozen_tower_is_as_exact_as_stock(seeing: Path, precision: str) -> No
         assert (mine - exact).norm() <= 1.25 * (plain - exact).norm()  # a few hundred numbers scatter
 
 
-def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, seeing: Path) -> None:
-    model = load_model(seeing)
-    view = job.view(model)
+def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, vision_model: Path) -> None:
+    model = load_model(vision_model)
+    features = job.image_features(model)
+    assert features
     images = sorted({(image,) for _, example in kept(job) for image in example.images})
-    before = view.features(images)
-    files = sorted((Path(view._folder)).rglob("*.safetensors"))
+    before = features.features(images)
+    files = sorted((Path(features._folder)).rglob("*.safetensors"))
     assert len(files) == len(images)
     files[0].write_bytes(files[0].read_bytes()[:40])
-    assert all(torch.equal(a, b) for a, b in zip(before, view.features(images), strict=True))
-    assert view.passes == len(images) + 1
-    view._limit = 4 * files[1].stat().st_size
-    view.tidy()
-    left = list(view._folder.rglob("*.safetensors"))
-    assert 0 < len(left) < len(images) and sum(path.stat().st_size for path in left) <= view._limit
+    assert all(torch.equal(a, b) for a, b in zip(before, features.features(images), strict=True))
+    assert features.passes == len(images) + 1
+    features._limit = 4 * files[1].stat().st_size
+    features.evict()
+    left = list(features._folder.rglob("*.safetensors"))
+    assert 0 < len(left) < len(images) and sum(path.stat().st_size for path in left) <= features._limit
 
 
-def test_replies_equal_stock_generation(job: Job, seeing: Path) -> None:
-    stock = AutoModelForImageTextToText.from_pretrained(seeing, attn_implementation="eager").eval()
+def test_replies_equal_stock_generation(job: Job, vision_model: Path) -> None:
+    stock = AutoModelForImageTextToText.from_pretrained(vision_model, attn_implementation="eager").eval()
     conversations = [conversation for conversation, _ in kept(job) if conversation.images][:6]
-    ours = replies(load_model(seeing), job.renderer, conversations, job.recipe.evaluate, view_of=job.view)
+    ours = replies(
+        load_model(vision_model), job.renderer, conversations, job.recipe.evaluate, features_for=job.image_features
+    )
     for conversation, reply in zip(conversations, ours, strict=True):
-        inputs = stock_inputs(seeing, job, conversation)
+        inputs = stock_inputs(vision_model, job, conversation)
         prompt = len(job.renderer.prompt_ids(conversation))
         by_token = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
         cut = {k: v[:, :prompt] if k in by_token else v for k, v in inputs.items()}
@@ -364,7 +367,7 @@ def test_a_run_with_images_end_to_end(job: Job) -> None:
 def test_a_model_that_does_not_see_says_so(write_recipe: WriteRecipe, tmp_path: Path) -> None:
     data = {"source": str(write_rows(tmp_path / "rows", 12)), "limit": None}
     job = Job(write_recipe(task="messages", data=data))
-    with pytest.raises(ModelError, match=r"rows.jsonl:\d+: the row has images, and this model sees none"):
+    with pytest.raises(ModelError, match=r"rows.jsonl:\d+: the row has images, and this model takes none"):
         stages.prepare(job)
 
 
@@ -392,7 +395,7 @@ def test_pan_and_scan_equals_the_stock_processor(
         inputs = stock_inputs(gemma, job, conversation, do_pan_and_scan=True)
         assert example.input_ids == inputs["input_ids"][0].tolist()
         with torch.no_grad():
-            ours, _ = labelled_loss(model, micro_batch([example]), job.view(model))
+            ours, _ = labelled_loss(model, micro_batch([example]), job.image_features(model))
             torch.testing.assert_close(ours, stock_loss(stock, inputs, example.labels), rtol=2e-5, atol=1e-5)
     assert sorted(len(example.image_spans) for _, example in kept(job)) == [1, 3, 4]
     stages.train(job)
@@ -403,7 +406,7 @@ def test_pan_and_scan_equals_the_stock_processor(
 
 @pytest.fixture(scope="session")
 def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.write_vision_model(tmp_path_factory.mktemp("models") / "gemma")
+    return gemma3.write_tiny_vision(tmp_path_factory.mktemp("models") / "gemma")
 
 
 def test_upstream_does_not_isolate_packed_rows_with_images(gemma: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import command
 from gemtune.files import read_json
-from gemtune.models import tiny
+from gemtune.models.families import gemma3
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.recipe.loader import load_recipe
@@ -95,8 +95,8 @@ OTHER: dict[str, str] = {
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe over a tiny vision-language model, its rows, one wide picture, and a run of it that is trained."""
     folder = tmp_path_factory.mktemp("keys")
-    tiny.write_vision_model(folder / "model")
-    tiny.write_vision_model(folder / "other-model", seed=1)
+    gemma3.write_tiny_vision(folder / "model")
+    gemma3.write_tiny_vision(folder / "other-model", seed=1)
     (folder / "pictures").mkdir()
     Image.radial_gradient("L").resize((700, 300)).save(folder / "wide.png")
     shutil.copyfile(folder / "wide.png", folder / "pictures" / "wide.png")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from gemtune.errors import GemtuneError
+from gemtune.models.families import TINY
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -136,11 +137,11 @@ def show(
 
 @app.command()
 def tiny(
-    family: Annotated[str, typer.Argument(help="gemma3, gemma3-vision, llava or qwen3-vl.")],
+    family: Annotated[str, typer.Argument(help=f"One of {', '.join(TINY)}.")],
     folder: Annotated[str, typer.Argument(help="Where to write it.")],
 ) -> None:
     """Writes a tiny random-weight model of a family, for dry runs of a recipe in seconds: model=FOLDER."""
-    from gemtune.models.tiny import write_tiny
+    from gemtune.models.families import write_tiny
 
     typer.echo(write_tiny(family, Path(folder)))
 

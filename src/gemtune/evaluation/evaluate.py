@@ -13,7 +13,7 @@ import numpy as np
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
-from gemtune.evaluation.generate import ViewOf, blind, replies
+from gemtune.evaluation.generate import FeaturesFor, no_features, replies
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
 from gemtune.metrics.text import (
     Floats,
@@ -52,7 +52,7 @@ def answer(
     task: Task,
     recipe: Recipe,
     progress: Callable[[int], None] = lambda done: None,
-    view_of: ViewOf = blind,
+    features_for: FeaturesFor = no_features,
 ) -> None:
     """Writes one line a conversation to `path`: prompt, gold, reply and scores.
 
@@ -63,7 +63,7 @@ def answer(
     key = sha256_of_text(str(REVISIONS["replies"]), key, settings, *rows)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
-    answered = replies(model(), renderer, conversations, recipe.evaluate, progress, view_of)
+    answered = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
     write_jsonl(
         path,
         (

@@ -10,16 +10,16 @@ from typing import Any
 import torch
 
 from gemtune.data.conversation import Conversation
-from gemtune.models.image_features import TowerView
+from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.training.batching import left_padded
 
-ViewOf = Callable[[Any], TowerView | None]
+FeaturesFor = Callable[[Any], ImageFeatures | None]
 
 
-def blind(model: Any) -> None:
-    """The view of a model that reads text alone."""
+def no_features(model: Any) -> None:
+    """The image features of a text model."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +36,23 @@ def replies(
     conversations: Sequence[Conversation],
     decoding: Evaluate,
     progress: Callable[[int], None] = lambda done: None,
-    view_of: ViewOf = blind,
+    features_for: FeaturesFor = no_features,
 ) -> list[Reply]:
-    """One reply to each conversation without its last message, in order; `view_of` a model is what it sees with.
+    """One reply to each conversation without its last message, in order; `features_for` a model gives its images'
+    features.
 
     Prompts of like length run side by side, padded on the left.
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     found: dict[int, Reply] = {}
-    view = view_of(model)
+    features = features_for(model)
     torch.manual_seed(decoding.seed)
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
         some = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
-        answered = _generate(model, renderer, some, decoding, images, view)
+        answered = _generate(model, renderer, some, decoding, images, features)
         for index, ids in zip(indices, answered, strict=True):
             found[index] = Reply(*renderer.reply(ids))
         progress(len(found))
@@ -65,15 +66,15 @@ def _generate(
     prompts: list[list[int]],
     decoding: Evaluate,
     images: list[list[str]],
-    view: TowerView | None,
+    features: ImageFeatures | None,
 ) -> list[list[int]]:
     ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
-    seen = view.prompt_inputs(ids, images) if view and any(images) else {}
+    image_inputs = features.prompt_inputs(ids, images) if features and any(images) else {}
     out = model.generate(
         input_ids=ids.to(model.device),
         attention_mask=mask.to(model.device),
         generation_config=_generation_config(renderer, decoding),
-        **seen,
+        **image_inputs,
     )
     return [list(row) for row in out[:, ids.shape[1] :].tolist()]
 
@@ -95,21 +96,25 @@ def _generation_config(renderer: Renderer, decoding: Evaluate) -> Any:
 
 
 def stream(
-    model: Any, renderer: Renderer, conversation: Conversation, decoding: Evaluate, view_of: ViewOf = blind
+    model: Any,
+    renderer: Renderer,
+    conversation: Conversation,
+    decoding: Evaluate,
+    features_for: FeaturesFor = no_features,
 ) -> Iterator[str]:
     """Yields pieces of one reply as they are generated."""
     from transformers import TextIteratorStreamer
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
     ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
-    images, view = [conversation.image_paths], view_of(model)
+    images, features = [conversation.image_paths], features_for(model)
     torch.manual_seed(decoding.seed)
     inputs = {
         "input_ids": ids.to(model.device),
         "attention_mask": mask.to(model.device),
         "generation_config": _generation_config(renderer, decoding),
         "streamer": streamer,
-        **(view.prompt_inputs(ids, images) if view and any(images) else {}),
+        **(features.prompt_inputs(ids, images) if features and any(images) else {}),
     }
 
     def generate() -> None:

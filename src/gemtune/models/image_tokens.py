@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.data.conversation import Part
 from gemtune.errors import RowError
-from gemtune.models.sight import PAN_AND_SCAN, Sight, tokens_of
+from gemtune.models.families.base import ImageProcessor, VisionFamily, image_token_id
 from gemtune.recipe.schema import Vision
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-class Eyes:
-    """What a renderer needs of a model that sees: which token is an image's, and how many of them an image is."""
 
-    def __init__(self, config: Any, processor: Any, sight: Sight, vision: Vision):
-        self.token, self.name = tokens_of(config), sight.token
-        self.processor, self.sight = processor, sight
+class ImageTokenizer:
+    """What a renderer needs to write images as tokens."""
+
+    def __init__(self, config: PretrainedConfig, processor: ImageProcessor, family: VisionFamily, vision: Vision):
+        self.processor, self.family = processor, family
+        self.settings = family.settings(vision.pan_and_scan)
+        self.token_id = image_token_id(config)
         self._config = config
-        self.settings = {"do_pan_and_scan": True, **PAN_AND_SCAN} if vision.pan_and_scan else {}
 
-    def alone(self, images: Sequence[Any]) -> bool:
-        """Whether a conversation's images are read as one that is alone; where that differs from one of several."""
-        return len(images) == 1 or not self.sight.alone_differs
+    def alone(self, images: Sequence[object]) -> bool:
+        """Whether a conversation's images are processed as one that is alone; True where that makes no difference."""
+        return len(images) == 1 or not self.family.alone_differs
 
     def texts(self, images: Sequence[Part]) -> list[str]:
         """What stands for each image of a conversation in its text."""
@@ -30,15 +33,18 @@ class Eyes:
         for part in images:
             if part.size is None:
                 raise RowError("bad image", f"{part.image!r} has no size; prepare the data again")
-            texts.append(self.sight.text(self._config, self.processor, part.size, alone, self.settings))
+            texts.append(self.family.image_text(self._config, self.processor, part.size, alone, self.settings))
         return texts
 
     def count(self, images: Sequence[Part]) -> int:
         """How many tokens of the model a conversation's images are."""
-        return "".join(self.texts(images)).count(self.name)
+        return "".join(self.texts(images)).count(self.family.image_token)
 
-    def seen_at(self, images: Sequence[Part]) -> list[str]:
-        """The size of each image of a conversation, and the size at which the model sees it."""
+    def sizes(self, images: Sequence[Part]) -> list[str]:
+        """The size of each image of a conversation, and the size at which the model sees it: `640x480 to 896x896`."""
         sizes, alone = [part.size or (0, 0) for part in images], self.alone(images)
-        shown = [self.sight.shown(self.processor, size, alone) for size in sizes]
-        return [f"{w}x{h} to {to_w}x{to_h}" for (w, h), (to_w, to_h) in zip(sizes, shown, strict=True)]
+        seen_sizes = [self.family.seen_size(self.processor, size, alone) for size in sizes]
+        pairs = zip(sizes, seen_sizes, strict=True)
+        return [
+            f"{width}x{height} to {seen_width}x{seen_height}" for (width, height), (seen_width, seen_height) in pairs
+        ]

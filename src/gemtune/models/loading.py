@@ -15,8 +15,8 @@ from torch import nn
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.files import read_json, sha256_of, sha256_of_text, write_json
 from gemtune.models.embedded import LICENCE, NAME, embedded_model
-from gemtune.models.families import Family, chat_template, config_of, family_of
-from gemtune.models.sight import Sight
+from gemtune.models.families import chat_template, config_of, family_of
+from gemtune.models.families.base import Family, VisionFamily
 from gemtune.recipe.schema import Lora, Recipe
 
 SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-270m-it": "google/gemma-3-270m-it"} | {
@@ -122,7 +122,7 @@ def require_targets(targets: Sequence[str], folder: Path) -> None:
     """ModelError where the model of a folder has no linear layer of such a name; only its config is read."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
-    kind = AutoModelForImageTextToText if family_of(folder).sight else AutoModelForCausalLM
+    kind = AutoModelForImageTextToText if family_of(folder).vision else AutoModelForCausalLM
     with torch.device("meta"):
         model = kind.from_config(config_of(folder))
     _require_linear(targets, model)
@@ -186,22 +186,22 @@ def load_model(folder: Path, *, device: str = "cpu", precision: str = "fp32", qu
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     settings: dict[str, Any] = {"dtype": dtype, "attn_implementation": ATTENTION, "use_safetensors": True}
-    sight = family_of(folder).sight
-    if sight:
+    vision = family_of(folder).vision
+    if vision:
         settings["attn_implementation"] = {"": "sdpa", "text_config": ATTENTION}
     if quantize == "nf4":
-        unseen = (sight.tower, *sight.projector) if sight else ()
+        unseen = (vision.tower, *vision.projector) if vision else ()
         skipped = [*(f"model.{name}" for name in unseen), "lm_head"]  # names are matched from their start
         settings |= {"quantization_config": _nf4(torch.bfloat16 if precision == "bf16" else torch.float32, skipped)}
         settings |= {"device_map": {"": device}}
     try:
-        model = (AutoModelForImageTextToText if sight else AutoModelForCausalLM).from_pretrained(folder, **settings)
+        model = (AutoModelForImageTextToText if vision else AutoModelForCausalLM).from_pretrained(folder, **settings)
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
-    if sight:
+    if vision:
         from gemtune.kernels.vision_tower import install_tower
 
-        install_tower(model.model.get_submodule(sight.tower))
+        install_tower(model.model.get_submodule(vision.tower))
     install_head(model.get_output_embeddings())
     if quantize == "nf4":
         for module in model.modules():
@@ -279,10 +279,10 @@ def attach_adapters(
         r=lora.r,
         lora_alpha=lora.alpha,
         lora_dropout=lora.dropout,
-        target_modules=_within(targets, family.sight, trains) if family.sight else targets,
+        target_modules=_within(targets, family.vision, trains) if family.vision else targets,
         task_type="CAUSAL_LM",
         trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
-        modules_to_save=_projector(family.sight) if family.sight and trains != "text" else None,
+        modules_to_save=_projector(family.vision) if family.vision and trains != "text" else None,
     )
     torch.manual_seed(seed)
     tuned = install(get_peft_model(model, config, autocast_adapter_dtype=True))
@@ -292,25 +292,25 @@ def attach_adapters(
     return tuned
 
 
-def _within(targets: list[str], sight: Sight, trains: str) -> str:
+def _within(targets: list[str], vision: VisionFamily, trains: str) -> str:
     """Layers of the text part by name, as a pattern: a tower has layers of the same names."""
     pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})"
     if trains == "tower":
-        pattern += rf"|.*\.{sight.tower}\..*\.({'|'.join(sight.linear)})"
+        pattern += rf"|.*\.{vision.tower}\..*\.({'|'.join(vision.tower_linear)})"
     return pattern
 
 
-def _projector(sight: Sight) -> list[str]:
-    return [name.rsplit(".", 1)[-1] for name in sight.projector]
+def _projector(vision: VisionFamily) -> list[str]:
+    return [name.rsplit(".", 1)[-1] for name in vision.projector]
 
 
 def train_every_weight(model: Any, family: Family, trains: str) -> None:
     """Full training: every weight of the text part, and what `trains` (vision.trains) says of tower and projector."""
     model.requires_grad_(True)
-    if family.sight is None or trains == "tower":
+    if family.vision is None or trains == "tower":
         return
-    model.model.get_submodule(family.sight.tower).requires_grad_(False)
-    for name in family.sight.projector:
+    model.model.get_submodule(family.vision.tower).requires_grad_(False)
+    for name in family.vision.projector:
         model.model.get_submodule(name).requires_grad_(trains == "projector")
 
 

@@ -12,7 +12,7 @@ from gemtune.evaluation.generate import replies
 from gemtune.hardware import device_name, installed_versions, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
-from gemtune.models.image_features import TowerView
+from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import (
     attach_adapters,
     choose_head,
@@ -46,7 +46,7 @@ def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
     functions, why = compiled()
     run.decide("compiled_passes", (functions is not None, why))
     note_surroundings(job, model)
-    view = job.view(model)
+    features = job.image_features(model)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
     if "tensorboard" in recipe.track:
@@ -61,7 +61,7 @@ def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
         device=job.device,
         precision=job.precision,
         micro_tokens=micro,
-        view=view,
+        image_features=features,
         score=score,
         criterion=criterion,
     )
@@ -78,10 +78,10 @@ def _trainable(job: Job, model: Any, data: dict[str, Any]) -> Any:
     return attach_adapters(model, lora, job.family, [ids[token] for token in tokens], job.recipe.train.seed, trains)
 
 
-def encode_images(job: Job, view: TowerView) -> None:
+def encode_images(job: Job, features: ImageFeatures) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
-    view.look(rows, lambda total, done: job.tick("images", done, total))
+    features.warm_up(rows, lambda total, done: job.tick("images", done, total))
 
 
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
@@ -92,7 +92,7 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     def score(model: Any) -> dict[str, float]:
         was_training = model.training
         model.eval()
-        answered = replies(model, job.renderer, conversations, recipe.evaluate, view_of=job.view)
+        answered = replies(model, job.renderer, conversations, recipe.evaluate, features_for=job.image_features)
         texts = [reply.text for reply in answered]
         model.train(was_training)
         scores = corpus_scores(job.task, conversations, texts)

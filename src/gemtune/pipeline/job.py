@@ -6,12 +6,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.recipe.loader import as_data, as_yaml, from_folder, load_recipe, recipe_of, recipe_text
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
 from gemtune.tasks import Task, task_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from gemtune.models.families.base import Family
+    from gemtune.models.image_features import ImageFeatures
+    from gemtune.models.image_tokens import ImageTokenizer
+    from gemtune.rendering.renderer import Renderer
 
 Say = Callable[[str], None]
 Tick = Callable[[str, int, int], None]  # (what, done, of how many; 0 when not known)
@@ -65,45 +73,46 @@ class Job:
         return folder
 
     @cached_property
-    def family(self) -> Any:
+    def family(self) -> Family:
         from gemtune.models.families import family_of
 
         return family_of(self.folder)
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         from gemtune.models.loading import load_tokenizer
 
         return load_tokenizer(self.folder)
 
     @cached_property
-    def eyes(self) -> Any:
-        """How images are read for a model that sees; None for one that does not."""
+    def image_tokenizer(self) -> ImageTokenizer | None:
+        """How images become tokens of a vision-language model; None for a text model."""
         from gemtune.models.families import config_of
-        from gemtune.models.image_tokens import Eyes
+        from gemtune.models.image_tokens import ImageTokenizer
         from gemtune.models.loading import load_image_processor
 
-        sight = self.family.sight
-        processor = load_image_processor(self.folder) if sight else None
-        return Eyes(config_of(self.folder), processor, sight, self.recipe.vision) if sight else None
+        vision = self.family.vision
+        if vision is None:
+            return None
+        processor = load_image_processor(self.folder)
+        return ImageTokenizer(config_of(self.folder), processor, vision, self.recipe.vision)
 
     @cached_property
-    def renderer(self) -> Any:
+    def renderer(self) -> Renderer:
         from gemtune.rendering.renderer import Renderer
 
-        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.eyes)
+        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.image_tokenizer)
 
-    def view(self, model: Any) -> Any:
-        """What a model that sees makes of the run's images; None for one that does not."""
-        from gemtune.models.image_features import TowerView
+    def image_features(self, model: PreTrainedModel) -> ImageFeatures | None:
+        """The features of the run's images under a vision-language model; None for a text model."""
+        from gemtune.models.image_features import ImageFeatures
         from gemtune.models.loading import without_adapters
 
-        if self.eyes is None:
+        if self.image_tokenizer is None:
             return None
-        vision = self.recipe.vision
-        return TowerView(
-            without_adapters(model), self.eyes, self.run.data, vision.cache_gb, frozen=vision.trains != "tower"
-        )
+        vision, plain = self.recipe.vision, without_adapters(model)
+        frozen = vision.trains != "tower"
+        return ImageFeatures(plain, self.image_tokenizer, self.run.data, vision.cache_gb, frozen)
 
     def forget_tokenizer(self) -> None:
         """Lets go of tokenizer and renderer until they are asked for again: 0.34 GB for Gemma's 262,144 words."""
@@ -122,7 +131,7 @@ class Job:
 
         return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
 
-    def base_model(self) -> Any:
+    def base_model(self) -> PreTrainedModel:
         """The base model as the recipe wants it, freshly loaded."""
         from gemtune.models.loading import load_model
 

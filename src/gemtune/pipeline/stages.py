@@ -78,7 +78,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
     vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, partial(labelled_loss, view=job.view(model))))
+    findings.append(check_forward(job.run, model, partial(labelled_loss, features=job.image_features(model))))
     job.run.note("check", [str(finding) for finding in findings])
     broken = [finding for finding in findings if not finding.holds]
     if broken:
@@ -122,12 +122,12 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
     setup = decide(job, model, data)
-    if setup.view:
-        encode_images(job, setup.view)
+    if setup.image_features:
+        encode_images(job, setup.image_features)
     begin(job, data)
     training = run_training(setup, progress=progress, say=job.say)
-    if setup.view:
-        setup.view.tidy()
+    if setup.image_features:
+        setup.image_features.evict()
     return training
 
 
@@ -157,7 +157,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             task=job.task,
             recipe=recipe,
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
-            view_of=job.view,
+            features_for=job.image_features,
         )
     other = names[-1] if names[-1] != "base" else "tuned"
     if not (folder / "base.jsonl").exists() or not (folder / f"{other}.jsonl").exists():
@@ -198,7 +198,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     model = model_named(job, name)
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
-    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.view)
+    answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.image_features)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))
     return target
 
@@ -215,7 +215,7 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
     if not prompt:
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = with_images(job, job.task.asked(prompt), images)
-    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.view)
+    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.image_features)
 
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:

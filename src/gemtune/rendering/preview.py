@@ -58,9 +58,9 @@ def write_page(path: Path, data: Path, renderer: Renderer, pairs: Sequence[tuple
         {
             "images": [
                 {"at": at, "thumbnail": thumbnail(data / path)}
-                for at, path in zip(renderer.eyes.seen_at(c.images), c.image_paths, strict=True)
+                for at, path in zip(renderer.image_tokenizer.sizes(c.images), c.image_paths, strict=True)
             ]
-            if renderer.eyes
+            if renderer.image_tokenizer
             else [],
             "where": c.where,
             "length": len(e.input_ids),

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import ModelError, RowError
-from gemtune.models.families import Family, chat_template
-from gemtune.models.image_tokens import Eyes
+from gemtune.models.families import chat_template
+from gemtune.models.families.base import Family
+from gemtune.models.image_tokens import ImageTokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100  # the label of a position that is not trained
 TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten of them
@@ -45,10 +49,14 @@ class Renderer:
     """Turns conversations into token ids for one tokenizer: the same for training, evaluation and serving."""
 
     def __init__(
-        self, tokenizer: Any, family: Family, train_on: Literal["all", "last"] = "all", eyes: Eyes | None = None
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        family: Family,
+        train_on: Literal["all", "last"] = "all",
+        image_tokenizer: ImageTokenizer | None = None,
     ):
         self.tokenizer = tokenizer
-        self.eyes = eyes
+        self.image_tokenizer = image_tokenizer
         self.family = family
         self.train_on = train_on
         self.template = chat_template(family)
@@ -58,7 +66,7 @@ class Renderer:
             raise ModelError(f"the tokenizer has no {missing[0]}; this is not the tokenizer of this model family")
         self.stop_ids = [vocab[token] for token in family.stop_tokens]
         self.control_tokens = sorted({*tokenizer.all_special_tokens, *family.turn_tokens, *family.stop_tokens})
-        self.image_token = eyes.token if eyes else None
+        self.image_token = image_tokenizer.token_id if image_tokenizer else None
 
     def example(self, conversation: Conversation) -> Example:
         """One conversation rendered; RowError when it holds a control token."""
@@ -132,12 +140,12 @@ class Renderer:
 
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         images = [part for message in messages for part in message.parts if part.image is not None]
-        texts = iter(self.eyes.texts(images) if self.eyes else [])
+        texts = iter(self.image_tokenizer.texts(images) if self.image_tokenizer else [])
         return [{"role": message.role, "content": self._content(message, texts)} for message in messages]
 
     def _content(self, message: Message, texts: Iterator[str]) -> str | list[dict[str, str]]:
         """Text as it is, or as a list in which an image has the text that stands for it, the next of `texts`."""
-        if self.eyes is None or all(part.image is None for part in message.parts):
+        if self.image_tokenizer is None or all(part.image is None for part in message.parts):
             return message.text
         return [
             {"type": "text", "text": part.text or ""} if part.image is None else {"type": "image", "text": next(texts)}
@@ -146,9 +154,9 @@ class Renderer:
 
     def _fault(self, conversation: Conversation) -> RowError | None:
         """Why a conversation cannot be rendered: a text that spells a control token would end its own turn."""
-        if self.eyes is None and conversation.images:
+        if self.image_tokenizer is None and conversation.images:
             raise ModelError(
-                f"{conversation.where}: the row has images, and this model sees none; choose one that does, such as "
+                f"{conversation.where}: the row has images, and this model takes none; choose one that does, such as "
                 "model: gemma-3-4b-it"
             )
         for message in conversation.messages:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
 from gemtune.files import os_errors, read_json, sha256_of_text, write_json
-from gemtune.models.families import Family, chat_template
+from gemtune.models.families import chat_template
+from gemtune.models.families.base import Family
 from gemtune.models.loading import known_tokens, special_ids
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Example, Renderer

@@ -89,16 +89,16 @@ def _every(clause: str, pairs: Pairs, fault: Callable[[Conversation, Example], s
 
 def _images(pairs: Pairs, renderer: Renderer) -> list[Finding]:
     """Every image has all of its tokens, and a model sees it at a size at which it can be seen."""
-    if renderer.eyes is None:
+    if renderer.image_tokenizer is None:
         return []
-    eyes, sizes = renderer.eyes, Counter[str]()
+    tokenizer, sizes = renderer.image_tokenizer, Counter[str]()
     wrong = []
     for conversation, example in pairs:
         tokens = sum(end - start for start, end in example.image_spans)
-        wanted = eyes.count(conversation.images)
+        wanted = tokenizer.count(conversation.images)
         if tokens != wanted:
             wrong.append(f"{conversation.where} has {tokens} image tokens, its images are {wanted}")
-        sizes.update(eyes.seen_at(conversation.images))
+        sizes.update(tokenizer.sizes(conversation.images))
     most = ", ".join(f"{what} ({count})" for what, count in sizes.most_common(3))
     seen = wrong[0] if wrong else f"{sum(sizes.values())} images, source to model: {most or 'none'}"
     return [Finding("every image has all of its tokens", not wrong, seen, "the processor is not this model's")]
@@ -123,7 +123,9 @@ def _stock_template(pairs: Pairs, renderer: Renderer) -> Finding:
     """Our template marks the trained span; its ids must be those of the template that came with the model."""
     clause, stock = "ids equal the model's own chat template", renderer.tokenizer.chat_template
     if not stock:
-        return Finding(clause, True, "the model brings no template (a -pt model); gemtune's Gemma 3 template is used")
+        return Finding(
+            clause, True, f"the model brings no template (a -pt model); gemtune's {renderer.family.template} is used"
+        )
     return _every(clause, pairs, lambda c, _: renderer.differs_from(c, stock), "use the model's own tokenizer")
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.patch import hidden_at
-from gemtune.models.image_features import TowerView
+from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import choose_head, parts_of, without_adapters
 from gemtune.rendering.renderer import IGNORE
 from gemtune.training.batching import MicroBatch
@@ -19,7 +19,9 @@ from gemtune.training.batching import MicroBatch
 NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 
 
-def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+def labelled_loss(
+    model: Any, batch: MicroBatch, features: ImageFeatures | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     inputs = {
         "input_ids": batch.input_ids,
@@ -27,7 +29,7 @@ def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) 
         "document_lengths": batch.lengths,
         "use_cache": False,
         "position_ids": batch.position_ids,
-        **(view.inputs(batch) if view and batch.images else {}),
+        **(features.batch_inputs(batch) if features and batch.images else {}),
     }
     if choose_head(model)[0] != "gathered":
         logits = without_adapters(model)(logits_to_keep=batch.positions, **inputs).logits[0].float()  # (P, V)
@@ -39,14 +41,14 @@ def labelled_loss(model: Any, batch: MicroBatch, view: TowerView | None = None) 
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
 
-def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, view: TowerView | None = None) -> float:
+def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, features: ImageFeatures | None = None) -> float:
     """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
     was_training = model.training
     model.eval()
     total, labelled = 0.0, 0
     with torch.no_grad(), autocast():
         for batch in batches:
-            total += labelled_loss(model, batch, view)[0].item()
+            total += labelled_loss(model, batch, features)[0].item()
             labelled += batch.labelled
     model.train(was_training)
     return total / labelled

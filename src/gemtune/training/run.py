@@ -12,8 +12,8 @@ from transformers import TrainingArguments
 
 from gemtune.errors import RunError
 from gemtune.kernels.native import release_memory
-from gemtune.models.families import Family
-from gemtune.models.image_features import TowerView
+from gemtune.models.families.base import Family
+from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import resolved_lr, save_tuned
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
@@ -40,7 +40,7 @@ def training_setup(
     device: str,
     precision: str,
     micro_tokens: int,
-    view: TowerView | None = None,
+    image_features: ImageFeatures | None = None,
     score: Callable[[Any], dict[str, float]] | None = None,
     criterion: Criterion = BY_LOSS,
 ) -> TrainingSetup:
@@ -75,7 +75,7 @@ def training_setup(
         },
         criterion=criterion,
         score=score,
-        view=view,
+        image_features=image_features,
     )
 
 
@@ -143,7 +143,7 @@ def _finish(trainer: EffectiveBatchTrainer) -> dict[str, Any]:
     folder = ckpt.require_whole(run.checkpoint(best))
     ckpt.load_weights(setup.model, folder / ckpt.WEIGHTS)
     target = run.adapter if setup.recipe.lora else run.full_model
-    reads = setup.view.eyes.settings if setup.view else {}
+    reads = setup.image_features.tokenizer.settings if setup.image_features else {}
     ckpt.save_folder(
         target, lambda path: save_tuned(setup.model, setup.base, setup.family, setup.special_ids, path, reads)
     )

@@ -16,8 +16,8 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from gemtune.errors import RunError
 from gemtune.hardware import peak_memory_gb
-from gemtune.models.families import Family
-from gemtune.models.image_features import TowerView
+from gemtune.models.families.base import Family
+from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
@@ -43,7 +43,7 @@ class TrainingSetup:
     evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval` and `probe`; empty without rows of val
     criterion: Criterion  # by which the best checkpoint is kept
     score: Callable[[Any], dict[str, float]] | None = None  # the task's scores of a model, where they decide
-    view: TowerView | None = None  # of a vision-language model
+    image_features: ImageFeatures | None = None  # of a vision-language model
 
 
 class EffectiveBatchTrainer(Trainer):
@@ -71,15 +71,15 @@ class EffectiveBatchTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # the caller shows progress
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """The Trainer's optimizer; tower and projector of a model that sees have a learning rate of their own."""
+        """The Trainer's optimizer; tower and projector of a vision-language model have a learning rate of their own."""
         super().create_optimizer(model)
-        if self.setup.view is not None:
+        if self.setup.image_features is not None:
             rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
-            seeing = {id(parameter) for parameter in self.setup.view.parameters()}
+            of_images = {id(parameter) for parameter in self.setup.image_features.parameters()}
             for group in list(self.optimizer.param_groups):
-                own = [p for p in group["params"] if id(p) in seeing]
+                own = [p for p in group["params"] if id(p) in of_images]
                 if own:
-                    group["params"] = [p for p in group["params"] if id(p) not in seeing]
+                    group["params"] = [p for p in group["params"] if id(p) not in of_images]
                     self.optimizer.add_param_group({**group, "params": own, "lr": rate})
         return self.optimizer
 
@@ -118,7 +118,7 @@ class EffectiveBatchTrainer(Trainer):
         for micro in inputs:
             micro = micro.to(self.args.device)
             with self.accelerator.autocast():
-                loss, right_here = labelled_loss(model, micro, self.setup.view)
+                loss, right_here = labelled_loss(model, micro, self.setup.image_features)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
@@ -181,7 +181,7 @@ class EffectiveBatchTrainer(Trainer):
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
         metrics = {
-            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.setup.view)
+            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.setup.image_features)
             for name, batches in self.eval_dataset.items()
         }
         if self.setup.score is not None:

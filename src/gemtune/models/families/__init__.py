@@ -1,48 +1,26 @@
-"""The table of model families: what gemtune must know of a model type beyond its config."""
+"""The table of model families, one file each, by the `model_type` of transformers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError
-from gemtune.models import sight
+from gemtune.models.families import gemma3, llava, llava_onevision, qwen3_vl
+from gemtune.models.families.base import Family
 
-ATTENTION_AND_MLP = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-@dataclass(frozen=True)
-class Family:
-    """A family of models; `sight` for one that sees."""
-
-    template: str  # a chat template in templates/, equal to the stock one but for its {% generation %} marks
-    turn_tokens: tuple[str, ...]  # what the template writes that a -pt model has never seen
-    stop_tokens: tuple[str, ...]  # what ends a reply
-    linear: tuple[str, ...] = ATTENTION_AND_MLP  # the linear layers that `all-linear` means
-    sight: sight.Sight | None = None
-
-
-_GEMMA3 = Family(
-    "gemma3.jinja",
-    turn_tokens=("<start_of_turn>", "<end_of_turn>"),
-    stop_tokens=("<end_of_turn>", "<eos>"),
-)
-
-_QWEN = Family(
-    "qwen3_vl.jinja",
-    turn_tokens=("<|im_start|>", "<|im_end|>"),
-    stop_tokens=("<|im_end|>", "<|endoftext|>"),
-)
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 FAMILIES: dict[str, Family] = {
-    "gemma3_text": _GEMMA3,
-    "gemma3": replace(_GEMMA3, sight=sight.GEMMA3),
-    "llava": Family("llava.jinja", turn_tokens=(), stop_tokens=("</s>",), sight=sight.LLAVA),
-    "llava_onevision": replace(_QWEN, template="llava_onevision.jinja", sight=sight.LLAVA_ONEVISION),
-    "qwen3_vl": replace(_QWEN, sight=sight.QWEN3_VL),
+    "gemma3_text": gemma3.TEXT,
+    "gemma3": gemma3.VISION,
+    "llava": llava.FAMILY,
+    "llava_onevision": llava_onevision.FAMILY,
+    "qwen3_vl": qwen3_vl.FAMILY,
 }
+TINY = {family.name: family for family in FAMILIES.values()}
 
 
 def family_of(folder: Path) -> Family:
@@ -53,7 +31,7 @@ def family_of(folder: Path) -> Family:
     return FAMILIES[model_type]
 
 
-def config_of(folder: Path) -> Any:
+def config_of(folder: Path) -> PretrainedConfig:
     """The config of a model folder; ModelError when it cannot be read."""
     from transformers import AutoConfig
 
@@ -66,3 +44,12 @@ def config_of(folder: Path) -> Any:
 def chat_template(family: Family) -> str:
     """The text of a family's chat template."""
     return (package_files("gemtune.models.families") / "templates" / family.template).read_text(encoding="utf-8")
+
+
+def write_tiny(name: str, folder: Path) -> Path:
+    """Writes the tiny model of a family into a folder that is empty or not there."""
+    if name not in TINY:
+        raise ModelError(f"no tiny model '{name}'; there are {', '.join(TINY)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise ModelError(f"{folder}: not empty; name another folder")
+    return TINY[name].write_tiny(folder)
