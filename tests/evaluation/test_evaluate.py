@@ -12,7 +12,8 @@ from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import RunError
 from gemtune.evaluation.evaluate import corpus_scores, summarise
 from gemtune.files import write_jsonl
-from gemtune.metrics.text import Metric, Ratio, cer
+from gemtune.metrics.statistics import Metric, Ratio
+from gemtune.metrics.text import cer
 from gemtune.recipe.schema import Recipe
 from gemtune.reporting import report
 from gemtune.tasks import Row, Task, metric_of

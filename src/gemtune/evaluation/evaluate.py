@@ -15,7 +15,7 @@ from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
 from gemtune.evaluation.generate import ViewOf, blind, replies
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
-from gemtune.metrics.text import (
+from gemtune.metrics.statistics import (
     Floats,
     Metric,
     combined_difference,

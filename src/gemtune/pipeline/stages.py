@@ -16,7 +16,7 @@ from gemtune.data.sources import check_columns, read_rows, source_for
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import sha256_of_text, write_jsonl
 from gemtune.hardware import device_name, installed_versions, memory_gb
-from gemtune.metrics.text import Metric
+from gemtune.metrics.statistics import Metric
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
