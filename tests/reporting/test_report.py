@@ -18,7 +18,8 @@ from markdown_it import MarkdownIt
 from gemtune.errors import RunError
 from gemtune.files import write_json
 from gemtune.recipe.schema import Recipe
-from gemtune.reporting import charts, report
+from gemtune.reporting import report
+from gemtune.reporting.text import markdown, visible
 from gemtune.runs import Run
 
 ROWS = [
@@ -508,27 +509,12 @@ def test_markdown_tables_stay_whole(tmp_path: Path, text: str | None) -> None:
 
 @given(st.lists(st.text(st.characters(codec=None)), min_size=2, max_size=3))
 def test_any_text_is_one_plain_markdown_cell(texts: list[str]) -> None:
-    rows = (
-        f"| {' | '.join('a' for _ in texts)} |\n{'|---' * len(texts)}|\n| {' | '.join(map(charts.markdown, texts))} |\n"
-    )
+    rows = f"| {' | '.join('a' for _ in texts)} |\n{'|---' * len(texts)}|\n| {' | '.join(map(markdown, texts))} |\n"
     [[_, cells]] = cells_of(rows)
     assert len(cells) == len(texts)
     for cell, text in zip(cells, texts, strict=True):
-        squeezed = re.sub(r"\s*\n\s*", " ⏎ ", charts.visible(text))
+        squeezed = re.sub(r"\s*\n\s*", " ⏎ ", visible(text))
         assert re.sub(r"\s+", "", cell) == re.sub(r"\s+", "", squeezed)
-
-
-@given(st.text(st.characters(codec=None)))
-def test_visible_text_is_safe_and_stable(text: str) -> None:
-    shown = charts.visible(text)
-    shown.encode("utf-8")
-    assert charts.visible(shown) == shown
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown)
-
-
-def test_joiners_and_marks_that_emoji_and_arabic_need_stay() -> None:
-    for text in ("👩‍🚀", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "می‌خواهم", "ا\u200fب"):
-        assert charts.visible(text) == text
 
 
 def difference(low: float, high: float, p_value: float | None) -> dict[str, Any]:
@@ -615,16 +601,3 @@ def test_the_terminal_sees_scores_verdict_answers_and_no_escape_codes(full: Run,
     said = report.summary_lines(hostile)
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202a-\u202e]", "".join(said))
     assert all("\n" not in line for line in said)
-
-
-def test_axes_hold_all_their_values() -> None:
-    for values in ([0.9, 11.0], [0.5], [0.0, 0.0], [1e-6, 1.0], [3.0, 3.0001], [-0.2, 0.4]):
-        axis = charts.value_axis(values)
-        assert all(0 <= axis.at(value) <= 100 for value in values)
-        assert 2 <= len(axis.ticks) <= 12, (values, axis)
-
-
-def test_many_points_become_few_with_the_same_mean() -> None:
-    curve = charts.Curve("train", "train", [(step, 2.0) for step in range(10_001)])
-    assert len(curve.drawn) <= charts.MOST_POINTS
-    assert {loss for _, loss in curve.drawn} == {2.0}

@@ -20,7 +20,8 @@ from gemtune.errors import RunError
 from gemtune.files import read_jsonl, write_text
 from gemtune.recipe.schema import recipe_keys
 from gemtune.reporting import charts
-from gemtune.reporting.charts import (
+from gemtune.reporting.fit import verdict
+from gemtune.reporting.text import (
     big,
     count,
     duration,
@@ -33,7 +34,6 @@ from gemtune.reporting.charts import (
     value_text,
     visible,
 )
-from gemtune.reporting.fit import verdict
 from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
