@@ -74,9 +74,9 @@ def test_mcnemar_is_the_direct_binomial_sum(rows):
     centre = abs(wins - n / 2)
     direct = sum(math.comb(n, k) * 0.5**n for k in range(n + 1) if abs(k - n / 2) >= centre)
     assert test.method == "mcnemar"
-    assert (test.n, test.wins, test.losses, test.ties) == (len(rows), wins, losses, len(rows) - n)
+    assert (test.wins, test.losses, test.ties) == (wins, losses, len(rows) - n)
     assert test.p_value == pytest.approx(direct)
-    assert test.difference == pytest.approx((wins - losses) / len(rows))
+    assert test.mean == pytest.approx((wins - losses) / len(rows))
 
 
 def test_mcnemar_with_known_values():
@@ -123,7 +123,7 @@ def test_a_sampled_p_value_is_never_zero():
 def test_swapping_base_and_tuned_turns_the_sign():
     base, tuned = np.random.default_rng(2).random((2, 10))
     there, back = paired_difference(base, tuned), paired_difference(tuned, base)
-    assert there.difference == -back.difference and there.p_value == back.p_value
+    assert there.mean == -back.mean and there.p_value == back.p_value
     assert (there.wins, there.losses) == (back.losses, back.wins)
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
 
@@ -163,9 +163,7 @@ def test_a_ratio_over_rows_of_equal_size_is_their_mean(rows: int) -> None:
     interval, mean = combined_interval(rate.combine, sides[0], seed=3), mean_interval(base, seed=3)
     assert (interval.mean, interval.low, interval.high) == pytest.approx((mean.mean, mean.low, mean.high))
     paired, reference = combined_difference("rate", rate, *sides, seed=3), paired_difference(base, tuned, seed=3)
-    assert (paired.difference, paired.low, paired.high) == pytest.approx(
-        (reference.difference, reference.low, reference.high)
-    )
+    assert (paired.mean, paired.low, paired.high) == pytest.approx((reference.mean, reference.low, reference.high))
     assert paired.p_value == pytest.approx(reference.p_value)
     assert (paired.wins, paired.losses, paired.method) == (reference.wins, reference.losses, "permutation")
 

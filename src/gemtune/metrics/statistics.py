@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ _EXACT_PAIRS = 12  # up to here all 2**n signs are tried
 
 Floats = npt.NDArray[np.float64]
 Combine = Callable[[Mapping[str, Floats]], Floats]
+Direction = Literal["higher", "lower"]  # which end of a score is the better one
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,10 @@ class Metric:
     combine: Combine | None = None
     reported: bool = True
 
+    @property
+    def direction(self) -> Direction:
+        return "higher" if self.higher_is_better else "lower"
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -55,21 +61,20 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class PairedTest:
-    """Tuned minus base on the same n rows: the difference, its confidence interval and a two-sided p-value.
+class Difference:
+    """Tuned minus base on the same rows, with a two-sided p-value; wins are the rows where tuned is the better one."""
 
-    Wins are the rows where tuned is better, losses those where it is worse.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    method: str
-    n: int
-    wins: int
-    losses: int
-    ties: int
+    mean: Annotated[float, "tuned minus base"]
+    low: Annotated[float, "of its 95 % interval"]
+    high: Annotated[float, "of its 95 % interval"]
+    p_value: Annotated[float, "two-sided"]
+    method: Annotated[
+        str,
+        "`mcnemar` (exact) where all scores are 0 or 1, else `permutation` (tuned and base change places)",
+    ]
+    wins: Annotated[int, "rows where tuned is better"]
+    losses: Annotated[int, "rows where it is worse"]
+    ties: Annotated[int, "rows where it is the same"]
 
 
 def mean_interval(
@@ -118,7 +123,7 @@ def paired_difference(
     confidence: float = 0.95,
     resamples: int = 10_000,
     seed: int = 0,
-) -> PairedTest:
+) -> Difference:
     """Whether tuned and base differ on the same rows; ValueError without rows or with unequal lengths.
 
     The p-value is McNemar's exact test where all scores are 0 or 1 ("mcnemar"), else a sign-flip test of the mean
@@ -147,7 +152,7 @@ def combined_difference(
     *,
     resamples: int = 10_000,
     seed: int = 0,
-) -> PairedTest:
+) -> Difference:
     """Like `paired_difference`, for a metric that combines a corpus; `name` is the score that rows are compared by.
 
     The p-value is of a permutation test: base and tuned change places in every row, or not, with equal chance.
@@ -156,7 +161,7 @@ def combined_difference(
     >>> base = {"cer": [0.5, 0.5, 0.25], "edits": [2, 4, 1], "characters": [4, 8, 4]}
     >>> tuned = {"cer": [0.0, 0.25, 0.25], "edits": [0, 2, 1], "characters": [4, 8, 4]}
     >>> paired = combined_difference("cer", error_rate, base, tuned)
-    >>> paired.difference, paired.p_value, paired.wins, paired.losses, paired.ties
+    >>> paired.mean, paired.p_value, paired.wins, paired.losses, paired.ties
     (-0.25, 0.5, 2, 0, 1)
     """
     before, after = _columns("base", base), _columns("tuned", tuned)
@@ -172,16 +177,15 @@ def combined_difference(
     return _paired(interval, p_value, "permutation", after[name] - before[name], metric.higher_is_better)
 
 
-def _paired(interval: Interval, p_value: float, method: str, differences: Floats, higher_is_better: bool) -> PairedTest:
+def _paired(interval: Interval, p_value: float, method: str, differences: Floats, higher_is_better: bool) -> Difference:
     gains = differences if higher_is_better else -differences
     wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-    return PairedTest(
-        difference=interval.mean,
+    return Difference(
+        mean=interval.mean,
         low=interval.low,
         high=interval.high,
         p_value=p_value,
         method=method,
-        n=len(gains),
         wins=wins,
         losses=losses,
         ties=len(gains) - wins - losses,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
 import regex
 from markupsafe import Markup
+
+from gemtune.metrics.statistics import Difference, Interval
 
 PREVIEW = 280  # characters of a text before it folds
 
@@ -51,12 +51,12 @@ def score(value: float | None, sign: bool = False) -> str:
     return (f"{rounded:+.3f}" if sign and rounded else f"{rounded:.3f}").replace("-", "−")
 
 
-def interval(side: Mapping[str, float], sign: bool = False) -> Markup:
+def interval(side: Interval | Difference, sign: bool = False) -> Markup:
     """
-    >>> str(interval({"mean": 0.6123, "low": 0.57, "high": 0.65}))
+    >>> str(interval(Interval(mean=0.6123, low=0.57, high=0.65)))
     '0.612 [0.570, 0.650]'
     """
-    mean, low, high = (score(side[key], sign) for key in ("mean", "low", "high"))
+    mean, low, high = (score(value, sign) for value in (side.mean, side.low, side.high))
     return Markup(f"{mean} [{low}, {high}]")  # noqa: S704 (digits only)
 
 
@@ -131,7 +131,7 @@ def one_line(text: str, limit: int) -> str:
     return line if short == line else short + "…"
 
 
-def markdown(value: Any) -> str:
+def markdown(value: object) -> str:
     """Any value as plain words in a Markdown paragraph or table cell; numbers made here (Markup) stay as they are.
 
     >>> print(markdown("a|b `c` [d](https://e)"))
@@ -143,7 +143,7 @@ def markdown(value: Any) -> str:
     return _MARKDOWN.sub(lambda match: "\\" + match[0], line)
 
 
-def value_text(value: Any) -> str:
+def value_text(value: object) -> str:
     """A value of a recipe or a manifest as a person would write it."""
     if isinstance(value, str):
         return value
