@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ Value = TypeVar("Value")
 Kind = TypeVar("Kind", bound=Stored)
 
 
-_STEP = "step-"
+_STEP, _STAGING = "step-", ".prepare-"
 
 
 def step_name(step: int) -> str:
@@ -259,6 +261,24 @@ class Run:
     def evaluation(self, data: str | None = None) -> EvaluationFolder:
         """The replies to the test part, or to the rows of a file of the user's."""
         return EvaluationFolder(self.eval / Path(data).stem if data else self.eval)
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Run]:
+        """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
+        for leftover in self.root.glob(f"{_STAGING}*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with os_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            staged = Run(Path(tempfile.mkdtemp(dir=self.root, prefix=_STAGING)))
+            staged.data.mkdir()
+        try:
+            yield staged
+            with os_errors(self.data):
+                if self.data.exists():
+                    self.data.rename(staged.root / "replaced")
+                staged.data.rename(self.data)
+        finally:
+            shutil.rmtree(staged.root, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +21,6 @@ from gemtune.data.images import ImageStore
 from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
 from gemtune.files import (
-    os_errors,
     read_json,
     replacing,
     sha256_of,
@@ -69,7 +66,7 @@ def prepared(
     if None not in digests and _is_up_to_date(run, fingerprint):
         yield run
         return
-    with _staging(run) as staged:
+    with run.staging() as staged:
         _write_data(recipe, staged, fingerprint, digests, progress)
         yield staged
 
@@ -152,25 +149,6 @@ def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
     written = [run.data_manifest_file, run.dropped_file, run.leaks_file, *map(run.part, PARTS)]
     return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
-
-
-@contextlib.contextmanager
-def _staging(run: Run) -> Iterator[Run]:
-    """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
-    for leftover in run.root.glob(".prepare-*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    with os_errors(run.root):
-        run.root.mkdir(parents=True, exist_ok=True)
-        staged = Run(Path(tempfile.mkdtemp(dir=run.root, prefix=".prepare-")))
-        staged.data.mkdir()
-    try:
-        yield staged
-        with os_errors(run.data):
-            if run.data.exists():
-                run.data.rename(staged.root / "replaced")
-            staged.data.rename(run.data)
-    finally:
-        shutil.rmtree(staged.root, ignore_errors=True)
 
 
 def _refuse_test_split(data: DataSource) -> None:
