@@ -194,6 +194,11 @@ def test_the_recipe_page_is_current() -> None:
     assert TEXTS["docs/recipe.md"] == made, "write it again: make recipe-page"
 
 
+def test_the_tables_of_the_formats_page_are_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_formats_tables.py"))["page"](FORMATS)
+    assert made == FORMATS, "write it again: make formats-page"
+
+
 def anchors(text: str) -> set[str]:
     """As GitHub makes them of headings."""
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
