@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gemtune.data.conversation import read_conversations
-from gemtune.data.downloads import download
-from gemtune.data.image_sources import ImageSources
+from gemtune.data.image_sources import ImageSources, download
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
