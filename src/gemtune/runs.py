@@ -112,8 +112,8 @@ class Run:
         # `evaluate runs/x evaluate.limit=5` is for once: the recipe of a run that is trained stays the user's file's.
         is_kept = recipe_text is not None or "trained_on" not in before
         accepted = {"recipe": recipe.model_dump(mode="json")} if is_kept else {}
-        made = {name: decision.to_json() for name, decision in self._decisions.items()}
-        decisions = {**before.get("decisions", {}), **made}
+        new_decisions = {name: decision.to_json() for name, decision in self._decisions.items()}
+        decisions = {**before.get("decisions", {}), **new_decisions}
         after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
         if after != before:
             write_json(self.manifest_file, after)
@@ -131,11 +131,11 @@ class Run:
         return run
 
     def _check_version(self) -> None:
-        version, known = self.manifest.get("version"), VERSIONS["manifest"]
-        if version != known:
+        version, readable = self.manifest.get("version"), VERSIONS["manifest"]
+        if version != readable:
             raise RunError(
-                f"{self.manifest_file}: version {version!r}, this gemtune reads {known}; use another run name or the "
-                "gemtune that made it"
+                f"{self.manifest_file}: version {version!r}, this gemtune reads {readable}; use another run name or "
+                "the gemtune that made it"
             )
 
     @property
@@ -167,8 +167,8 @@ class Run:
     def decisions(self) -> dict[str, Decision]:
         """What was decided for the run, by name; this process has the last word."""
         where = f"{self.manifest_file}: decisions"
-        kept = self.manifest.get("decisions", {})
-        return {name: Decision.from_json(kept[name], f"{where}.{name}") for name in kept} | self._decisions
+        decisions = self.manifest.get("decisions", {}).items()
+        return {name: Decision.from_json(value, f"{where}.{name}") for name, value in decisions} | self._decisions
 
     def decide(self, name: str, decision: tuple[Value, str]) -> Value:
         """Keeps a decision's value and reason and returns the value; in the manifest, once the run was accepted.
@@ -178,9 +178,9 @@ class Run:
         value, why = decision
         self._decisions[name] = Decision(value=value, why=why)
         if self._accepted:
-            before, made = self.manifest.get("decisions", {}), self._decisions[name].to_json()
-            if before.get(name) != made:
-                self.note("decisions", {**before, name: made})
+            before, after = self.manifest.get("decisions", {}), self._decisions[name].to_json()
+            if before.get(name) != after:
+                self.note("decisions", {**before, name: after})
         return value
 
     def decided(self, name: str) -> object:
@@ -222,14 +222,14 @@ class Run:
 
     def keep_metrics(self, until_step: int) -> None:
         """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""
-        kept = []
+        lines = []
         if self.metrics_file.exists():
             for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(json.JSONDecodeError):
                     value = json.loads(line)
                     if value["step"] <= until_step:
-                        kept.append(json.dumps(value))
-        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
+                        lines.append(json.dumps(value))
+        write_text(self.metrics_file, "".join(line + "\n" for line in lines))
 
     def part(self, name: str) -> Path:
         """The conversations of one part of the split: train, val or test."""

@@ -365,7 +365,7 @@ def test_training_figures_decisions_recipe_and_versions(full: Run) -> None:
         "time 7 min 37 s",
         "tokens per second 815",
         "peak memory 2.34 GB",
-        "val loss there 0.922",
+        "val loss of that step 0.922",
     ):
         assert words in page.text("training")
     assert "dtype float32 this CPU has no bf16 matrix instructions" in page.text("decisions")

@@ -93,8 +93,8 @@ def _evaluation_key(weights: str, recipe: Recipe, conversations: Sequence[Conver
 
 def prompt_text(conversation: Conversation) -> str:
     """What the model was asked, for people: the messages before the answer."""
-    asked = [m for m in conversation.messages[:-1] if m.role != "system"]
-    return asked[0].text if len(asked) == 1 else "\n".join(f"{m.role}: {m.text}" for m in asked)
+    turns = [m for m in conversation.messages[:-1] if m.role != "system"]
+    return turns[0].text if len(turns) == 1 else "\n".join(f"{m.role}: {m.text}" for m in turns)
 
 
 def corpus_scores(task: Task, conversations: Sequence[Conversation], texts: Sequence[str]) -> dict[str, float]:
@@ -113,13 +113,13 @@ def _corpus_score(name: str, metric: Metric, columns: Mapping[str, Floats]) -> f
 
 def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
     """The score that decides; RunError when the recipe names one the task does not have."""
-    known = reported(task, names)
+    scores = reported(task, names)
     metric = recipe.evaluate.metric or task.metric
-    if metric in known:
+    if metric in scores:
         return metric
     if recipe.evaluate.metric:
-        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(known)}")
-    return known[0]
+        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(scores)}")
+    return scores[0]
 
 
 def reported(task: Task, names: Sequence[str]) -> list[str]:

@@ -141,8 +141,9 @@ def _digest(data: DataSource) -> str | None:
 
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
-    own = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    return sha256_of_text(str(VERSIONS["data"]), own, json.dumps([digests, deciders(recipe, "data")], sort_keys=True))
+    task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
+    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    return sha256_of_text(str(VERSIONS["data"]), task_file, keys)
 
 
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:

@@ -59,20 +59,20 @@ class Axis:
         return round(100 * (here - low) / (high - low), 3)
 
 
-def linear_axis(low: float, high: float, wanted: int = 5) -> Axis:
-    """An axis over [low, high] with about `wanted` round ticks.
+def linear_axis(low: float, high: float, count: int = 5) -> Axis:
+    """An axis over [low, high] with `about` so many round ticks.
 
     >>> linear_axis(0, 100).ticks
     (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
     """
     if high <= low:
         high = low + (abs(low) * 0.1 or 1.0)
-    rough = (high - low) / wanted
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    count = math.floor(high / step + 1e-9) - first + 1
-    return Axis(low, high, ticks=tuple(round((first + index) * step, 12) for index in range(count)))
+    last = math.floor(high / step + 1e-9)
+    return Axis(low, high, ticks=tuple(round(tick * step, 12) for tick in range(first, last + 1)))
 
 
 def value_axis(values: Sequence[float]) -> Axis:
@@ -106,7 +106,7 @@ def line_chart(
     spots = [spot for spots in drawn.values() for spot in spots]
     if not spots:
         return Markup("")
-    across = linear_axis(0.0, max(max(x for x, _ in spots), 1.0), wanted=6)
+    across = linear_axis(0.0, max(max(x for x, _ in spots), 1.0), count=6)
     up = up or value_axis([y for _, y in spots])
     inside = Markup("").join(
         [

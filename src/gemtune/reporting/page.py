@@ -164,9 +164,9 @@ def _figures(training: Training, metrics: Metrics) -> list[tuple[str, str]]:
         ("tokens per second", number(median(speeds)) if speeds else ""),
         ("peak memory", f"{number(training.peak_memory_gb)} GB"),
         ("tokens", count(training.tokens)),
-        ("of them trained on", count(training.labelled_tokens)),
+        ("labelled tokens", count(training.labelled_tokens)),
         ("step kept", count(training.best_step)),
-        ("val loss there", number(training.best_eval_loss)),
+        ("val loss of that step", number(training.best_eval_loss)),
         ("stopped", training.stopped),
     ]
     return [(label, value) for label, value in figures if value]
