@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c $(CONSTRAINTS)
 
-.PHONY: help setup demo test journey check bench recipe-page architecture-page clean
+.PHONY: help setup demo test journey check bench recipe-page formats-page architecture-page clean
 
 help:
 	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
@@ -19,6 +19,7 @@ help:
 	@echo "make check        ruff and mypy"
 	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
+	@echo "make formats-page  write the tables of docs/formats.md again from the code"
 	@echo "make architecture-page  draw the picture in docs/architecture.md again from the imports"
 	@echo "make clean        remove .venv and caches; runs/ stays"
 
@@ -52,6 +53,9 @@ bench: setup
 
 recipe-page: setup
 	$(BIN)/python docs/make_recipe_page.py
+
+formats-page: setup
+	$(BIN)/python docs/make_formats_tables.py
 
 architecture-page: setup
 	$(BIN)/python docs/make_architecture.py

@@ -14,7 +14,7 @@ import psutil
 
 from gemtune.files import write_text
 from gemtune.hardware import device_name, memory_gb
-from gemtune.reporting.charts import markdown
+from gemtune.reporting.text import markdown
 
 BENCHMARKS = Path(__file__).resolve().parent
 ROOT = BENCHMARKS.parent

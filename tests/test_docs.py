@@ -28,7 +28,7 @@ from gemtune.recipe.scaffold import write_example
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.preview import write_page
 from gemtune.rendering.renderer import Renderer
-from gemtune.runs import PARTS, Run
+from gemtune.runs import PARTS, EvaluationFolder, Run
 from gemtune.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +199,11 @@ def test_the_recipe_page_is_current() -> None:
     assert TEXTS["docs/recipe.md"] == made, "write it again: make recipe-page"
 
 
+def test_the_tables_of_the_formats_page_are_current() -> None:
+    made = runpy.run_path(str(ROOT / "docs" / "make_formats_tables.py"))["page"](FORMATS)
+    assert made == FORMATS, "write it again: make formats-page"
+
+
 def anchors(text: str) -> set[str]:
     """As GitHub makes them of headings."""
     plain = [re.sub(r"[^\w\- ]", "", heading.lower()) for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)]
@@ -345,8 +350,7 @@ def test_the_fields_of_the_line_files(run: Run, mark: str, file: Callable[[Run],
 
 
 def test_the_fields_of_the_summary(run: Run) -> None:
-    summary = run.summary()
-    assert summary
+    summary = read_json(run.summary_file)
     same("summary", summary)
     for metric in summary["metrics"].values():
         assert metric.keys() == {"direction", "base", "tuned", "difference"}
@@ -355,11 +359,11 @@ def test_the_fields_of_the_summary(run: Run) -> None:
 
 
 def test_the_fields_a_summary_names_in_its_text(run: Run, tmp_path: Path) -> None:
-    job = Job(run.root, say=lambda text: None)
+    job, folder = Job(run.root, say=lambda text: None), EvaluationFolder(tmp_path)
     for name, score in (("base", 1.0), ("tuned", 0.0)):
         replies = [{**line, "scores": {"f1": score}} for line in read_jsonl(run.replies("base"))]
-        write_jsonl(tmp_path / f"{name}.jsonl", iter(replies))
-    summary = summarise(tmp_path, job.recipe, job.task)
+        write_jsonl(folder.replies(name), iter(replies))
+    summary = summarise(folder, job.recipe, job.task).to_json()
     table = FORMATS.split("<!-- fields: summary -->\n")[1].split("\n\n")[0].splitlines()
     said = {_CODE.findall(line)[0]: set(_CODE.findall(line)[1:]) for line in table[2:]}
     assert said["regressions"] == summary["regressions"][0].keys()

@@ -95,22 +95,22 @@ def test_no_row_is_lost_from_file_to_summary(run: Run) -> None:
         assert len(ExampleTable(run.table(part))) + lengths["over_length"] + lengths["control_token"] == kept
     summary = run.summary()
     assert summary is not None
-    assert summary["rows"] == 48 == len(run.replies("base").read_text().splitlines())
+    assert summary.rows == 48 == len(run.replies("base").read_text().splitlines())
 
 
 def test_tuned_is_far_better_than_base(run: Run) -> None:
     summary = run.summary()
     assert summary is not None
     for name in ("f1", "valid"):
-        gap = summary["metrics"][name]["difference"]
-        assert gap["low"] > 0 and gap["p_value"] < 0.01, f"{name}: {gap}"
+        gap = summary.metrics[name].difference
+        assert gap.low > 0 and gap.p_value < 0.01, f"{name}: {gap}"
 
 
 def test_the_report_says_what_the_summary_says(run: Run) -> None:
     summary = run.summary()
     assert summary is not None
     page, markdown = (path.read_text(encoding="utf-8") for path in (run.report_page, run.report_markdown))
-    tuned = f"{summary['metrics']['f1']['tuned']['mean']:.3f}"
+    tuned = f"{summary.metrics['f1'].tuned.mean:.3f}"
     assert tuned in page and tuned in markdown
 
 

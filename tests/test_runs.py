@@ -12,11 +12,11 @@ import pytest
 
 import command
 from gemtune.errors import DataError, GemtuneError, RunError
-from gemtune.files import read_json, write_json, write_text
+from gemtune.files import read_json, write_json, write_jsonl, write_text
 from gemtune.pipeline.job import Job
 from gemtune.recipe.loader import parse_recipe
 from gemtune.recipe.schema import Recipe
-from gemtune.runs import REVISIONS, VERSIONS, Run
+from gemtune.runs import VERSIONS, Run, step_name, step_of
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
 
@@ -178,7 +178,8 @@ def test_metrics_after_a_step_go_and_a_torn_line_with_them(run: Run) -> None:
 
 
 def test_what_is_not_there_yet_is_nothing(run: Run) -> None:
-    assert run.metrics() == [] and run.summary() is None
+    assert run.metrics() == [] and run.steps() == [] and run.decisions == {}
+    assert run.summary() is run.data_manifest() is run.training is None
     run.keep_metrics(until_step=3)
     assert run.metrics() == []
 
@@ -189,29 +190,57 @@ def test_a_line_of_metrics_is_one_line_of_json(run: Run) -> None:
 
 
 def test_paths_are_inside_the_run(run: Run) -> None:
-    found = [
-        *(v for v in vars(run).values() if isinstance(v, Path)),
-        run.part("val"),
-        run.table("val"),
-        run.checkpoint(7),
-    ]
-    assert all(path.is_relative_to(run.root) for path in [*found, run.replies("base")])
-    assert len(set(found)) == len(found)
+    paths = [path for path in vars(run).values() if isinstance(path, Path)]
+    paths += [run.part("val"), run.table("val"), run.checkpoint(7), run.replies("base"), run.summary_file]
+    mine = run.evaluation("/elsewhere/mine.csv")
+    paths += [mine.replies("base"), mine.summary_file(), mine.summary_file("step-7")]
+    assert all(path.is_relative_to(run.root) for path in paths)
+    assert len(set(paths)) == len(paths)
 
 
-def test_each_kind_of_file_is_compared_with_its_own_version(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(VERSIONS, "data", 7)
-    write_json(run.data_manifest_file, {"version": 7})
-    write_json(run.summary_file, {"version": VERSIONS["summary"]})
-    assert run.data_manifest() == {"version": 7}
-    assert run.summary() == {"version": VERSIONS["summary"]}
-    write_json(run.data_manifest_file, {"version": VERSIONS["manifest"]})
-    with pytest.raises(RunError, match=r"data/manifest\.json: not a version 7 file of gemtune"):
-        run.data_manifest()
+def test_checkpoints_are_listed_by_step_and_not_by_name(run: Run) -> None:
+    for step in (9, 100, 20):
+        run.checkpoint(step).mkdir(parents=True)
+    (run.checkpoints / ".step-300.tmp").mkdir()
+    assert run.steps() == [100, 20, 9] == [step_of(run.checkpoint(step)) for step in run.steps()]
+    assert run.checkpoint_named(step_name(20)) == run.checkpoint(20)
 
 
-def test_a_report_is_written_of_data_that_would_be_prepared_again(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new way to find duplicates is a new revision: runs that were prepared in the old way can still be read."""
-    write_json(run.data_manifest_file, {"version": VERSIONS["data"]})
-    monkeypatch.setitem(REVISIONS, "data", REVISIONS["data"] + 1)
-    assert run.data_manifest() == {"version": VERSIONS["data"]}
+DAMAGE = {
+    "a value of another type": (
+        {"steps": "many"},
+        r"manifest\.json: training: steps: wanted a valid integer, .*found 'many'",
+    ),
+    "a field that is gone": ({"steps": None}, r"training: steps: wanted a valid integer, .*found None"),
+    "no object": (None, r"manifest\.json: training: wanted .*, found \[\]"),
+}
+TRAINING = {"steps": 3, "planned_steps": 3, "epochs": 1.0, "seconds": 1.5, "tokens": 30, "labelled_tokens": 9}
+TRAINING |= {"peak_memory_gb": 0.5, "best_step": 3, "best_eval_loss": None, "stopped": "ran to the end"}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_a_damaged_section_names_its_file_and_field(what: str, run: Run) -> None:
+    change, message = DAMAGE[what]
+    run.note("training", TRAINING)
+    assert run.training and run.training.to_json() == TRAINING
+    run.note("training", [] if change is None else {**TRAINING, **change})
+    with pytest.raises(RunError, match=f"{message}; run the stage that wrote it again"):
+        _ = run.training
+
+
+def test_a_damaged_line_of_replies_is_named(run: Run) -> None:
+    line = {"where": "e.csv:2", "key": "k", "prompt": "p", "images": [], "gold": "g", "reply": "r"}
+    line |= {"scores": {"f1": 1.0}, "cut": False, "evaluation": "e"}
+    write_jsonl(run.replies("base"), [line, {**line, "scores": {"f1": "good"}}])
+    with pytest.raises(RunError, match=r"base\.jsonl:2: scores\.f1: wanted a valid number"):
+        run.evaluation().evaluations("base")
+
+
+def test_a_summary_from_before_there_were_directions_is_read(run: Run) -> None:
+    side = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    gap = {**side, "p_value": 0.01, "method": "mcnemar", "wins": 3, "losses": 1, "ties": 0}
+    summary = {"version": 1, "metric": "f1", "rows": 4, "regressions": [], "cut": {"base": 0, "tuned": 0}}
+    summary |= {"decoding": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8, "seed": 0}}
+    write_json(run.summary_file, {**summary, "metrics": {"f1": {"base": side, "tuned": side, "difference": gap}}})
+    read = run.summary()
+    assert read and read.deciding.direction == "higher" and read.deciding.difference.wins == 3

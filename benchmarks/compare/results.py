@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.machine import Heading, page
 from gemtune.files import write_text
-from gemtune.reporting.charts import markdown, number
+from gemtune.reporting.text import markdown, number
 
 REFERENCE = "trl_tuned"  # the arm whose held-out loss decides who counts
 TOLERANCE = 0.005  # a faster arm whose held-out loss is worse by more has not done the same work

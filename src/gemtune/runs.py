@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
 from gemtune.errors import RunError
-from gemtune.files import os_errors, read_json, read_jsonl, write_json, write_text
+from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, write_json, write_text
+from gemtune.run_files import DataManifest, Decision, Evaluation, Stored, Summary, Training
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
@@ -22,6 +26,49 @@ VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
 REVISIONS = {"data": 1, "tokens": 3, "replies": 2}
 
 PARTS = ("train", "val", "test")
+
+Value = TypeVar("Value")
+Kind = TypeVar("Kind", bound=Stored)
+
+
+_STEP, _STAGING = "step-", ".prepare-"
+
+
+def step_name(step: int) -> str:
+    """What the weights of a checkpoint are called.
+
+    >>> step_name(50)
+    'step-50'
+    """
+    return f"{_STEP}{step}"
+
+
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint's folder.
+
+    >>> step_of(Path("runs/a/checkpoints/step-50"))
+    50
+    """
+    return int(folder.name.removeprefix(_STEP))
+
+
+@dataclass(frozen=True)
+class EvaluationFolder:
+    """Where the replies of models to the same rows are: eval/ for the test part, a folder in it for rows of a file."""
+
+    root: Path
+
+    def replies(self, name: str) -> Path:
+        """The replies of `base`, `tuned` or `step-N`, one line per row."""
+        return self.root / f"{name}.jsonl"
+
+    def evaluations(self, name: str) -> list[Evaluation]:
+        path = self.replies(name)
+        return [Evaluation.from_json(line, f"{path}:{number}") for number, line in enumerate(read_jsonl(path), 1)]
+
+    def summary_file(self, name: str = "tuned") -> Path:
+        """Base against tuned, or against another name."""
+        return self.root / ("summary.json" if name == "tuned" else f"summary-{name}.json")
 
 
 class Run:
@@ -42,11 +89,10 @@ class Run:
         self.adapter = root / "adapter"
         self.full_model = root / "model"
         self.eval = root / "eval"
-        self.summary_file = self.eval / "summary.json"
         self.tensorboard = root / "tensorboard"
         self.report_page = root / "report.html"
         self.report_markdown = root / "report.md"
-        self._decisions: dict[str, Any] = {}  # of this process
+        self._decisions: dict[str, Decision] = {}  # of this process
         self._accepted = False
         self._lock = FileLock(root / ".lock")
 
@@ -67,7 +113,8 @@ class Run:
         # `evaluate runs/x evaluate.limit=5` is for once: the recipe of a run that is trained stays the user's file's.
         is_kept = recipe_text is not None or "trained_on" not in before
         accepted = {"recipe": recipe.model_dump(mode="json")} if is_kept else {}
-        decisions = {**before.get("decisions", {}), **self._decisions}
+        new_decisions = {name: decision.to_json() for name, decision in self._decisions.items()}
+        decisions = {**before.get("decisions", {}), **new_decisions}
         after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
         if after != before:
             write_json(self.manifest_file, after)
@@ -85,19 +132,19 @@ class Run:
         return run
 
     def _check_version(self) -> None:
-        version, known = self.manifest.get("version"), VERSIONS["manifest"]
-        if version != known:
+        version, readable = self.manifest.get("version"), VERSIONS["manifest"]
+        if version != readable:
             raise RunError(
-                f"{self.manifest_file}: version {version!r}, this gemtune reads {known}; use another run name or the "
-                "gemtune that made it"
+                f"{self.manifest_file}: version {version!r}, this gemtune reads {readable}; use another run name or "
+                "the gemtune that made it"
             )
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> JsonObject:
         """manifest.json; empty before the run has one."""
         return self._manifest_or_none() or {}
 
-    def _manifest_or_none(self) -> dict[str, Any] | None:
+    def _manifest_or_none(self) -> JsonObject | None:
         if not self.manifest_file.exists():
             return None
         value = read_json(self.manifest_file)
@@ -106,63 +153,84 @@ class Run:
         return value
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def recipe(self) -> JsonObject:
         """The run's recipe as plain data: every key with its value; RunError when the manifest has none."""
         recipe = self.manifest.get("recipe")
         if not isinstance(recipe, dict):
             raise RunError(f"{self.manifest_file}: no recipe in it; run `gemtune run RECIPE.yaml` again")
         return recipe
 
-    def note(self, section: str, value: Any) -> None:
+    def note(self, section: str, value: object) -> None:
         """Sets one section of the manifest."""
         write_json(self.manifest_file, {**self.manifest, section: value})
 
-    def decide(self, name: str, decision: tuple[Any, str]) -> Any:
+    @property
+    def decisions(self) -> dict[str, Decision]:
+        """What was decided for the run, by name; this process has the last word."""
+        where = f"{self.manifest_file}: decisions"
+        decisions = self.manifest.get("decisions", {}).items()
+        return {name: Decision.from_json(value, f"{where}.{name}") for name, value in decisions} | self._decisions
+
+    def decide(self, name: str, decision: tuple[Value, str]) -> Value:
         """Keeps a decision's value and reason and returns the value; in the manifest, once the run was accepted.
 
         So a reader such as `generate`, which accepts nothing and holds no lock, writes nothing.
         """
         value, why = decision
-        self._decisions[name] = {"value": value, "why": why}
+        self._decisions[name] = Decision(value=value, why=why)
         if self._accepted:
-            before = self.manifest.get("decisions", {})
-            if before.get(name) != self._decisions[name]:
-                self.note("decisions", {**before, name: self._decisions[name]})
+            before, after = self.manifest.get("decisions", {}), self._decisions[name].to_json()
+            if before.get(name) != after:
+                self.note("decisions", {**before, name: after})
         return value
 
-    def decided(self, name: str) -> Any:
+    def decided(self, name: str) -> object:
         """The value of a decision of this process, or the one the run keeps; RunError when there is none."""
-        decision = self._decisions.get(name) or self.manifest.get("decisions", {}).get(name)
+        decision = self._decisions.get(name) or self.decisions.get(name)
         if decision is None:
             raise RunError(f"{self.manifest_file}: no decision '{name}' in it; train the run again")
-        return decision["value"]
+        return decision.value
 
-    def log(self, line: dict[str, Any]) -> None:
+    @property
+    def training(self) -> Training | None:
+        """What the manifest keeps of a training that has ended."""
+        section = self.manifest.get("training")
+        return None if section is None else Training.from_json(section, f"{self.manifest_file}: training")
+
+    def log(self, line: Mapping[str, object]) -> None:
         """Appends one line to metrics.jsonl."""
         with os_errors(self.metrics_file), self.metrics_file.open("a", encoding="utf-8") as out:
             out.write(json.dumps(line) + "\n")
 
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[JsonObject]:
+        """The lines of metrics.jsonl; none before the first step."""
         return list(read_jsonl(self.metrics_file)) if self.metrics_file.exists() else []
 
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> Summary | None:
         """eval/summary.json, when base and tuned have been compared."""
-        return _read(self.summary_file, "summary")
+        return _read(self.summary_file, "summary", Summary)
 
-    def data_manifest(self) -> dict[str, Any] | None:
+    def data_manifest(self) -> DataManifest | None:
         """data/manifest.json, when rows have been prepared."""
-        return _read(self.data_manifest_file, "data")
+        return _read(self.data_manifest_file, "data", DataManifest)
+
+    def prepared_data(self) -> DataManifest:
+        """data/manifest.json; RunError when no rows have been prepared."""
+        manifest = self.data_manifest()
+        if manifest is None:
+            raise RunError(f"{self.data}: no prepared rows; `gemtune prepare RECIPE.yaml` writes them")
+        return manifest
 
     def keep_metrics(self, until_step: int) -> None:
         """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""
-        kept = []
+        lines = []
         if self.metrics_file.exists():
             for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
                 with contextlib.suppress(json.JSONDecodeError):
                     value = json.loads(line)
                     if value["step"] <= until_step:
-                        kept.append(json.dumps(value))
-        write_text(self.metrics_file, "".join(line + "\n" for line in kept))
+                        lines.append(json.dumps(value))
+        write_text(self.metrics_file, "".join(line + "\n" for line in lines))
 
     def part(self, name: str) -> Path:
         """The conversations of one part of the split: train, val or test."""
@@ -173,11 +241,45 @@ class Run:
         return self.data / f"{name}.arrow"
 
     def checkpoint(self, step: int) -> Path:
-        return self.checkpoints / f"step-{step}"
+        return self.checkpoint_named(step_name(step))
+
+    def checkpoint_named(self, name: str) -> Path:
+        """The checkpoint `step-N`, whether it is there or not."""
+        return self.checkpoints / name
+
+    def steps(self) -> list[int]:
+        """The steps that have a checkpoint, the newest first."""
+        return sorted(map(step_of, self.checkpoints.glob(f"{_STEP}*")), reverse=True)
 
     def replies(self, name: str) -> Path:
-        """The replies of `base`, `tuned` or `step-N`, one line a test row."""
-        return self.eval / f"{name}.jsonl"
+        """The replies of `base`, `tuned` or `step-N` to the test part, one line per row."""
+        return self.evaluation().replies(name)
+
+    @property
+    def summary_file(self) -> Path:
+        return self.evaluation().summary_file()
+
+    def evaluation(self, data: str | None = None) -> EvaluationFolder:
+        """The replies to the test part, or to the rows of a file of the user's."""
+        return EvaluationFolder(self.eval / Path(data).stem if data else self.eval)
+
+    @contextlib.contextmanager
+    def staging(self) -> Iterator[Run]:
+        """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
+        for leftover in self.root.glob(f"{_STAGING}*"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with os_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            staged = Run(Path(tempfile.mkdtemp(dir=self.root, prefix=_STAGING)))
+            staged.data.mkdir()
+        try:
+            yield staged
+            with os_errors(self.data):
+                if self.data.exists():
+                    self.data.rename(staged.root / "replaced")
+                staged.data.rename(self.data)
+        finally:
+            shutil.rmtree(staged.root, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -206,14 +308,14 @@ class Run:
             self._lock.release()
 
 
-def _read(path: Path, kind: str) -> dict[str, Any] | None:
+def _read(path: Path, version: str, kind: type[Kind]) -> Kind | None:
     """A versioned JSON file of a run, or None when it is not there."""
     if not path.is_file():
         return None
     value = read_json(path)
-    if not isinstance(value, dict) or value.get("version") != VERSIONS[kind]:
-        raise RunError(f"{path}: not a version {VERSIONS[kind]} file of gemtune; run the stage that wrote it again")
-    return value
+    if not isinstance(value, dict) or value.get("version") != VERSIONS[version]:
+        raise RunError(f"{path}: not a version {VERSIONS[version]} file of gemtune; run the stage that wrote it again")
+    return kind.from_json(value, path)
 
 
 def _text_of(path: Path) -> str | None:

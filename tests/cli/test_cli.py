@@ -223,7 +223,9 @@ def test_train_again_is_done_already(workshop: Workshop, capfd: pytest.CaptureFi
 def test_evaluate_compares_and_reads_rows_of_a_file(workshop: Workshop, capfd: pytest.CaptureFixture[str]) -> None:
     summary = answer_of(capfd, "evaluate", workshop.run)
     assert summary == json.loads((workshop.run / "eval/summary.json").read_text()) and summary["rows"] == 4
-    assert "decided by f1" in command.gemtune(capfd, "evaluate", workshop.recipe).out
+    printed = command.gemtune(capfd, "evaluate", workshop.recipe).out
+    assert printed.split()[:4] == ["metric", "base", "tuned", "difference"] and " in f1" in printed
+    assert command.gemtune(capfd, "report", workshop.run).out.startswith(printed), "the same table, by both verbs"
     rows = workshop.folder / "mine.csv"
     rows.write_text("text,emoji\nlet's swim,🏊\ntea time,🍵\n", encoding="utf-8")
     assert answer_of(capfd, "evaluate", workshop.run, "--data", rows)["rows"] == 2

@@ -19,8 +19,7 @@ import pytest
 from PIL import Image
 
 from gemtune.data.conversation import Conversation, Message, Part
-from gemtune.data.downloads import download
-from gemtune.data.image_sources import ImageSources
+from gemtune.data.image_sources import ImageSources, download
 from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, to_rgb
 from gemtune.errors import DataError, RowError
 

@@ -12,9 +12,12 @@ from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import RunError
 from gemtune.evaluation.evaluate import corpus_scores, summarise
 from gemtune.files import write_jsonl
-from gemtune.metrics.text import Metric, Ratio, cer
+from gemtune.metrics.statistics import Difference, Interval, Metric, Ratio
+from gemtune.metrics.text import cer
 from gemtune.recipe.schema import Recipe
-from gemtune.reporting import report
+from gemtune.reporting.comparison import Answer, Score, sample
+from gemtune.run_files import Evaluation
+from gemtune.runs import EvaluationFolder
 from gemtune.tasks import Row, Task, metric_of
 
 RATE = Metric(higher_is_better=False, combine=Ratio("edits", "characters"))
@@ -58,32 +61,33 @@ BASE = ["ab", "abcd", "ab", "abcdefghij"]  # 2, 4, 0, 0 edits
 TUNED = ["abcd", "abcde", "", "abcdefghij"]  # 0, 3, 2, 0 edits
 
 
-def replies(folder: Path, task: Task) -> None:
+def replies(path: Path, task: Task) -> EvaluationFolder:
+    """A folder with the replies of both models."""
+    folder = EvaluationFolder(path)
     for name, texts in (("base", BASE), ("tuned", TUNED)):
         conversations = [task.conversation({"text": text}, f"t.csv:{n}") for n, text in enumerate(GOLD, 2)]
-        write_jsonl(
-            folder / f"{name}.jsonl",
-            (
-                {"where": c.where, "prompt": c.key, "gold": c.answer, "reply": text, "cut": False}
-                | {"scores": task.score(c, text)}
-                for c, text in zip(conversations, texts, strict=True)
-            ),
-        )
+        lines = [evaluation(c, text, task) for c, text in zip(conversations, texts, strict=True)]
+        write_jsonl(folder.replies(name), [line.to_json() for line in lines])
+    return folder
+
+
+def evaluation(c: Conversation, text: str, task: Task) -> Evaluation:
+    row = {"where": c.where, "key": c.key, "prompt": c.key, "images": [], "gold": c.answer}
+    return Evaluation(**row, reply=text, scores=task.score(c, text), cut=False, evaluation="0")
 
 
 def test_an_error_rate_is_of_the_corpus_and_lower_is_better(tmp_path: Path) -> None:
     task = Typing(recipe())
-    replies(tmp_path, task)
-    summary = summarise(tmp_path, recipe(), task)
-    rate = summary["metrics"]["cer"]
-    assert summary["metric"] == "cer" and list(summary["metrics"]) == ["cer", "same"]  # counts are not reported
-    assert (rate["direction"], summary["metrics"]["same"]["direction"]) == ("lower", "higher")
-    assert rate["base"]["mean"] == 6 / 24 and rate["tuned"]["mean"] == 5 / 24  # not the means of rows
-    assert rate["base"]["low"] <= 6 / 24 <= rate["base"]["high"]
-    assert rate["difference"]["mean"] == pytest.approx(-1 / 24)
-    assert [rate["difference"][name] for name in ("wins", "losses", "ties")] == [2, 1, 1]
-    (worse,) = summary["regressions"]
-    assert (worse["where"], worse["tuned"], worse["difference"]) == ("t.csv:4", "", 1.0)
+    summary = summarise(replies(tmp_path, task), recipe(), task)
+    rate = summary.metrics["cer"]
+    assert summary.metric == "cer" and list(summary.metrics) == ["cer", "same"]  # counts are not reported
+    assert (rate.direction, summary.metrics["same"].direction) == ("lower", "higher")
+    assert rate.base.mean == 6 / 24 and rate.tuned.mean == 5 / 24  # not the means of rows
+    assert rate.base.low <= 6 / 24 <= rate.base.high
+    assert rate.difference.mean == pytest.approx(-1 / 24)
+    assert (rate.difference.wins, rate.difference.losses, rate.difference.ties) == (2, 1, 1)
+    (worse,) = summary.regressions
+    assert (worse.where, worse.tuned, worse.difference) == ("t.csv:4", "", 1.0)
 
 
 def test_the_scores_of_a_corpus_while_training() -> None:
@@ -94,19 +98,19 @@ def test_the_scores_of_a_corpus_while_training() -> None:
 
 def test_a_score_that_is_not_there_to_combine_is_one_line(tmp_path: Path) -> None:
     task = Careless(recipe())
-    replies(tmp_path, task)
+    folder = replies(tmp_path, task)
     with pytest.raises(RunError, match="score 'cer' is combined from 'edits', which not every row has"):
-        summarise(tmp_path, recipe(), task)
+        summarise(folder, recipe(), task)
     with pytest.raises(RunError, match="combined from 'edits'"):
         corpus_scores(task, [task.conversation({"text": "a"}, "t.csv:2")], ["b"])
 
 
 def test_a_count_decides_nothing(tmp_path: Path) -> None:
     task = Typing(recipe())
-    replies(tmp_path, task)
+    folder = replies(tmp_path, task)
     with pytest.raises(RunError, match=r"no score 'edits'; it has same, cer"):
-        summarise(tmp_path, recipe(metric="edits"), task)
-    assert summarise(tmp_path, recipe(metric="same"), task)["metric"] == "same"
+        summarise(folder, recipe(metric="edits"), task)
+    assert summarise(folder, recipe(metric="same"), task).metric == "same"
 
 
 def test_a_score_is_higher_is_better_unless_the_task_says_otherwise() -> None:
@@ -116,15 +120,13 @@ def test_a_score_is_higher_is_better_unless_the_task_says_otherwise() -> None:
 
 @pytest.mark.parametrize(("low", "high", "outcome"), [(0.1, 0.3, "worse"), (-0.3, -0.1, "better")])
 def test_a_report_claims_by_the_direction(low: float, high: float, outcome: str) -> None:
-    side = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    difference = {"mean": (low + high) / 2, "low": low, "high": high, "p_value": 0.001}
-    score = report.Score("cer", 40, side, side, difference, "lower")
+    side = Interval(0.5, 0.4, 0.6)
+    difference = Difference((low + high) / 2, low, high, 0.001, "permutation", 1, 1, 1)
+    score = Score("cer", 40, side, side, difference, "lower")
     assert score.claim == f"The tuned model is {outcome} than the base model in cer (lower is better)."
 
 
 def test_an_answer_wins_by_the_direction() -> None:
-    answers = [
-        report.Answer(str(gap), "p", "g", "b", "t", gap, direction="lower") for gap in (0.5, -0.5, 0.0, 0.25, -0.25)
-    ]
+    answers = [Answer(str(gap), "p", "g", "b", "t", gap, direction="lower") for gap in (0.5, -0.5, 0.0, 0.25, -0.25)]
     assert [answer.outcome for answer in answers] == ["losses", "wins", "ties", "losses", "wins"]
-    assert [answer.where for answer in report.sample(answers, 5)] == ["-0.5", "-0.25", "0.0", "0.25", "0.5"]
+    assert [answer.where for answer in sample(answers, 5)] == ["-0.5", "-0.25", "0.0", "0.25", "0.5"]

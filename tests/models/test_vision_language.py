@@ -359,7 +359,7 @@ def test_a_run_with_images_end_to_end(job: Job) -> None:
     report = stages.run(job)
     assert report.exists()
     summary = before.summary()
-    assert summary and summary["rows"]
+    assert summary and summary.rows
     weights = json.loads((before.adapter / "adapter_config.json").read_text())
     assert "language_model" in weights["target_modules"]
 

@@ -18,6 +18,7 @@ from gemtune.errors import DataError, GemtuneError, RecipeError
 from gemtune.metrics.text import normalise_text
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.schema import Recipe
+from gemtune.run_files import DataManifest
 from gemtune.runs import PARTS, Run
 
 Rows = list[dict[str, Any]]
@@ -91,15 +92,15 @@ def test_every_row_is_kept_or_dropped_once(rows: Rows, dedupe: str, by: str | No
             assert "no row is left to train on" in str(error)
             assert not run.data.exists()
             return
-        assert manifest["rows_read"] == len(rows)
-        assert sum(manifest["kept"].values()) + sum(manifest["dropped"].values()) == len(rows)
-        assert Counter(reason for _, reason in dropped(run)) == manifest["dropped"]
+        assert manifest.rows_read == len(rows)
+        assert sum(manifest.kept.values()) + sum(manifest.dropped.values()) == len(rows)
+        assert Counter(reason for _, reason in dropped(run)) == manifest.dropped
         kept = {part: list(read_conversations(run.part(part))) for part in PARTS}
-        assert {part: len(found) for part, found in kept.items()} == manifest["kept"]
+        assert {part: len(found) for part, found in kept.items()} == manifest.kept
         everywhere = [c.where for found in kept.values() for c in found] + [where for where, _ in dropped(run)]
         assert sorted(everywhere) == sorted(f"t.jsonl:{i + 1}" for i in range(len(rows)))
         groups = {part: {c.group for c in found} for part, found in kept.items()}
-        assert {part: len(found) for part, found in groups.items()} == manifest["groups"]
+        assert {part: len(found) for part, found in groups.items()} == manifest.groups
         assert not groups["train"] & groups["val"] and not groups["train"] & groups["test"]
         assert not groups["val"] & groups["test"]
 
@@ -131,7 +132,7 @@ def test_a_number_of_rows_is_met_whatever_the_order(draw: random.Random, val: in
         runs = []
         for label, some in (("all", rows), ("shuffled", draw.sample(rows, len(rows)))):
             recipe, run = a_run(Path(name), some, label, split={"val": val, "test": test})
-            assert prepare(recipe, run)["kept"] == {"train": 50 - val - test, "val": val, "test": test}
+            assert prepare(recipe, run).kept == {"train": 50 - val - test, "val": val, "test": test}
             runs.append(parts_of(run))
         assert runs[0] == runs[1]
 
@@ -142,7 +143,7 @@ def test_a_number_of_rows_is_met_whatever_the_order(draw: random.Random, val: in
 def test_the_shares_are_about_met_and_a_seed_is_another_split(tmp_path: Path) -> None:
     rows = pairs(2000)
     recipe, run = a_run(tmp_path, rows, prepare={"dedupe": "exact"})
-    kept = prepare(recipe, run)["kept"]
+    kept = prepare(recipe, run).kept
     assert 150 < kept["val"] < 250 and 150 < kept["test"] < 250
     other, other_run = a_run(tmp_path, rows, "other", prepare={"dedupe": "exact"}, split={"seed": 1})
     prepare(other, other_run)
@@ -153,8 +154,8 @@ def test_a_number_takes_whole_groups(tmp_path: Path) -> None:
     rows = [{**row, "g": i // 7} for i, row in enumerate(pairs(70))]
     recipe, run = a_run(tmp_path, rows, split={"by": "g", "test": 10, "val": 1})
     manifest = prepare(recipe, run)
-    assert manifest["kept"] == {"train": 49, "val": 7, "test": 14}
-    assert manifest["groups"] == {"train": 7, "val": 1, "test": 2}
+    assert manifest.kept == {"train": 49, "val": 7, "test": 14}
+    assert manifest.groups == {"train": 7, "val": 1, "test": 2}
     assert next(read_conversations(run.part("test"))).group in {str(i) for i in range(10)}
 
 
@@ -164,7 +165,7 @@ def test_a_missing_split_column_stops_and_an_empty_one_drops(tmp_path: Path) -> 
         prepare(recipe, run)
     rows = [{**row, "product": f"p{i}" if i else None} for i, row in enumerate(pairs(20))]
     recipe, run = a_run(tmp_path, rows, split={"by": "product"})
-    assert prepare(recipe, run)["dropped"] == {"no group": 1}
+    assert prepare(recipe, run).dropped == {"no group": 1}
 
 
 def test_a_missing_task_column_stops_with_advice(tmp_path: Path) -> None:
@@ -186,8 +187,8 @@ def test_sources_with_a_part_go_there_with_their_weight(tmp_path: Path) -> None:
     ]
     recipe, run = a_run(tmp_path, [], data=data, split={"val": 0, "test": 0})
     manifest = prepare(recipe, run)
-    assert manifest["kept"] == {"train": 24, "val": 3, "test": 3}
-    assert [source["rows"] for source in manifest["sources"]] == [20, 4, 3, 3]
+    assert manifest.kept == {"train": 24, "val": 3, "test": 3}
+    assert [source.rows for source in manifest.sources] == [20, 4, 3, 3]
     assert Counter(c.weight for c in read_conversations(run.part("train"))) == {1.0: 20, 0.5: 4}
 
 
@@ -233,17 +234,17 @@ def test_the_same_question_about_two_databases_is_kept(tmp_path: Path) -> None:
         for i in range(9)
     ]
     recipe, run = a_run(tmp_path, rows, task="sql")
-    assert prepare(recipe, run)["dropped"] == {}
+    assert prepare(recipe, run).dropped == {}
 
 
 def test_an_id_that_two_different_rows_have_is_refused(tmp_path: Path) -> None:
     rows = [{**row, "id": i % 8} for i, row in enumerate(pairs(10))]
     rows += [rows[0], {**rows[9], "id": 77}]
     recipe, run = a_run(tmp_path, rows)
-    assert prepare(recipe, run)["dropped"] == {"duplicate id": 2, "duplicate": 1}
+    assert prepare(recipe, run).dropped == {"duplicate id": 2, "duplicate": 1}
     assert dropped(run) == [("t.jsonl:9", "duplicate id"), ("t.jsonl:10", "duplicate id"), ("t.jsonl:11", "duplicate")]
     recipe, run = a_run(tmp_path, rows, "by_id", split={"by": "id"})
-    assert prepare(recipe, run)["dropped"] == {"duplicate": 2}
+    assert prepare(recipe, run).dropped == {"duplicate": 2}
     recipe, run = a_run(tmp_path, rows, "strict", prepare={"bad_rows": "fail"})
     with pytest.raises(DataError, match=r"strict\.jsonl:9: duplicate id: strict\.jsonl:1 has this id"):
         prepare(recipe, run)
@@ -254,7 +255,7 @@ def test_two_files_may_both_count_from_zero(tmp_path: Path) -> None:
     for name, some in (("a", rows[:10]), ("b", rows[10:])):
         write(tmp_path / f"{name}.jsonl", [{**row, "id": i} for i, row in enumerate(some)])
     recipe, run = a_run(tmp_path, [], data=[{"source": str(tmp_path / "[ab].jsonl")}])
-    assert prepare(recipe, run)["dropped"] == {}
+    assert prepare(recipe, run).dropped == {}
 
 
 # ---- leaks
@@ -278,7 +279,7 @@ def test_what_is_on_both_sides_is_reported(tmp_path: Path) -> None:
         ("test", "b.jsonl:2", "train", "a.jsonl:4"),
         ("val", "c.jsonl:1", "train", "a.jsonl:3"),
     }
-    assert manifest["leaks"] == 4 and manifest["audited_similarity"] == 0.8
+    assert manifest.leaks == 4 and manifest.audited_similarity == 0.8
     exact = found["test", "b.jsonl:1", "train", "a.jsonl:3"]
     assert exact["similarity"] == 1.0 and exact["key_a"] == exact["key_b"] == rows[2]["prompt"]
     assert 0.8 <= found["test", "b.jsonl:2", "train", "a.jsonl:4"]["similarity"] < 1
@@ -288,12 +289,12 @@ def test_the_same_question_in_two_groups_is_a_leak(tmp_path: Path) -> None:
     rows = [{"prompt": "How many are there?", "answer": str(i), "g": f"g{i}"} for i in range(40)]
     recipe, run = a_run(tmp_path, rows, split={"by": "g", "val": 0, "test": 0.3})
     manifest = prepare(recipe, run)
-    assert manifest["leaks"] == manifest["kept"]["test"] > 0
+    assert manifest.leaks == manifest.kept["test"] > 0
 
 
 def test_a_clean_split_has_no_leaks(tmp_path: Path) -> None:
     recipe, run = a_run(tmp_path, [{"prompt": str(i) * 9, "answer": "x"} for i in range(30)])
-    assert prepare(recipe, run)["leaks"] == 0 and leaked(run) == []
+    assert prepare(recipe, run).leaks == 0 and leaked(run) == []
 
 
 # ---- bad rows
@@ -302,7 +303,7 @@ def test_a_clean_split_has_no_leaks(tmp_path: Path) -> None:
 def test_bad_rows_are_dropped_or_stop_the_run(tmp_path: Path) -> None:
     rows = [*pairs(10), {"prompt": "?", "answer": ""}, {"prompt": "half \ud83d", "answer": "x"}]
     recipe, run = a_run(tmp_path, rows)
-    assert prepare(recipe, run)["dropped"] == {"empty answer": 1, "bad unicode": 1}
+    assert prepare(recipe, run).dropped == {"empty answer": 1, "bad unicode": 1}
     recipe, run = a_run(tmp_path, rows, "strict", prepare={"bad_rows": "fail"})
     with pytest.raises(DataError, match=r"^strict\.jsonl:11: empty answer: .* prepare\.bad_rows: drop"):
         prepare(recipe, run)
@@ -336,9 +337,8 @@ def files(run: Run) -> Iterator[tuple[str, int, bytes]]:
 def test_the_manifest_is_what_was_written_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
     recipe, run = a_run(tmp_path, pairs(30))
     manifest = prepare(recipe, run)
-    assert json.loads(run.data_manifest_file.read_text()) == manifest
-    assert {"version", "fingerprint", "task", "sources", "split"} <= set(manifest)
-    assert set(manifest["sources"][0]) == {"source", "format", "rows", "sha256"}
+    assert json.loads(run.data_manifest_file.read_text()) == manifest.to_json()
+    assert DataManifest.from_json(manifest.to_json(), run.data_manifest_file) == manifest
     before = list(files(run))
     assert [name for name, *_ in before] == [
         "dropped.jsonl", "leaks.jsonl", "manifest.json", "test.jsonl", "train.jsonl", "val.jsonl",
@@ -365,7 +365,7 @@ def test_what_it_is_made_from_prepares_again(tmp_path: Path, change: dict[str, A
     count = change.pop("rows", 30)
     recipe, run = a_run(tmp_path, pairs(count), **change)
     second = prepare(recipe, run)
-    assert second["fingerprint"] != first["fingerprint"] and second["rows_read"] == count
+    assert second.fingerprint != first.fingerprint and second.rows_read == count
     recipe, run = a_run(tmp_path, pairs(count), **change, train={"train_on": "last"})
     before = list(files(run))
     assert prepare(recipe, run) == second and list(files(run)) == before
@@ -428,5 +428,5 @@ def test_csv_rows_and_renamed_columns(tmp_path: Path) -> None:
     data = [{"source": str(tmp_path / "e.csv"), "columns": {"text": "message", "emoji": "label"}}]
     recipe, run = a_run(tmp_path, [], task="emoji", data=data, prepare={"dedupe": "exact"})
     manifest = prepare(recipe, run)
-    assert manifest["dropped"] == {"not emoji": 1} and dropped(run) == [("e.csv:22", "not emoji")]
+    assert manifest.dropped == {"not emoji": 1} and dropped(run) == [("e.csv:22", "not emoji")]
     assert {normalise_text(key) for key in parts_of(run)} == {f"day {i} at the sea" for i in range(20)}

@@ -30,7 +30,7 @@ def test_a_new_recipe_finds_its_data_and_prepares(name: str, tmp_path: Path) -> 
     named = [Path(name) for data in recipe.data for name in (data.source, *data.images)]
     assert all(path.is_file() and any(path.is_relative_to(top) for top in written[1:]) for path in named)
     manifest = prepare(recipe, Run.of(recipe))
-    assert sum(manifest["kept"].values()) > 100
+    assert sum(manifest.kept.values()) > 100
 
 
 @pytest.mark.parametrize("name", NAMES)

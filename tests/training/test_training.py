@@ -285,7 +285,8 @@ def test_the_best_checkpoint_can_be_chosen_by_the_task_metric(write_recipe: Writ
 def test_the_lowest_score_is_best_where_lower_is_better(write_recipe: WriteRecipe, tmp_path: Path) -> None:
     task = tmp_path / "rate.py"
     task.write_text(
-        "from gemtune.metrics.text import Metric, cer\n"
+        "from gemtune.metrics.statistics import Metric\n"
+        "from gemtune.metrics.text import cer\n"
         "from gemtune.tasks.emoji import Emoji\n"
         "class Rate(Emoji):\n"
         "    metric = 'cer'\n"

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from gemtune.errors import GemtuneError
 from gemtune.models.families import TINY
+
+if TYPE_CHECKING:
+    from gemtune.files import JsonObject
+    from gemtune.runs import Run
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -80,15 +84,15 @@ def run(
     """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped."""
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
-    from gemtune.reporting.report import summary_lines
+    from gemtune.reporting.page import report_lines
 
     with Progress(quiet=as_json) as progress:
         job = progress.job(recipe, overrides, fresh)
         page = stages.run(job, progress.train)
     if as_json:
-        _print_json({"run": str(job.run.root), "report": str(page), "summary": job.run.summary()})
+        _print_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*summary_lines(job.run))
+        _print(*report_lines(job.run))
 
 
 @app.command()
@@ -98,7 +102,8 @@ def prepare(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Reads rows into conversations: what is kept, what is dropped and why, the split, the leak audit, the lengths."""
-    from gemtune.cli.progress import Progress, prepared_lines
+    from gemtune.cli.output import prepared_lines
+    from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
@@ -107,7 +112,7 @@ def prepare(
     if as_json:
         _print_json(manifest)
     else:
-        _print(*prepared_lines(job.run, manifest))
+        _print(*prepared_lines(job.run))
 
 
 @app.command()
@@ -172,7 +177,8 @@ def plan(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Memory and time on this machine, and what fits a T4, L4, A100 and H100."""
-    from gemtune.cli.progress import Progress, plan_lines
+    from gemtune.cli.output import plan_lines
+    from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
@@ -214,17 +220,19 @@ def evaluate(
     as_json: Annotated[bool, JSON] = False,
 ) -> None:
     """Scores base and tuned on the same prompts, with intervals and p-values."""
-    from gemtune.cli.progress import Progress, summary_table
+    from gemtune.cli.output import evaluation_lines
+    from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
+    from gemtune.runs import step_name
 
-    names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", f"step-{checkpoint}"]
+    names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", step_name(checkpoint)]
     with Progress(quiet=as_json) as progress:
         job = progress.job(run, overrides)
         summary = stages.evaluate(job, names, data)
     if as_json:
         _print_json(summary)
     else:
-        _print(*summary_table(summary))
+        _print(*evaluation_lines(summary))
 
 
 @app.command()
@@ -264,14 +272,14 @@ def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> 
     """Writes report.html and report.md from what is in the run directory."""
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
-    from gemtune.reporting.report import summary_lines
+    from gemtune.reporting.page import report_lines
 
     job = Progress(quiet=True).job(run)
     page = stages.report(job)
     if as_json:
-        _print_json({"report": str(page), "summary": job.run.summary()})
+        _print_json({"report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*summary_lines(job.run))
+        _print(*report_lines(job.run))
 
 
 @app.command()
@@ -286,10 +294,15 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
         _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
 
 
-def _print(*lines: Any) -> None:
+def _summary(run: Run) -> JsonObject | None:
+    summary = run.summary()
+    return summary.to_json() if summary else None
+
+
+def _print(*lines: object) -> None:
     for line in lines:
         typer.echo(str(line))
 
 
-def _print_json(value: Any) -> None:
+def _print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

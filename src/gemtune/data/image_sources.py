@@ -6,7 +6,10 @@ half-extracted. Links, and members that expand beyond a picture's size or ratio,
 
 from __future__ import annotations
 
+import http.client
 import tarfile
+import urllib.error
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -15,7 +18,9 @@ from typing import IO
 
 from gemtune.data.images import MOST_BYTES, ReadImage
 from gemtune.errors import DataError, RowError
+from gemtune.files import cache_folder, sha256_of_text, write_bytes
 
+DOWNLOAD_SECONDS = 30  # until the server must have answered
 MOST_MEMBERS = 1_000_000
 MOST_RATIO = 200  # of a member's size to its compressed size; pictures are compressed already
 _LINK = 0o120000  # of a zip member's Unix mode
@@ -142,4 +147,20 @@ def _read_up_to(path: Path, name: str, stream: IO[bytes]) -> bytes:
     data = stream.read(MOST_BYTES + 1)
     if len(data) > MOST_BYTES:
         raise RowError("image too large", f"{path.name}/{name}: over {MOST_BYTES / 1e6:.0f} MB")
+    return data
+
+
+def download(url: str) -> bytes:
+    """The image at an http(s) URL, kept in the user's cache; RowError when it cannot be had or is too large."""
+    cached = cache_folder() / "downloads" / sha256_of_text(url)
+    if cached.is_file():
+        return cached.read_bytes()
+    try:
+        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:  # noqa: S310 (http and https only, see `ImageSources.read`; urllib follows no redirect to a file)
+            data: bytes = response.read(MOST_BYTES + 1)
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        raise RowError("image not here", f"{url[:100]}: {error}") from error
+    if len(data) > MOST_BYTES:
+        raise RowError("image too large", f"{url[:100]}: over {MOST_BYTES / 1e6:.0f} MB")
+    write_bytes(cached, data)
     return data

@@ -1,13 +1,12 @@
-"""Base and tuned on the same prompts: replies a row, a summary with intervals, the worst regressions."""
+"""Base and tuned on the same prompts: a reply per row, a summary with intervals, the worst regressions."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import RunError
 from gemtune.evaluation.generate import FeaturesFor, no_features, replies
 from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
-from gemtune.metrics.text import (
+from gemtune.metrics.statistics import (
     Floats,
     Metric,
     combined_difference,
@@ -25,68 +24,77 @@ from gemtune.metrics.text import (
 )
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Renderer
-from gemtune.rendering.token_table import fitted
-from gemtune.runs import REVISIONS, VERSIONS
+from gemtune.rendering.token_table import fit
+from gemtune.run_files import Comparison, CutReplies, Decoding, Evaluation, Regression, Summary
+from gemtune.runs import REVISIONS, VERSIONS, EvaluationFolder
 from gemtune.tasks.base import Task, metric_of
 
-REGRESSIONS = 10  # rows listed
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+REGRESSIONS = 10  # rows that a summary lists
 
 
-def evaluated(path: Path, renderer: Renderer, task: Task, recipe: Recipe, limit: int | None) -> list[Conversation]:
+def evaluation_rows(
+    path: Path, renderer: Renderer, task: Task, recipe: Recipe, limit: int | None
+) -> list[Conversation]:
     """The conversations of a part that fit, a seeded sample of `limit` of them in the file's order."""
-    every = [fitted(conversation, renderer, task, recipe) for conversation in read_conversations(path)]
-    fitting = [conversation for conversation in every if conversation is not None]
+    conversations = (fit(conversation, renderer, task, recipe) for conversation in read_conversations(path))
+    fitting = [conversation for conversation in conversations if conversation is not None]
     if limit is None or limit >= len(fitting):
         return fitting
     chosen = np.random.default_rng(recipe.evaluate.seed).permutation(len(fitting))[:limit]
     return [fitting[index] for index in sorted(chosen)]
 
 
-def answer(
+def write_replies(
     path: Path,
     conversations: Sequence[Conversation],
     *,
     key: str,
-    model: Callable[[], Any],
+    model: Callable[[], PreTrainedModel],
     renderer: Renderer,
     task: Task,
     recipe: Recipe,
     progress: Callable[[int], None] = lambda done: None,
     features_for: FeaturesFor = no_features,
 ) -> None:
-    """Writes one line a conversation to `path`: prompt, gold, reply and scores.
+    """Writes one line per conversation to `path`: prompt, gold, reply and scores.
 
     `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
     """
-    rows = (json.dumps(conversation.to_json()) for conversation in conversations)
-    settings = json.dumps(deciders(recipe, "evaluation"), sort_keys=True)
-    key = sha256_of_text(str(REVISIONS["replies"]), key, settings, *rows)
+    key = _evaluation_key(key, recipe, conversations)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
-    answered = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
-    write_jsonl(
-        path,
-        (
-            {
-                "where": conversation.where,
-                "key": conversation.key,
-                "prompt": prompt_text(conversation),
-                "images": conversation.image_paths,
-                "gold": conversation.answer,
-                "reply": reply.text,
-                "scores": task.score(conversation, reply.text),
-                "cut": reply.cut,
-                "evaluation": key,
-            }
-            for conversation, reply in zip(conversations, answered, strict=True)
-        ),
+    answers = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
+    lines = (
+        Evaluation(
+            where=conversation.where,
+            key=conversation.key,
+            prompt=prompt_text(conversation),
+            images=conversation.image_paths,
+            gold=conversation.answer,
+            reply=reply.text,
+            scores=task.score(conversation, reply.text),
+            cut=reply.cut,
+            evaluation=key,
+        )
+        for conversation, reply in zip(conversations, answers, strict=True)
     )
+    write_jsonl(path, (line.to_json() for line in lines))
+
+
+def _evaluation_key(weights: str, recipe: Recipe, conversations: Sequence[Conversation]) -> str:
+    """Equal where the same weights answer the same rows in the same way."""
+    rows = (json.dumps(conversation.to_json()) for conversation in conversations)
+    settings = json.dumps(deciders(recipe, "evaluation"), sort_keys=True)
+    return sha256_of_text(str(REVISIONS["replies"]), weights, settings, *rows)
 
 
 def prompt_text(conversation: Conversation) -> str:
     """What the model was asked, for people: the messages before the answer."""
-    asked = [m for m in conversation.messages[:-1] if m.role != "system"]
-    return asked[0].text if len(asked) == 1 else "\n".join(f"{m.role}: {m.text}" for m in asked)
+    turns = [m for m in conversation.messages[:-1] if m.role != "system"]
+    return turns[0].text if len(turns) == 1 else "\n".join(f"{m.role}: {m.text}" for m in turns)
 
 
 def corpus_scores(task: Task, conversations: Sequence[Conversation], texts: Sequence[str]) -> dict[str, float]:
@@ -105,13 +113,13 @@ def _corpus_score(name: str, metric: Metric, columns: Mapping[str, Floats]) -> f
 
 def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
     """The score that decides; RunError when the recipe names one the task does not have."""
-    known = reported(task, names)
+    scores = reported(task, names)
     metric = recipe.evaluate.metric or task.metric
-    if metric in known:
+    if metric in scores:
         return metric
     if recipe.evaluate.metric:
-        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(known)}")
-    return known[0]
+        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(scores)}")
+    return scores[0]
 
 
 def reported(task: Task, names: Sequence[str]) -> list[str]:
@@ -119,26 +127,31 @@ def reported(task: Task, names: Sequence[str]) -> list[str]:
     return [name for name in names if metric_of(task, name).reported]
 
 
-def summarise(folder: Path, recipe: Recipe, task: Task, other: str = "tuned") -> dict[str, Any]:
-    """Pairs the replies of base and tuned (or `other`) by row and writes summary.json (or summary-`other`.json)."""
-    base, tuned = (list(read_jsonl(folder / f"{name}.jsonl")) for name in ("base", other))
-    if [row["where"] for row in base] != [row["where"] for row in tuned]:
-        raise RunError(f"{folder}: base and tuned were not asked the same rows; evaluate both again")
-    names = _shared([row["scores"] for row in base + tuned])
+def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str = "tuned") -> Summary:
+    """Pairs the replies of base and tuned (or `other`) by row; writes and returns the summary."""
+    base, tuned = folder.evaluations("base"), folder.evaluations(other)
+    if [row.where for row in base] != [row.where for row in tuned]:
+        raise RunError(f"{folder.root}: base and {other} were not asked the same rows; evaluate both again")
+    names = _shared([row.scores for row in base + tuned])
     metric = deciding_metric(recipe, task, names)
-    seed = recipe.evaluate.seed
-    before, after = ({name: [row["scores"][name] for row in rows] for name in names} for rows in (base, tuned))
+    before, after = ({name: [row.scores[name] for row in rows] for name in names} for rows in (base, tuned))
     order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
-    summary = {
-        "version": VERSIONS["summary"],
-        "metric": metric,
-        "rows": len(base),
-        "metrics": {name: _compared(name, metric_of(task, name), before, after, seed) for name in order},
-        "regressions": _regressions(base, tuned, metric, metric_of(task, metric)),
-        "decoding": recipe.evaluate.model_dump(include={"temperature", "top_p", "max_new_tokens", "seed"}),
-        "cut": {"base": sum(row["cut"] for row in base), "tuned": sum(row["cut"] for row in tuned)},
-    }
-    write_json(folder / ("summary.json" if other == "tuned" else f"summary-{other}.json"), summary)
+    settings = recipe.evaluate
+    summary = Summary(
+        version=VERSIONS["summary"],
+        metric=metric,
+        rows=len(base),
+        metrics={name: _compared(name, metric_of(task, name), before, after, settings.seed) for name in order},
+        regressions=_regressions(base, tuned, metric, metric_of(task, metric)),
+        decoding=Decoding(
+            temperature=settings.temperature,
+            top_p=settings.top_p,
+            max_new_tokens=settings.max_new_tokens,
+            seed=settings.seed,
+        ),
+        cut=CutReplies(base=sum(row.cut for row in base), tuned=sum(row.cut for row in tuned)),
+    )
+    write_json(folder.summary_file(other), summary.to_json())
     return summary
 
 
@@ -150,31 +163,17 @@ def _shared(rows: Sequence[dict[str, float]]) -> list[str]:
 Columns = Mapping[str, Sequence[float]]  # score -> its values, row by row
 
 
-def _compared(name: str, metric: Metric, base: Columns, tuned: Columns, seed: int) -> dict[str, Any]:
+def _compared(name: str, metric: Metric, base: Columns, tuned: Columns, seed: int) -> Comparison:
     """One metric of the summary: both models with their intervals, and the paired difference."""
-    better = metric.higher_is_better
     if metric.combine is None:
         sides = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
-        paired = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
+        better = metric.higher_is_better
+        difference = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
     else:
         with _parts_of(name):
             sides = [combined_interval(metric.combine, scores, seed=seed) for scores in (base, tuned)]
-            paired = combined_difference(name, metric, base, tuned, seed=seed)
-    return {
-        "direction": "higher" if better else "lower",
-        "base": asdict(sides[0]),
-        "tuned": asdict(sides[1]),
-        "difference": {
-            "mean": paired.difference,
-            "low": paired.low,
-            "high": paired.high,
-            "p_value": paired.p_value,
-            "method": paired.method,
-            "wins": paired.wins,
-            "losses": paired.losses,
-            "ties": paired.ties,
-        },
-    }
+            difference = combined_difference(name, metric, base, tuned, seed=seed)
+    return Comparison(direction=metric.direction, base=sides[0], tuned=sides[1], difference=difference)
 
 
 @contextmanager
@@ -189,21 +188,20 @@ def _parts_of(name: str) -> Iterator[None]:
 
 
 def _regressions(
-    base: list[dict[str, Any]], tuned: list[dict[str, Any]], name: str, metric: Metric
-) -> list[dict[str, Any]]:
-    """The rows where tuned is furthest behind base."""
+    base: Sequence[Evaluation], tuned: Sequence[Evaluation], name: str, metric: Metric
+) -> list[Regression]:
+    """The rows where tuned is furthest behind base, the worst first."""
     sign = 1 if metric.higher_is_better else -1
-    both = zip(base, tuned, strict=True)
-    pairs = [(after["scores"][name] - before["scores"][name], before, after) for before, after in both]
-    worst = sorted((pair for pair in pairs if sign * pair[0] < 0), key=lambda pair: sign * pair[0])[:REGRESSIONS]
-    return [
-        {
-            "where": before["where"],
-            "prompt": before["prompt"],
-            "gold": before["gold"],
-            "base": before["reply"],
-            "tuned": after["reply"],
-            "difference": difference,
-        }
-        for difference, before, after in worst
+    rows = [
+        Regression(
+            where=before.where,
+            prompt=before.prompt,
+            gold=before.gold,
+            base=before.reply,
+            tuned=after.reply,
+            difference=after.scores[name] - before.scores[name],
+        )
+        for before, after in zip(base, tuned, strict=True)
     ]
+    worse = [row for row in rows if sign * row.difference < 0]
+    return sorted(worse, key=lambda row: sign * row.difference)[:REGRESSIONS]

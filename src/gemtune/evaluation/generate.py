@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,53 +15,55 @@ from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.training.batching import left_padded
 
-FeaturesFor = Callable[[Any], ImageFeatures | None]
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, PreTrainedModel
+
+FeaturesFor = Callable[["PreTrainedModel"], ImageFeatures | None]
 
 
-def no_features(model: Any) -> None:
-    """The image features of a text model."""
+def no_features(model: PreTrainedModel) -> None:
+    """The image features of a text model: none."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered, and whether it was cut at max_new_tokens before it stopped by itself."""
+    """What a model answered, and whether it reached max_new_tokens before a stop token."""
 
     text: str
     cut: bool
 
 
 def replies(
-    model: Any,
+    model: PreTrainedModel,
     renderer: Renderer,
     conversations: Sequence[Conversation],
     decoding: Evaluate,
     progress: Callable[[int], None] = lambda done: None,
     features_for: FeaturesFor = no_features,
 ) -> list[Reply]:
-    """One reply to each conversation without its last message, in order; `features_for` a model gives its images'
-    features.
+    """One reply to each conversation without its last message, in order; `features_for` gives a model's image features.
 
-    Prompts of like length run side by side, padded on the left.
+    Prompts of similar length run side by side, padded on the left.
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-    found: dict[int, Reply] = {}
+    reply_to: dict[int, Reply] = {}
     features = features_for(model)
     torch.manual_seed(decoding.seed)
     for start in range(0, len(by_length), decoding.batch_size):
         indices = by_length[start : start + decoding.batch_size]
-        some = [prompts[index] for index in indices]
+        batch = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
-        answered = _generate(model, renderer, some, decoding, images, features)
-        for index, ids in zip(indices, answered, strict=True):
-            found[index] = Reply(*renderer.reply(ids))
-        progress(len(found))
-    return [found[index] for index in range(len(prompts))]
+        generated = _generate(model, renderer, batch, decoding, images, features)
+        for index, ids in zip(indices, generated, strict=True):
+            reply_to[index] = Reply(*renderer.reply(ids))
+        progress(len(reply_to))
+    return [reply_to[index] for index in range(len(prompts))]
 
 
 @torch.no_grad()
 def _generate(
-    model: Any,
+    model: PreTrainedModel,
     renderer: Renderer,
     prompts: list[list[int]],
     decoding: Evaluate,
@@ -79,7 +81,7 @@ def _generate(
     return [list(row) for row in out[:, ids.shape[1] :].tolist()]
 
 
-def _generation_config(renderer: Renderer, decoding: Evaluate) -> Any:
+def _generation_config(renderer: Renderer, decoding: Evaluate) -> GenerationConfig:
     from transformers import GenerationConfig
 
     sampled = decoding.temperature > 0
@@ -96,7 +98,7 @@ def _generation_config(renderer: Renderer, decoding: Evaluate) -> Any:
 
 
 def stream(
-    model: Any,
+    model: PreTrainedModel,
     renderer: Renderer,
     conversation: Conversation,
     decoding: Evaluate,
@@ -121,7 +123,7 @@ def stream(
         try:
             model.generate(**inputs)
         finally:
-            streamer.end()  # a generation that fails has not ended it: the reader below would wait for ever
+            streamer.end()  # a generation that failed has not ended it, and the loop below would wait forever
 
     with ThreadPoolExecutor(1) as pool:
         generation = pool.submit(generate)

@@ -1,28 +1,17 @@
-"""Scores of a reply against its gold answer, and the statistics of many scores; pure functions.
+"""Scores of a reply against its gold text: exact match, token F1, ROUGE-L, chrF, CER and WER; pure functions.
 
 Every score is a float from 0 (bad) to 1 (good), except the error rates `cer` and `wer`, where 0 is best.
 """
 
-import json
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
 from itertools import pairwise
 
-import emoji
-import numpy as np
-import numpy.typing as npt
 import regex
 from rapidfuzz.distance import LCSseq, Levenshtein
 
-_TEXT_STYLE, _EMOJI_STYLE, _JOINER = "\ufe0e", "\ufe0f", "\u200d"
-_CHUNK = 1_000_000  # resampled values held at once: 16 MB of indices and values
-_EXACT_PAIRS = 12  # up to here all 2**n signs are tried
 CHRF_ORDER, CHRF_BETA = 6, 2.0
-
-Floats = npt.NDArray[np.float64]
-Combine = Callable[[Mapping[str, Floats]], Floats]
 
 
 def normalise_text(text: str) -> str:
@@ -51,7 +40,7 @@ def token_f1(reply: str, gold: str) -> float:
     >>> token_f1("the red red car", "The red car")
     0.8571428571428571
     """
-    return _overlap(normalise_text(reply).split(), normalise_text(gold).split())["f1"]
+    return overlap(normalise_text(reply).split(), normalise_text(gold).split())["f1"]
 
 
 def words(text: str) -> list[str]:
@@ -85,51 +74,17 @@ def distinct_bigrams(text: str) -> float:
     return len(set(pairs)) / len(pairs) if pairs else 1.0
 
 
-def _overlap(reply: Iterable[Hashable], gold: Iterable[Hashable]) -> dict[str, float]:
+def overlap(reply: Iterable[Hashable], gold: Iterable[Hashable]) -> dict[str, float]:
     """Precision, recall and F1 of two multisets; all 1.0 where both are empty, all 0.0 where one is."""
-    given, expected = Counter(reply), Counter(gold)
-    if not given or not expected:
-        return dict.fromkeys(("precision", "recall", "f1"), float(given == expected))
-    shared = (given & expected).total()
+    reply_counts, gold_counts = Counter(reply), Counter(gold)
+    if not reply_counts or not gold_counts:
+        return dict.fromkeys(("precision", "recall", "f1"), float(reply_counts == gold_counts))
+    shared = (reply_counts & gold_counts).total()
     return {
-        "precision": shared / given.total(),
-        "recall": shared / expected.total(),
-        "f1": 2 * shared / (given.total() + expected.total()),
+        "precision": shared / reply_counts.total(),
+        "recall": shared / gold_counts.total(),
+        "f1": 2 * shared / (reply_counts.total() + gold_counts.total()),
     }
-
-
-def emoji_clusters(text: str) -> list[str]:
-    """The emoji in a text, one string for each that a reader sees, without variation selector 16.
-
-    A family, a flag or a keycap is one emoji, and a skin tone makes another one. A heart counts with and without the
-    selector; a digit, half a flag, and a heart that asks for text style do not.
-
-    >>> emoji_clusters("2 hearts: ❤️❤ and 1️⃣ 👨‍👩‍👧 🇪🇬") == ["❤", "❤", "1\\u20e3", "👨‍👩‍👧", "🇪🇬"]
-    True
-    """
-    return [cluster for cluster in map(_as_emoji, regex.findall(r"\X", text)) if cluster]
-
-
-def _as_emoji(cluster: str) -> str:
-    """The cluster without variation selectors if it is an emoji, else an empty string."""
-    plain = cluster.replace(_EMOJI_STYLE, "")
-    if not plain or _TEXT_STYLE in plain or plain.endswith(_JOINER):
-        return ""
-    return plain if emoji.is_emoji(plain) or emoji.purely_emoji(plain) else ""
-
-
-def emoji_scores(reply: str, gold: str) -> dict[str, float]:
-    """Scores of a reply that should be emoji: valid (nothing but emoji and white space), exact (the same in the same
-    order), and precision, recall and f1 of its emoji, each as often as it occurs.
-
-    >>> emoji_scores("🏖️ 🌊", "🏖🌊☀️")
-    {'valid': 1.0, 'exact': 0.0, 'precision': 1.0, 'recall': 0.6666666666666666, 'f1': 0.8}
-    """
-    clusters = [cluster for cluster in regex.findall(r"\X", reply) if not cluster.isspace()]
-    reply_emoji, gold_emoji = [cluster for cluster in map(_as_emoji, clusters) if cluster], emoji_clusters(gold)
-    is_valid = bool(clusters) and len(reply_emoji) == len(clusters)
-    scores = {"valid": float(is_valid), "exact": float(reply_emoji == gold_emoji)}
-    return {**scores, **_overlap(reply_emoji, gold_emoji)}
 
 
 def cer(reply: str, gold: str) -> float:
@@ -169,7 +124,7 @@ def chrf(reply: str, gold: str) -> float:
     reply, gold = "".join(reply.split()), "".join(gold.split())
     if not reply or not gold:
         return float(reply == gold)
-    orders = [_overlap(_ngrams(reply, n), _ngrams(gold, n)) for n in range(1, CHRF_ORDER + 1)]
+    orders = [overlap(_ngrams(reply, n), _ngrams(gold, n)) for n in range(1, CHRF_ORDER + 1)]
     orders = orders[: min(len(reply), len(gold))]
     precision, recall = (sum(order[name] for order in orders) / len(orders) for name in ("precision", "recall"))
     weight = CHRF_BETA**2
@@ -178,277 +133,3 @@ def chrf(reply: str, gold: str) -> float:
 
 def _ngrams(text: str, n: int) -> list[str]:
     return [text[i : i + n] for i in range(len(text) - n + 1)]
-
-
-def json_valid(text: str) -> bool:
-    """Whether the text is one JSON value as in RFC 8259, with nothing around it.
-
-    >>> json_valid('{"total": 12.5}'), json_valid('```json\\n{}\\n```'), json_valid('{"total": NaN}')
-    (True, False, False)
-    """
-    try:  # numbers stay text: Python refuses an integer of over 4,300 digits, which JSON allows
-        json.loads(text, parse_constant=_no_constant, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Combines the rows of a corpus into a sum of one score over the sum of another, such as edits over characters.
-
-    >>> float(Ratio("edits", "characters")({"edits": np.array([1.0, 0.0]), "characters": np.array([2.0, 8.0])}))
-    0.1
-    """
-
-    numerator: str
-    denominator: str
-
-    def __call__(self, scores: Mapping[str, Floats]) -> Floats:
-        above, below = (scores[name].sum(axis=-1) for name in (self.numerator, self.denominator))
-        # As for one row in `cer`: against nothing, anything is all wrong.
-        ratio: Floats = np.where(below > 0, above / np.maximum(below, 1e-12), above > 0)
-        return ratio
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a score of a task is read: which end is good, and how the rows' scores become one of the corpus.
-
-    `combine` takes every score of the rows, by name, each an array whose last axis is the rows (there is one before it
-    when rows are resampled), and returns the corpus' value; None is the mean of the score's own values. A score that
-    only goes into another one's `combine` (a count) is not `reported`.
-    """
-
-    higher_is_better: bool = True
-    combine: Combine | None = None
-    reported: bool = True
-
-
-@dataclass(frozen=True)
-class Interval:
-    """The value of a corpus, such as a mean, and its confidence interval, in the unit of the scores."""
-
-    mean: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Tuned minus base on the same n rows: the difference, its confidence interval and a two-sided p-value.
-
-    Wins are the rows where tuned is better, losses those where it is worse.
-    """
-
-    difference: float
-    low: float
-    high: float
-    p_value: float
-    method: str
-    n: int
-    wins: int
-    losses: int
-    ties: int
-
-
-def mean_interval(
-    values: npt.ArrayLike, *, confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> Interval:
-    """The mean of some scores with its percentile bootstrap interval; ValueError without values.
-
-    >>> mean_interval([1, 0, 1, 1, 0, 1, 1, 1])
-    Interval(mean=0.75, low=0.375, high=1.0)
-    """
-    scores = _scores("values", values)
-    if not 0 < confidence < 1 or resamples < 1:
-        raise ValueError(f"confidence {confidence} must be between 0 and 1, resamples {resamples} at least 1")
-    return _interval(
-        float(scores.mean()),
-        _resampled(lambda rows: scores[rows].mean(axis=-1), len(scores), resamples, seed),
-        confidence,
-    )
-
-
-def _interval(value: float, draws: Floats, confidence: float) -> Interval:
-    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2])
-    # The sum of equal values depends on their order in the last digit; the value stays inside its interval.
-    return Interval(value, min(float(low), value), max(float(high), value))
-
-
-def combined_interval(
-    combine: Combine, scores: Mapping[str, npt.ArrayLike], *, resamples: int = 10_000, seed: int = 0
-) -> Interval:
-    """Like `mean_interval`, for what `combine` makes of a corpus; rows are resampled with all their scores.
-
-    >>> scores = {"edits": [1, 0, 2, 0], "characters": [4, 4, 8, 4]}
-    >>> combined_interval(Ratio("edits", "characters"), scores)
-    Interval(mean=0.15, low=0.0, high=0.25)
-    """
-    columns = _columns("scores", scores)
-    draws = _resampled(lambda rows: combine(_rows_of(columns, rows)), _count(columns), resamples, seed)
-    return _interval(float(combine(columns)), draws, 0.95)
-
-
-def paired_difference(
-    base: npt.ArrayLike,
-    tuned: npt.ArrayLike,
-    *,
-    higher_is_better: bool = True,
-    confidence: float = 0.95,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> PairedTest:
-    """Whether tuned and base differ on the same rows; ValueError without rows or with unequal lengths.
-
-    The p-value is McNemar's exact test where all scores are 0 or 1 ("mcnemar"), else a sign-flip test of the mean
-    difference ("permutation"): every combination of signs up to 12 rows that differ, a seeded sample of `resamples`
-    above. The interval is the percentile bootstrap over rows.
-
-    >>> paired_difference([0, 0, 0, 0, 1, 1], [1, 1, 1, 1, 1, 0]).p_value
-    0.375
-    """
-    before, after = _scores("base", base), _scores("tuned", tuned)
-    _same_rows(len(before), len(after))
-    differences = after - before
-    interval = mean_interval(differences, confidence=confidence, resamples=resamples, seed=seed)
-    up, down = int((differences > 0).sum()), int((differences < 0).sum())
-    binary = bool(np.isin(np.concatenate([before, after]), (0, 1)).all())
-    p_value = _mcnemar(up, down) if binary else _sign_flip(differences[differences != 0], resamples, seed)
-    method = "mcnemar" if binary else "permutation"
-    return _paired(interval, p_value, method, differences, higher_is_better)
-
-
-def combined_difference(
-    name: str,
-    metric: Metric,
-    base: Mapping[str, npt.ArrayLike],
-    tuned: Mapping[str, npt.ArrayLike],
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> PairedTest:
-    """Like `paired_difference`, for a metric that combines a corpus; `name` is the score that rows are compared by.
-
-    The p-value is of a permutation test: base and tuned change places in every row, or not, with equal chance.
-
-    >>> error_rate = Metric(higher_is_better=False, combine=Ratio("edits", "characters"))
-    >>> base = {"cer": [0.5, 0.5, 0.25], "edits": [2, 4, 1], "characters": [4, 8, 4]}
-    >>> tuned = {"cer": [0.0, 0.25, 0.25], "edits": [0, 2, 1], "characters": [4, 8, 4]}
-    >>> paired = combined_difference("cer", error_rate, base, tuned)
-    >>> paired.difference, paired.p_value, paired.wins, paired.losses, paired.ties
-    (-0.25, 0.5, 2, 0, 1)
-    """
-    before, after = _columns("base", base), _columns("tuned", tuned)
-    _same_rows(_count(before), _count(after))
-    combine = metric.combine or (lambda scores: scores[name].mean(axis=-1))
-
-    def gap(rows: npt.NDArray[np.int64]) -> Floats:
-        return combine(_rows_of(after, rows)) - combine(_rows_of(before, rows))
-
-    difference = float(combine(after) - combine(before))
-    interval = _interval(difference, _resampled(gap, _count(before), resamples, seed), 0.95)
-    p_value = _swap_test(combine, before, after, resamples, seed)
-    return _paired(interval, p_value, "permutation", after[name] - before[name], metric.higher_is_better)
-
-
-def _paired(interval: Interval, p_value: float, method: str, differences: Floats, higher_is_better: bool) -> PairedTest:
-    gains = differences if higher_is_better else -differences
-    wins, losses = int((gains > 0).sum()), int((gains < 0).sum())
-    return PairedTest(
-        difference=interval.mean,
-        low=interval.low,
-        high=interval.high,
-        p_value=p_value,
-        method=method,
-        n=len(gains),
-        wins=wins,
-        losses=losses,
-        ties=len(gains) - wins - losses,
-    )
-
-
-def _same_rows(base: int, tuned: int) -> None:
-    if base != tuned:
-        raise ValueError(f"base has {base} scores and tuned {tuned}; the same rows are wanted in both")
-
-
-def _columns(name: str, scores: Mapping[str, npt.ArrayLike]) -> dict[str, Floats]:
-    return {score: _scores(f"{name}[{score}]", values) for score, values in scores.items()}
-
-
-def _count(columns: Mapping[str, Floats]) -> int:
-    return len(next(iter(columns.values())))
-
-
-def _rows_of(columns: Mapping[str, Floats], rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    return {name: values[rows] for name, values in columns.items()}
-
-
-def _scores(name: str, values: npt.ArrayLike) -> Floats:
-    scores = np.asarray(values, dtype=np.float64)
-    if scores.ndim != 1 or not len(scores) or not np.isfinite(scores).all():
-        raise ValueError(f"{name} must be a list of finite scores, at least one; found shape {scores.shape}")
-    return scores
-
-
-def _in_chunks(
-    value: Callable[[npt.NDArray[np.int64]], Floats], below: int, rows: int, resamples: int, seed: int
-) -> Floats:
-    """`value` of `resamples` draws of whole numbers under `below`, (draws, rows), as many at a time as fit a chunk."""
-    generator = np.random.default_rng(seed)
-    step = max(1, _CHUNK // rows)
-    starts = range(0, resamples, step)
-    return np.concatenate([value(generator.integers(below, size=(min(step, resamples - s), rows))) for s in starts])
-
-
-def _resampled(value: Callable[[npt.NDArray[np.int64]], Floats], rows: int, resamples: int, seed: int) -> Floats:
-    """`value` of bootstrap samples of the rows, each a line of row numbers."""
-    return _in_chunks(value, rows, rows, resamples, seed)
-
-
-def _mcnemar(wins: int, losses: int) -> float:
-    """Two-sided exact binomial test that wins and losses are equally likely."""
-    n, fewer = wins + losses, min(wins, losses)
-    tail = term = 1  # of n choose k, exact integers
-    for k in range(fewer):
-        term = term * (n - k) // (k + 1)
-        tail += term
-    return min(1.0, 2 * tail / (1 << n))
-
-
-def _sign_flip(differences: Floats, resamples: int, seed: int) -> float:
-    """Two-sided p-value of the sum of `differences`, none of them 0, when each sign is a coin toss."""
-    n = len(differences)
-    least = abs(differences.sum()) - 1e-9 * np.abs(differences).sum()  # the order of a sum changes its last digits
-    if n <= _EXACT_PAIRS:
-        signs = 1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)  # (2**n, n)
-        return float((np.abs(signs @ differences) >= least).mean())
-    sums = _in_chunks(lambda coins: (2.0 * coins - 1.0) @ differences, 2, n, resamples, seed)
-    extreme = int((np.abs(sums) >= least).sum())
-    return (extreme + 1) / (resamples + 1)
-
-
-def _swap_test(
-    combine: Combine, base: Mapping[str, Floats], tuned: Mapping[str, Floats], resamples: int, seed: int
-) -> float:
-    """Two-sided p-value of the corpus' difference when base and tuned change places by a coin toss in every row."""
-    differs = np.flatnonzero(np.any([base[name] != tuned[name] for name in base], axis=0))
-
-    def difference(coins: npt.NDArray[np.int64]) -> Floats:
-        swapped = np.zeros((len(coins), _count(base)), bool)
-        swapped[:, differs] = coins == 1
-        first = {name: np.where(swapped, tuned[name], base[name]) for name in base}
-        second = {name: np.where(swapped, base[name], tuned[name]) for name in base}
-        return combine(second) - combine(first)
-
-    n = len(differs)
-    least = abs(float(combine(tuned) - combine(base))) * (1 - 1e-9)
-    if n <= _EXACT_PAIRS:
-        return float((np.abs(difference(np.arange(2**n)[:, None] >> np.arange(n) & 1)) >= least).mean())
-    extreme = int((np.abs(_in_chunks(difference, 2, n, resamples, seed)) >= least).sum())
-    return (extreme + 1) / (resamples + 1)

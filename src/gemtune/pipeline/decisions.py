@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable
 from typing import Any
 
-from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluated
+from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluation_rows
 from gemtune.evaluation.generate import replies
 from gemtune.hardware import device_name, installed_versions, memory_gb
 from gemtune.kernels.native import compiled
@@ -87,7 +87,7 @@ def encode_images(job: Job, features: ImageFeatures) -> None:
 def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     """The task's scores of a model on some of val, with the deciding one as `score`."""
     recipe = job.recipe
-    conversations = evaluated(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
+    conversations = evaluation_rows(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
 
     def score(model: Any) -> dict[str, float]:
         was_training = model.training

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from gemtune.data.conversation import read_conversations
-from gemtune.metrics.text import Metric
+from gemtune.metrics.statistics import Metric
 from gemtune.pipeline.job import Job
 from gemtune.runs import Run
 from gemtune.tasks import metric_of

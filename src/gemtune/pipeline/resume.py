@@ -9,6 +9,7 @@ from gemtune.errors import RunError
 from gemtune.files import write_json
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import deciders
+from gemtune.run_files import Training
 from gemtune.runs import Run
 
 
@@ -52,10 +53,13 @@ def begin(job: Job, data: dict[str, Any]) -> None:
     job.run.note("trained_on", trained_on)
 
 
-def already_trained(job: Job) -> bool:
-    """Whether the run has its weights; refuse_another_recipe and refuse_other_tokens say that they are this job's."""
-    finished = "training" in job.run.manifest
-    return finished and (job.run.adapter if job.recipe.lora else job.run.full_model).is_dir()
+def finished_training(job: Job) -> Training | None:
+    """The training that the run's weights come from, when they are there.
+
+    refuse_another_recipe and refuse_other_tokens say that they are this job's.
+    """
+    weights = job.run.adapter if job.recipe.lora else job.run.full_model
+    return job.run.training if weights.is_dir() else None
 
 
 def _first_difference(before: Any, after: Any, at: str = "") -> str | None:

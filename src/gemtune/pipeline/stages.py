@@ -14,7 +14,7 @@ from gemtune.files import sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric, require_settings
-from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
+from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
 from gemtune.reporting.report import write_report
@@ -55,14 +55,7 @@ def prepare(job: Job) -> dict[str, Any]:
             start_again(job.run)
             job.fresh = False
         job.accept()
-    return _data_manifest(job)
-
-
-def _data_manifest(job: Job) -> dict[str, Any]:
-    manifest = job.run.data_manifest()
-    if manifest is None:
-        raise RunError(f"{job.run.data}: no prepared rows; `gemtune prepare RECIPE.yaml` writes them")
-    return manifest
+    return job.run.prepared_data().to_json()
 
 
 @_locked
@@ -89,7 +82,7 @@ def check(job: Job, model: Any = None) -> list[Any]:
 
 def _check_key(job: Job) -> str:
     """Key of a passed check: unchanged tokens and base model need no new one."""
-    return sha256_of_text(_data_manifest(job)["lengths"]["key"], weights_key(job, "base"))
+    return sha256_of_text(job.run.prepared_data().token_lengths.key, weights_key(job, "base"))
 
 
 @_locked
@@ -115,9 +108,9 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
     run = job.run
     require_settings(job)
     data = prepare(job)
-    if already_trained(job):
+    if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
-        return dict(run.manifest["training"])
+        return finished.to_json()
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -134,22 +127,20 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
 @_locked
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
-    from gemtune.evaluation.evaluate import answer, evaluated, summarise
+    from gemtune.evaluation.evaluate import evaluation_rows, summarise, write_replies
 
-    recipe, run = job.recipe, job.run
+    recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     if data:
         conversations = conversations_of(job, data)
-        folder = run.eval / Path(data).stem
     else:
         prepare(job)
-        conversations = evaluated(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
-        folder = run.eval
+        conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
         raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
     keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
     for name, key in keys.items():
-        answer(
-            folder / f"{name}.jsonl",
+        write_replies(
+            folder.replies(name),
             conversations,
             key=key,
             model=partial(model_named, job, name),
@@ -160,9 +151,9 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             features_for=job.image_features,
         )
     other = names[-1] if names[-1] != "base" else "tuned"
-    if not (folder / "base.jsonl").exists() or not (folder / f"{other}.jsonl").exists():
+    if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
-    return summarise(folder, recipe, job.task, other)
+    return summarise(folder, recipe, job.task, other).to_json()
 
 
 def report(job: Job) -> Path:

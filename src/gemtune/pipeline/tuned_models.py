@@ -23,7 +23,7 @@ def weights_folder(job: Job, name: str) -> Path:
     """Where the weights of `tuned` or `step-N` lie, whether they are there or not."""
     if name == "tuned":
         return job.run.adapter if job.recipe.lora else job.run.full_model
-    return job.run.checkpoints / name
+    return job.run.checkpoint_named(name)
 
 
 def model_named(job: Job, name: str) -> Any:

@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gemtune.data.conversation import read_conversations
-from gemtune.data.downloads import download
-from gemtune.data.image_sources import ImageSources
+from gemtune.data.image_sources import ImageSources, download
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
 from gemtune.files import (
-    JsonObject,
-    os_errors,
     read_json,
     replacing,
     sha256_of,
@@ -35,23 +28,22 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
-from gemtune.preparation.near_duplicates import Sketch, leaks, near_duplicates
+from gemtune.preparation.near_duplicates import Sketch, near_duplicates
 from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
-from gemtune.recipe.schema import DataSource, Recipe, Split, deciders
+from gemtune.preparation.split import AUDITED, Parts, leak_lines, split
+from gemtune.recipe.schema import DataSource, Recipe, deciders
+from gemtune.run_files import DataManifest, SourceRows
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
 from gemtune.tasks import Row, Task, task_of, text_of
 
-AUDITED = 0.8  # the similarity from which two questions on different sides of the split are reported
 # Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
-_TRAIN, _VAL, _TEST = range(len(PARTS))
 
 
-def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda rows: None) -> JsonObject:
+def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda rows: None) -> DataManifest:
     """Writes the run's data directory and returns its manifest; nothing is done when no input has changed."""
     with prepared(recipe, run, progress) as result:
-        manifest: JsonObject = read_json(result.data_manifest_file)
-    return manifest
+        return result.prepared_data()
 
 
 @contextlib.contextmanager
@@ -73,47 +65,61 @@ def prepared(
     if None not in digests and _is_up_to_date(run, fingerprint):
         yield run
         return
-    with _staging(run) as staged:
-        with RowStore(staged.root, recipe) as store:
-            rows_of = _read(recipe, store, staged, progress)
-            sources = [
-                {"source": data.source, "format": data.format, "rows": rows, "sha256": digest}
-                for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
-            ]
-            manifest = {
-                "version": VERSIONS["data"],
-                "fingerprint": fingerprint,
-                "task": recipe.task,
-                "sources": sources,
-                "rows_read": sum(rows_of),
-                **_dedupe_and_split(recipe, staged, store),
-            }
-            write_json(staged.data_manifest_file, manifest)
+    with run.staging() as staged:
+        _write_data(recipe, staged, fingerprint, digests, progress)
         yield staged
 
 
-def _dedupe_and_split(recipe: Recipe, staged: Run, store: RowStore) -> dict[str, object]:
-    """Drops duplicates, splits, audits and writes all but the manifest; returns what the manifest says of it."""
-    remaining = _without_duplicates(recipe, store)
-    remaining, questions, sketch = _without_near_duplicates(recipe, store, remaining)
-    groups = store.hashes("group")
+def _write_data(
+    recipe: Recipe, staged: Run, fingerprint: str, digests: list[str | None], progress: Callable[[int], None]
+) -> None:
+    """Reads all rows, drops duplicates, splits, audits and writes."""
+    with RowStore(staged.root, recipe) as store:
+        rows_of = _read(recipe, store, staged, progress)
+        remaining, questions, sketch = _without_duplicates(recipe, store)
+        parts = _parts(recipe, store, remaining)
+        _write_rows(staged, store, parts)
+        leaks = write_jsonl(staged.leaks_file, leak_lines(sketch, store, questions, parts))
+        groups = store.hashes("group")
+        manifest = DataManifest(
+            version=VERSIONS["data"],
+            fingerprint=fingerprint,
+            task=recipe.task,
+            sources=_sources(recipe, rows_of, digests),
+            rows_read=sum(rows_of),
+            kept={name: int((parts == number).sum()) for number, name in enumerate(PARTS)},
+            dropped=dict(store.reasons.most_common()),
+            groups={name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
+            split=recipe.split.model_dump(),
+            leaks=leaks,
+            audited_similarity=AUDITED,
+        )
+    write_json(staged.data_manifest_file, manifest.to_json())
+
+
+def _parts(recipe: Recipe, store: RowStore, remaining: Numbers) -> Parts:
+    """The number of the part of every row, -1 for those that are dropped; DataError when none is left to train on."""
     parts = np.full(len(store), -1, np.int8)
-    parts[remaining] = _parts(recipe.split, groups[remaining], store.hashes("pool")[remaining])
-    if not (parts == _TRAIN).any():
+    parts[remaining] = split(recipe.split, store.hashes("group")[remaining], store.hashes("pool")[remaining])
+    if not (parts == PARTS.index("train")).any():
         raise DataError(_no_train(recipe, store, len(remaining)))
+    return parts
+
+
+def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
+    """Writes every row to its part's file, or to the list of dropped ones."""
     for number, name in enumerate(PARTS):
         with replacing(staged.part(name)) as out:
             out.writelines(store.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
     _remove_unused_images(staged)
-    return {
-        "kept": {name: int((parts == number).sum()) for number, name in enumerate(PARTS)},
-        "dropped": dict(store.reasons.most_common()),
-        "groups": {name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
-        "split": recipe.split.model_dump(),
-        "leaks": write_jsonl(staged.leaks_file, _leaks(sketch, store, questions, parts)),
-        "audited_similarity": AUDITED,
-    }
+
+
+def _sources(recipe: Recipe, rows_of: list[int], digests: list[str | None]) -> list[SourceRows]:
+    return [
+        SourceRows(source=data.source, format=data.format, rows=rows, sha256=digest)
+        for data, rows, digest in zip(recipe.data, rows_of, digests, strict=True)
+    ]
 
 
 def _remove_unused_images(staged: Run) -> None:
@@ -135,32 +141,14 @@ def _digest(data: DataSource) -> str | None:
 
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
-    own = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    return sha256_of_text(str(REVISIONS["data"]), own, json.dumps([digests, deciders(recipe, "data")], sort_keys=True))
+    task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
+    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
     written = [run.data_manifest_file, run.dropped_file, run.leaks_file, *map(run.part, PARTS)]
     return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
-
-
-@contextlib.contextmanager
-def _staging(run: Run) -> Iterator[Run]:
-    """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
-    for leftover in run.root.glob(".prepare-*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
-    with os_errors(run.root):
-        run.root.mkdir(parents=True, exist_ok=True)
-        staged = Run(Path(tempfile.mkdtemp(dir=run.root, prefix=".prepare-")))
-        staged.data.mkdir()
-    try:
-        yield staged
-        with os_errors(run.data):
-            if run.data.exists():
-                run.data.rename(staged.root / "replaced")
-            staged.data.rename(run.data)
-    finally:
-        shutil.rmtree(staged.root, ignore_errors=True)
 
 
 def _refuse_test_split(data: DataSource) -> None:
@@ -227,7 +215,13 @@ def _duplicates(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
     return rows[firsts != rows], firsts[firsts != rows]
 
 
-def _without_duplicates(recipe: Recipe, store: RowStore) -> Numbers:
+def _without_duplicates(recipe: Recipe, store: RowStore) -> tuple[Numbers, Numbers, Sketch]:
+    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts."""
+    remaining = _without_exact_duplicates(recipe, store)
+    return _without_near_duplicates(recipe, store, remaining)
+
+
+def _without_exact_duplicates(recipe: Recipe, store: RowStore) -> Numbers:
     """The rows without those whose id an earlier row has and, unless nothing is to be dropped, without exact copies."""
     remaining, content = np.arange(len(store)), store.hashes("content")
     same_id, first = _duplicates(store.hashes("id"), remaining[store.hashes("id") != 0])
@@ -271,39 +265,6 @@ def _without_near_duplicates(recipe: Recipe, store: RowStore, remaining: Numbers
         where = store.conversation(int(rows[pair.other]))["where"]
         store.drop(store.conversation(row)["where"], "near duplicate", f"similarity {pair.similarity:.2f} with {where}")
     return np.setdiff1d(remaining, repeats, assume_unique=True), rows, sketch
-
-
-def _parts(split: Split, groups: Hashes, pools: Hashes) -> NDArray[np.int8]:
-    """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train."""
-    places = groups / 2.0**64
-    splittable = np.sort(places[pools == 0])
-    test_end = _end(0.0, split.test, splittable)
-    val_end = _end(test_end, split.val, splittable)
-    by_hash = np.select([places < test_end, places < val_end], [_TEST, _VAL], _TRAIN)
-    return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
-
-
-def _end(start: float, size: float, places: NDArray[np.float64]) -> float:
-    """Where a part that starts at `start` ends: a share is as wide as it says, a number reaches so many rows' groups.
-
-    >>> _end(0.1, 0.2, np.array([0.05, 0.15, 0.15, 0.4])), _end(0.1, 1, np.array([0.05, 0.15, 0.15, 0.4])) > 0.15
-    (0.30000000000000004, True)
-    """
-    if size < 1:
-        return start + size
-    after = places[np.searchsorted(places, start) :]
-    return float(np.nextafter(after[min(math.ceil(size), len(after)) - 1], 2.0)) if len(after) else start
-
-
-def _leaks(sketch: Sketch, store: RowStore, questions: Numbers, parts: NDArray[np.int8]) -> Iterator[dict[str, object]]:
-    """Yields, for every question of val and test, the closest one in each part before its own, from AUDITED on."""
-    for near in leaks(sketch, AUDITED, store.hashes("scope")[questions], parts[questions]):
-        pair: dict[str, object] = {}
-        for side, place in (("a", near.text), ("b", near.other)):
-            row = int(questions[place])
-            value = store.conversation(row)
-            pair |= {f"part_{side}": PARTS[parts[row]], f"where_{side}": value["where"], f"key_{side}": value["key"]}
-        yield {**pair, "similarity": round(near.similarity, 4)}
 
 
 def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:

@@ -11,9 +11,7 @@ from gemtune.data.conversation import Conversation
 from gemtune.data.images import thumbnail
 from gemtune.files import write_text
 from gemtune.rendering.renderer import Example, Renderer
-
-# Control and invisible characters, made visible; a text's own control sequences must not reach a terminal.
-VISIBLE = {"\n": "⏎\n", "\t": "⇥\t", "\r": "␍", "\x1b": "␛"}
+from gemtune.reporting.text import printable
 
 
 def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
@@ -27,15 +25,6 @@ def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
         for position, piece in enumerate(pieces)
         if position not in inside
     ]
-
-
-def printable(text: str) -> str:
-    """The text with control characters replaced by visible ones.
-
-    >>> printable("a\\tb\\x07")
-    'a⇥\\tb\\ufffd'
-    """
-    return "".join(VISIBLE.get(c, c if c.isprintable() or c in "\u200d\ufe0f" else "\ufffd") for c in text)
 
 
 def terminal_text(renderer: Renderer, example: Example) -> Any:

@@ -165,7 +165,7 @@ def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversatio
         yield line, kept.pop(0), example
 
 
-def fitted(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Conversation | None:
+def fit(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Conversation | None:
     """The conversation as the tables have it: itself, shortened, or None where it does not fit or render."""
     try:
         if len(renderer.example(conversation).input_ids) <= recipe.train.max_length:

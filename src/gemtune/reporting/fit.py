@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
+
+from gemtune.files import JsonObject
 
 Word = Literal["good fit", "underfit", "overfit", "diverged", "not enough evaluations"]
 
@@ -43,7 +45,7 @@ class Point:
         return f"val loss {_loss(self.val)} and probe loss {_loss(self.probe)} at step {self.step}"
 
 
-def verdict(evaluations: Sequence[dict[str, Any]], kept_step: int | None = None) -> Verdict:
+def verdict(evaluations: Sequence[JsonObject], kept_step: int | None = None) -> Verdict:
     """Judges the evaluation lines of metrics.jsonl; `kept_step`: the checkpoint kept, if not the best by loss.
 
     >>> losses = [(0, 5.0, 5.0), (50, 1.1, 1.0), (100, 1.0, 0.7), (150, 1.3, 0.4)]
@@ -70,8 +72,8 @@ def verdict(evaluations: Sequence[dict[str, Any]], kept_step: int | None = None)
     if val_rose and not probe_rose:
         return _overfit(best, last, kept)
     if first.val - best.val <= max(MOVED * first.val, FLOOR):
-        by_heart = _fell(first.probe, last.probe) > _fell(first.val, best.val) + MOVED
-        return _by_heart(first, best, last) if by_heart else _hardly_moved(first, best, last)
+        memorised = _fell(first.probe, last.probe) > _fell(first.val, best.val) + MOVED
+        return _memorised(first, best, last) if memorised else _hardly_moved(first, best, last)
     start = _start_of_tail(points)
     if _rose(last.val, start.val) and _rose(last.probe, start.probe):
         return _still_falling(start, last)
@@ -87,7 +89,7 @@ def margin(loss: float) -> float:
     return max(NOISE * loss, FLOOR)
 
 
-def _point(line: dict[str, Any]) -> Point:
+def _point(line: JsonObject) -> Point:
     val, probe = (math.nan if line[key] is None else float(line[key]) for key in ("eval_loss", "probe_loss"))
     return Point(int(line["step"]), float(line.get("epoch") or 0.0), val, probe)
 
@@ -97,7 +99,7 @@ def _rose(before: float, after: float) -> bool:
 
 
 def _fell(before: float, after: float) -> float:
-    """The share of a loss that is gone."""
+    """The share by which a loss became smaller."""
     return (before - after) / before if before else 0.0
 
 
@@ -117,7 +119,7 @@ def _epochs(value: float) -> str:
 
 def _not_finite(broken: Point, finite: list[Point]) -> Verdict:
     before = [point for point in finite if point.step < broken.step]
-    until = f" The last sound evaluation was {before[-1]}." if before else ""
+    until = f" The last finite evaluation: {before[-1]}." if before else ""
     return Verdict(
         "diverged",
         f"At step {broken.step} the loss is not a finite number.{until}",
@@ -126,10 +128,10 @@ def _not_finite(broken: Point, finite: list[Point]) -> Verdict:
 
 
 def _not_enough(points: list[Point]) -> Verdict:
-    found = f"{len(points)} evaluation{'' if len(points) == 1 else 's'}"
+    evaluations = f"{len(points)} evaluation{'' if len(points) == 1 else 's'}"
     return Verdict(
         "not enough evaluations",
-        f"The run has {found}; a verdict needs {ENOUGH}: one before training and two more.",
+        f"The run has {evaluations}; a verdict needs {ENOUGH}: one before training and two more.",
         "Train longer (train.epochs) or set a smaller train.eval_steps.",
     )
 
@@ -165,11 +167,12 @@ def _overfit(best: Point, last: Point, kept: Point) -> Verdict:
     )
 
 
-def _by_heart(first: Point, best: Point, last: Point) -> Verdict:
+def _memorised(first: Point, best: Point, last: Point) -> Verdict:
     return Verdict(
         "overfit",
         f"The probe loss on train rows fell from {_loss(first.probe)} to {_loss(last.probe)}, but the val loss never "
-        f"got below {_loss(best.val)} (it began at {_loss(first.val)}): rows are learned by heart, the task is not.",
+        f"got below {_loss(best.val)} (it began at {_loss(first.val)}): the model memorises rows "
+        "and does not learn the task.",
         "More data helps most; then a smaller lora.r. Check too that val rows ask what train rows ask.",
     )
 
@@ -179,7 +182,7 @@ def _hardly_moved(first: Point, best: Point, last: Point) -> Verdict:
         "underfit",
         f"The val loss hardly moved: {_loss(first.val)} at step {first.step}, {_loss(best.val)} at its best, "
         f"{_loss(last.val)} at the end (probe {_loss(first.probe)} to {_loss(last.probe)}).",
-        "Raise train.learning_rate three times over, then train.epochs; a larger lora.r comes after that. "
+        "Try three times the train.learning_rate, then more train.epochs, then a larger lora.r. "
         "If the base model already scores well, there is little left to learn.",
     )
 

@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from gemtune.data.conversation import Conversation, Message
 from gemtune.data.formats import Row
 from gemtune.errors import RecipeError, RowError, did_you_mean, listed
-from gemtune.metrics.text import Metric
+from gemtune.metrics.statistics import Metric
 from gemtune.recipe.loader import wanted_and_found
 from gemtune.recipe.schema import Recipe, Section
 

@@ -8,7 +8,7 @@ import emoji
 
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
-from gemtune.metrics.text import emoji_scores
+from gemtune.metrics.emoji import emoji_scores
 from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "Translate this text to emoji."

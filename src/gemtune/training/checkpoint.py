@@ -54,8 +54,7 @@ def damage(folder: Path) -> str | None:
 
 def checkpoints(run: Run) -> list[tuple[int, Path]]:
     """(step, folder) of every checkpoint, newest first."""
-    found = [(int(path.name.removeprefix("step-")), path) for path in run.checkpoints.glob("step-*")]
-    return sorted(found, reverse=True)
+    return [(step, run.checkpoint(step)) for step in run.steps()]
 
 
 def newest_whole(run: Run, say: Callable[[str], None]) -> Path | None:

@@ -17,7 +17,8 @@ from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import resolved_lr, save_tuned
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.runs import Run
+from gemtune.run_files import Training
+from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch, fixed_batches, order
 from gemtune.training.selection import Criterion
@@ -97,7 +98,7 @@ def train(
     """
     trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
     resume = ckpt.newest_whole(setup.run, say)
-    step = int(resume.name.removeprefix("step-")) if resume else 0
+    step = step_of(resume) if resume else 0
     setup.run.keep_metrics(step if resume else -1)
     if resume:
         say(f"Resuming from step {step} of {trainer.args.max_steps}.")
@@ -150,17 +151,17 @@ def _finish(trainer: EffectiveBatchTrainer) -> dict[str, Any]:
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
     early = state.global_step < state.max_steps
-    training = {
-        "steps": state.global_step,
-        "planned_steps": state.max_steps,
-        "epochs": round(state.global_step / setup.steps_per_epoch, 3),
-        "seconds": round(sum(line["seconds"] for line in steps), 1),
-        "tokens": sum(line["tokens"] for line in steps),
-        "labelled_tokens": sum(line["labelled_tokens"] for line in steps),
-        "peak_memory_gb": max(line["peak_memory_gb"] for line in steps),
-        "best_step": best,
-        "best_eval_loss": next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
-        "stopped": f"no better for {setup.recipe.train.early_stopping} evaluations" if early else "ran to the end",
-    }
-    run.note("training", training)
-    return training
+    training = Training(
+        steps=state.global_step,
+        planned_steps=state.max_steps,
+        epochs=round(state.global_step / setup.steps_per_epoch, 3),
+        seconds=round(sum(line["seconds"] for line in steps), 1),
+        tokens=sum(line["tokens"] for line in steps),
+        labelled_tokens=sum(line["labelled_tokens"] for line in steps),
+        peak_memory_gb=max(line["peak_memory_gb"] for line in steps),
+        best_step=best,
+        best_eval_loss=next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
+        stopped=f"no better for {setup.recipe.train.early_stopping} evaluations" if early else "ran to the end",
+    )
+    run.note("training", training.to_json())
+    return training.to_json()

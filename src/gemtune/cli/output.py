@@ -1,0 +1,60 @@
+"""What the command line prints: the answers of the stages as lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gemtune.files import JsonObject
+from gemtune.reporting.comparison import summary_lines
+from gemtune.run_files import Summary
+from gemtune.runs import PARTS, Run
+
+LEFT_OUT = {
+    "over_length": "left out: longer than train.max_length = {limit}",
+    "shortened": "with a shortened prompt, to fit train.max_length = {limit}",
+    "control_token": "left out: the text spells a control token of the model",
+}
+
+
+def prepared_lines(run: Run) -> Iterator[str]:
+    """The data manifest in words: what was read, dropped and why, kept by part, how long it is, what leaks."""
+    data = run.prepared_data()
+    kept, dropped = sum(data.kept.values()), sum(data.dropped.values())
+    yield f"{data.rows_read} rows read = {kept} kept + {dropped} dropped"
+    for reason, count in sorted(data.dropped.items(), key=lambda entry: -entry[1]):
+        yield f"  dropped {count}: {reason}"
+    for part in PARTS:
+        lengths = data.token_lengths.of(part)
+        yield (
+            f"  {part}: {data.kept[part]} rows in {data.groups[part]} groups; "
+            f"tokens {lengths.min} to {lengths.max}, median {lengths.median}, 95 % within {lengths.p95}"
+        )
+        for name, words in LEFT_OUT.items():
+            if count := getattr(lengths, name):
+                yield f"    {count} {words.format(limit=data.token_lengths.max_length)}"
+    where = f"; see {run.leaks_file}" if data.leaks else ""
+    yield f"leak audit: {data.leaks} pairs of similar questions on both sides of the split{where}"
+    if dropped:
+        yield f"every dropped row: {run.dropped_file}"
+
+
+def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:
+    """Base against tuned; without a summary, what is missing."""
+    if summary is None:
+        yield "Only one side is there; `gemtune evaluate RUN` compares base and tuned."
+    else:
+        yield from summary_lines(Summary.from_json(summary, "summary"))
+
+
+def plan_lines(plan: JsonObject) -> Iterator[str]:
+    """The plan of this machine by what needs the memory, then the table of Gemma 3 sizes and devices."""
+    yield f"{plan['model']} on this machine ({plan['device']}, {plan['precision']}):"
+    for name, value in plan["memory_gb"].items():
+        yield f"  {name:<12} {value:6.2f} GB"
+    yield f"  {'together':<12} {sum(plan['memory_gb'].values()):6.2f} GB of {plan['free_gb']:.1f} GB free"
+    yield f"  {plan['steps']} steps, {plan['tokens']} tokens: about {plan['seconds'] / 60:.1f} min ({plan['why']})"
+    yield ""
+    yield "The same recipe elsewhere, in GB (h: hours at 40 % of the data sheet's speed; -: does not fit):"
+    yield f"  {'':<14}" + "".join(f"{name:>18}" for name in plan["elsewhere"][0]["devices"])
+    for row in plan["elsewhere"]:
+        yield f"  {row['model']:<14}" + "".join(f"{cell:>18}" for cell in row["devices"].values())

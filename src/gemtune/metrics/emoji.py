@@ -1,0 +1,42 @@
+"""What a reader sees as one emoji, and the scores of a reply that should be emoji."""
+
+import emoji
+import regex
+
+from gemtune.metrics.text import overlap
+
+_TEXT_STYLE, _EMOJI_STYLE, _JOINER = "\ufe0e", "\ufe0f", "\u200d"
+
+
+def emoji_clusters(text: str) -> list[str]:
+    """The emoji in a text, one string for each that a reader sees, without variation selector 16.
+
+    A family, a flag or a keycap is one emoji, and a skin tone makes another one. A heart counts with and without the
+    selector; a digit, half a flag, and a heart that asks for text style do not.
+
+    >>> emoji_clusters("2 hearts: ❤️❤ and 1️⃣ 👨‍👩‍👧 🇪🇬") == ["❤", "❤", "1\\u20e3", "👨‍👩‍👧", "🇪🇬"]
+    True
+    """
+    return [cluster for cluster in map(_as_emoji, regex.findall(r"\X", text)) if cluster]
+
+
+def _as_emoji(cluster: str) -> str:
+    """The cluster without variation selectors if it is an emoji, else an empty string."""
+    plain = cluster.replace(_EMOJI_STYLE, "")
+    if not plain or _TEXT_STYLE in plain or plain.endswith(_JOINER):
+        return ""
+    return plain if emoji.is_emoji(plain) or emoji.purely_emoji(plain) else ""
+
+
+def emoji_scores(reply: str, gold: str) -> dict[str, float]:
+    """Scores of a reply that should be emoji: valid (nothing but emoji and white space), exact (the same in the same
+    order), and precision, recall and f1 of its emoji, each as often as it occurs.
+
+    >>> emoji_scores("🏖️ 🌊", "🏖🌊☀️")
+    {'valid': 1.0, 'exact': 0.0, 'precision': 1.0, 'recall': 0.6666666666666666, 'f1': 0.8}
+    """
+    clusters = [cluster for cluster in regex.findall(r"\X", reply) if not cluster.isspace()]
+    reply_emoji, gold_emoji = [cluster for cluster in map(_as_emoji, clusters) if cluster], emoji_clusters(gold)
+    is_valid = bool(clusters) and len(reply_emoji) == len(clusters)
+    scores = {"valid": float(is_valid), "exact": float(reply_emoji == gold_emoji)}
+    return {**scores, **overlap(reply_emoji, gold_emoji)}

@@ -1,0 +1,231 @@
+"""What the JSON files of a run directory hold: a class per file or line, which docs/formats.md is written from."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Annotated, Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from gemtune.errors import RunError
+from gemtune.files import JsonObject
+from gemtune.metrics.statistics import Difference, Direction, Interval
+from gemtune.recipe.loader import wanted_and_found
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Plain data that is kept as JSON; the words beside a field's type are what docs/formats.md says of it."""
+
+    def to_json(self) -> JsonObject:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: object, where: object) -> Self:
+        """The value as data; RunError names the file and the field when it is not what gemtune writes.
+
+        >>> Decision.from_json({"value": "cpu"}, "a/manifest.json: decisions.device")
+        Traceback (most recent call last):
+        gemtune.errors.RunError: a/manifest.json: decisions.device: why: is missing; run the stage that wrote it again
+        """
+        try:
+            stored: Self = _reader(cls).validate_python(value)  # type: ignore[arg-type]  # a class has a hash
+        except ValidationError as error:
+            finding = error.errors()[0]
+            places = [str(where), *filter(None, [".".join(map(str, finding["loc"]))])]
+            fault = "is missing" if finding["type"] == "missing" else wanted_and_found(finding)
+            raise RunError(f"{': '.join(places)}: {fault}; run the stage that wrote it again") from error
+        return stored
+
+
+@cache
+def _reader(kind: type) -> TypeAdapter[Any]:
+    """Made once per class: that of a Summary takes 2 ms, and a file of replies has many lines."""
+    return TypeAdapter(kind)
+
+
+# --- manifest.json ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Stored):
+    """What gemtune chose where the recipe left it open."""
+
+    value: object
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Stored):
+    """The manifest's section `training`, once training has ended."""
+
+    steps: Annotated[int, "taken", "steps"]
+    planned_steps: Annotated[int, "of the recipe; more than `steps` when it stopped early", "steps"]
+    epochs: Annotated[float, "taken", "epochs"]
+    seconds: Annotated[float, "in training steps, without evaluations and saving", "s"]
+    tokens: Annotated[int, "seen, padding not counted", "tokens"]
+    labelled_tokens: Annotated[int, "of them trained on", "tokens"]
+    peak_memory_gb: Annotated[float, "of the process; on a GPU, of the process there", "10⁹ bytes"]
+    best_step: Annotated[int, "whose weights were kept", "step"]
+    best_eval_loss: Annotated[float | None, "there; null without val rows", "nats per labelled token"]
+    stopped: Annotated[str, "why it ended"]
+
+
+# --- data/manifest.json -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceRows(Stored):
+    """One source of the recipe, as it was read."""
+
+    source: str
+    format: str
+    rows: int
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartLengths(Stored):
+    """The token table of one part: how long its rows are, and which are not in it."""
+
+    rows: Annotated[int, "in the token table", "rows"]
+    min: Annotated[int, "shortest row, prompt and answer", "tokens"]
+    median: Annotated[int, "", "tokens"]
+    p95: Annotated[int, "95 % are not longer", "tokens"]
+    max: Annotated[int, "longest", "tokens"]
+    tokens: Annotated[int, "sum", "tokens"]
+    over_length: Annotated[int, "left out: longer than `train.max_length`", "rows"]
+    shortened: Annotated[int, "with a prompt cut by the task", "rows"]
+    control_token: Annotated[int, "left out: the text spells a control token of the model", "rows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lengths(Stored):
+    """The token tables of all parts, and the ids of the tokens that training asks about."""
+
+    key: str
+    max_length: int
+    special_ids: dict[str, object]
+    token_ids: dict[str, int]
+    train: PartLengths
+    val: PartLengths
+    test: PartLengths
+
+    def of(self, part: str) -> PartLengths:
+        return {"train": self.train, "val": self.val, "test": self.test}[part]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataManifest(Stored):
+    """data/manifest.json: what was read, dropped and split."""
+
+    version: Annotated[int, "1"]
+    fingerprint: Annotated[str, "of sources and keys; the same means nothing is prepared again"]
+    task: Annotated[str, "its name"]
+    sources: Annotated[list[SourceRows], "for each: `source`, `format`, `rows`, `sha256` (null for the Hub)"]
+    rows_read: Annotated[int, "= sum of `kept` + sum of `dropped`"]
+    kept: Annotated[dict[str, int], "part: rows"]
+    dropped: Annotated[dict[str, int], "reason: rows"]
+    groups: Annotated[dict[str, int], "part: groups"]
+    split: Annotated[dict[str, object], "the `split` section"]
+    leaks: Annotated[int, "lines of leaks.jsonl"]
+    audited_similarity: Annotated[float, "from which similarity on a pair is listed there"]
+    lengths: Annotated[
+        Lengths | None,
+        "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), and by part the "
+        "fields below",
+    ] = None
+
+    @property
+    def token_lengths(self) -> Lengths:
+        """`lengths`; RunError when the rows were never tokenised."""
+        if self.lengths is None:
+            raise RunError("data/manifest.json: no lengths in it; run `gemtune prepare RECIPE.yaml` again")
+        return self.lengths
+
+    def to_json(self) -> JsonObject:
+        """Without `lengths` until the rows are tokenised."""
+        return {name: value for name, value in super().to_json().items() if name != "lengths" or value}
+
+
+# --- eval/ ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(Stored):
+    """One line of eval/base.jsonl or eval/tuned.jsonl: a test row with a model's reply."""
+
+    where: Annotated[str, "the row"]
+    key: Annotated[str, "its question, as in data/test.jsonl"]
+    prompt: Annotated[str, "what was asked, without the system message"]
+    images: Annotated[list[str], "its images, by path in `data/`"]
+    gold: Annotated[str, "the row's answer"]
+    reply: Annotated[str, "the model's"]
+    scores: Annotated[dict[str, float], "score: value, from 0 to 1 unless the task says otherwise"]
+    cut: Annotated[bool, "whether the reply was cut at `evaluate.max_new_tokens`"]
+    evaluation: Annotated[str, "a hash of weights, rows and decoding; equal means nothing has to be generated again"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Stored):
+    """One score of the base and the tuned model on the same rows."""
+
+    direction: Direction = "higher"  # a summary from before there were directions has none
+    base: Interval
+    tuned: Interval
+    difference: Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regression(Stored):
+    """A row where the tuned model is behind the base model."""
+
+    where: str
+    prompt: str
+    gold: str
+    base: str
+    tuned: str
+    difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding(Stored):
+    """How replies were generated."""
+
+    temperature: float
+    top_p: float
+    max_new_tokens: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutReplies(Stored):
+    """How many replies of each model were cut at max_new_tokens."""
+
+    base: int
+    tuned: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary(Stored):
+    """eval/summary.json: base against tuned."""
+
+    version: Annotated[int, "1"]
+    metric: Annotated[str, "the score that decides"]
+    rows: Annotated[int, "how many test rows"]
+    metrics: Annotated[
+        dict[str, Comparison],
+        "score: `direction`, `base`, `tuned` and `difference`, below; the deciding one first",
+    ]
+    regressions: Annotated[
+        list[Regression],
+        "up to ten rows where tuned is furthest behind base: `where`, `prompt`, `gold`, `base`, `tuned`, `difference`",
+    ]
+    decoding: Annotated[Decoding, "`temperature`, `top_p`, `max_new_tokens`, `seed`"]
+    cut: Annotated[CutReplies, "`base`, `tuned`: replies that were cut"]
+
+    @property
+    def deciding(self) -> Comparison:
+        """The comparison by the score that decides."""
+        return self.metrics[self.metric]
