@@ -29,8 +29,13 @@ MISSING = "no C++ compiler is here"
 NO_COMPILER = f"{MISSING}: {INSTEAD}"
 TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-# What matmul.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
-INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
+# What matmul.h is compiled for, in the order of kernels.cpp's instruction_set(), and what a user is told of it.
+INSTRUCTION_SETS = {
+    "narrow": "vectors of at most 256 bits (AVX2, NEON)",
+    "avx512": "AVX512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx": "AMX",
+}
 # Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
 # rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
 # 0.70; bf16 0.69 / 1.26 and 0.46 / 0.69. AVX2, fp32: 1.57 / 2.61 and 1.01 / 1.75; bf16, which PyTorch emulates there:
@@ -88,7 +93,11 @@ def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | ctypes.Array 
 def instruction_set() -> str | None:
     """The one of INSTRUCTION_SETS that the compiled products run on; None where nothing is compiled."""
     functions, _ = compiled()
-    return INSTRUCTION_SETS[functions.instruction_set()] if functions is not None else None
+    return _instruction_set(functions) if functions is not None else None
+
+
+def _instruction_set(library: ctypes.CDLL) -> str:
+    return list(INSTRUCTION_SETS)[library.instruction_set()]
 
 
 def has_tiles() -> bool:
@@ -132,7 +141,8 @@ def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
         library = _declared(ctypes.CDLL(str(path)))
     except (CannotCompile, OSError) as error:  # a folder that allows no programs refuses the library, too
         return None, f"{error}: {INSTEAD}"
-    return library, f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+    target = INSTRUCTION_SETS[_instruction_set(library)]
+    return library, f"norms, gates, attention, LoRA and loss are compiled for {target} ({path})"
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:

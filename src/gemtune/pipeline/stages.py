@@ -15,7 +15,7 @@ from gemtune.data.conversation import Conversation, Part, read_conversations
 from gemtune.data.sources import check_columns, read_rows, source_for
 from gemtune.errors import CheckError, DataError, RowError, RunError
 from gemtune.files import sha256_of_text, write_jsonl
-from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.metrics.text import Metric
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import already_trained, begin, refuse_another_recipe, refuse_other_tokens, start_again
@@ -392,4 +392,4 @@ def _note_surroundings(job: Job, model: Any) -> None:
     )
     job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
     machine = {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)}
-    job.run.note("device", machine)
+    job.run.note("device", {**machine, "instruction_sets": list(instruction_sets())})
