@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from gemtune.files import write_text
-from gemtune.hardware import device_name, memory_gb
+from gemtune.hardware import INSTRUCTION_SETS, device_name, instruction_sets, memory_gb
 from gemtune.reporting.text import markdown
 
 BENCHMARKS = Path(__file__).resolve().parent
@@ -21,9 +21,6 @@ ROOT = BENCHMARKS.parent
 RESULTS = BENCHMARKS / "results"
 WORK = BENCHMARKS / "work"
 CORES = psutil.cpu_count(logical=False) or os.cpu_count() or 1  # physical: a second thread on one slows matrix products
-CPUINFO = Path("/proc/cpuinfo")
-# What the engine asks for, widest first, and the flag that the kernel of Linux gives it.
-INSTRUCTION_SETS = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16", "AVX512": "avx512f", "AVX2": "avx2"}
 NOT_IN_A_NAME = re.compile(r"\(\w+\)|\b(?:intel|amd|cpu|processor|\d+-core)\b|@\s*[\d.]+\s*GHz", re.IGNORECASE)
 
 
@@ -65,18 +62,6 @@ def processor() -> str:
     import torch
 
     return " with ".join(device_name(kind) for kind in ("cpu", "cuda")[: 1 + torch.cuda.is_available()])
-
-
-def instruction_sets(cpuinfo: str | None = None) -> tuple[str, ...]:
-    """Those of INSTRUCTION_SETS that the processor has; of this machine where no text of /proc/cpuinfo is given.
-
-    >>> instruction_sets("flags : fpu avx2 avx512f avx512_bf16")
-    ('AVX512-BF16', 'AVX512', 'AVX2')
-    """
-    if cpuinfo is None:
-        cpuinfo = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else ""
-    flags = set(cpuinfo.split())
-    return tuple(name for name, flag in INSTRUCTION_SETS.items() if flag in flags)
 
 
 def kernels() -> str:

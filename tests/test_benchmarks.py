@@ -43,6 +43,11 @@ def test_the_arm_of_gemtune_finds_what_it_replaces(monkeypatch: pytest.MonkeyPat
     arm = module("compare.arms.gemtune", monkeypatch)
     ablated = set(module("studies.ablations", monkeypatch).VARIANTS) - {"gemtune", "without bf16", "without packing"}
     assert ablated == set(arm.VARIANTS)
+    source = Path(arm.__file__).read_text(encoding="utf-8")
+    replaced = re.findall(r'setattr\(([\w.]+), "(\w+)"', source)
+    assert len(replaced) >= len(arm.VARIANTS)
+    for owner, name in replaced:
+        assert hasattr(eval(owner, vars(arm)), name), f"{owner} has no {name}"
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from gemtune.data.conversation import read_conversations
+from gemtune.hardware import instruction_sets
 from gemtune.models.families import family_of
 from gemtune.models.loading import attach_adapters, load_model, load_tokenizer
 from gemtune.pipeline import stages
@@ -243,6 +244,17 @@ def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
     x.requires_grad_()
     layers[0].train()(x).sum().backward()
     assert x.grad is not None
+
+
+def test_the_manifest_has_the_processor_and_the_forwards_that_are_not_gemtunes(write_recipe: WriteRecipe) -> None:
+    lora = trained(write_recipe(train={"max_steps": 1})).run.manifest
+    every_weight = trained(write_recipe("every_weight", lora="none", train={"max_steps": 1})).run.manifest
+    assert lora["device"]["instruction_sets"] == list(instruction_sets())
+    assert lora["decisions"]["forwards"]["value"] == []
+    assert every_weight["decisions"]["forwards"] == {
+        "value": ["Gemma3Attention", "Gemma3DecoderLayer", "Gemma3RMSNorm"],
+        "why": "gemtune's forwards are installed with LoRA only",
+    }
 
 
 class Tokenless(Job):

@@ -181,10 +181,8 @@ VARIANTS = {
     "without gathered head": lambda: setattr(trainer, "labelled_loss", every_logit),
     "without the sweep": lambda: setattr(cross_entropy, "sweeps", lambda hidden, weight: False),
     "without compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
-    "without grouped products": lambda: setattr(adapters, "_plain", lambda layer: False),
-    "without own attention": lambda: [
-        setattr(attention, name, 0) for name in ("COMPILED", "COMPILED_BY_TILES", "BATCHED")
-    ],
+    "without grouped products": lambda: setattr(adapters, "_is_plain", lambda layer: False),
+    "without own attention": lambda: [setattr(attention, "COMPILED", {}), setattr(attention, "BATCHED", 0)],
     "without last block": lambda: setattr(trainer, "hidden_at", every_hidden),
     "without alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
 }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemtune.files import cache_folder
-from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.models.embedded import LICENCE
 
 EXTRAS = {
@@ -29,6 +29,7 @@ def examine() -> list[tuple[str, str, str]]:
 def _findings() -> Iterator[tuple[str, str, str]]:
     from huggingface_hub import get_token
 
+    from gemtune.kernels.native import MISSING, compiled
     from gemtune.models.loading import choose_device, choose_precision
 
     for package, found in installed_versions().items():
@@ -37,6 +38,10 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     precision, because = choose_precision("auto", device)
     yield "device", f"{device}, {device_name(device)} ({why})", ""
     yield "precision", f"{precision} ({because})", ""
+    yield "instruction sets", ", ".join(instruction_sets()) or "none that is known to gemtune", ""
+    functions, reason = compiled()
+    move = "install g++ or clang++, or name one in CXX" if reason.startswith(MISSING) else ""
+    yield "C++ kernels", reason if functions is not None else f"not compiled: {reason}", move
     yield "memory", f"{memory_gb():.1f} GB", ""
     free = shutil.disk_usage(_existing(cache_folder())).free / 1e9
     yield "disk at the cache", f"{free:.1f} GB free", "" if free > 5 else "free some: a run needs about 2 GB at 270M"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch.autograd.function import FunctionCtx
 
@@ -11,3 +13,7 @@ class Context(FunctionCtx):
 
     saved_tensors: tuple[torch.Tensor, ...]
     needs_input_grad: tuple[bool, ...]
+
+    if TYPE_CHECKING:
+
+        def save_for_backward(self, *tensors: torch.Tensor | None) -> None: ...

@@ -1,48 +1,50 @@
-"""LoRA and token rows with a cheaper step: PEFT's parameters, PEFT's files, PEFT's mathematics.
+"""LoRA and token rows with a faster step: PEFT's parameters, PEFT's files, PEFT's mathematics.
 
-PEFT runs fp32 adapters by casting every activation to fp32, and adds their small products to wide outputs in passes of
-their own: at 270M a third of the time of the linear layers. Here A and B are cast instead, and ride in the frozen
-matrix product as a few more columns or rows of its weight, which linear layers of the same input share. Token rows
-touch only the rows themselves, where PEFT copies the whole embedding at each use.
+PEFT runs fp32 adapters by casting every activation to fp32, and adds their small products to the outputs in separate
+passes over memory: at 270M a third of the time of the linear layers. Here A and B are cast instead, and are appended to
+the frozen weight as columns or rows, so that one product computes both; linear layers with the same input share it.
+Trained token rows compute with those rows alone, where PEFT copies the whole embedding at each use.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.trainable_tokens import TrainableTokensLayer
 from torch import nn
 
 from gemtune.kernels import native
+from gemtune.kernels.autograd import Context
 from gemtune.kernels.norms import normed, normed_backward
 
 ADAPTER = "default"
 GROUPS = "linear_groups"  # the attribute of a module that holds its groups
 MEMBER = "in_linear_group"  # the attribute of a linear layer whose weight is a view of a group's matrix
-ALIGNED = 32  # columns the ranks are padded to with zeros: what a bf16 tile of AMX or a tensor core takes at once
+ALIGNED = 32  # ranks are padded with zeros to a multiple of it: the width of a bf16 tile of AMX or of a tensor core
 
 Parameters = list[torch.Tensor]  # A (r, in) and B (out, r) of every layer in turn: the fp32 masters
 
 
 class LinearGroup:
-    """The frozen weights of LoRA layers with one input, moved into one matrix that has room for A or B beside them.
+    """The frozen weights of LoRA layers with the same input, moved into one matrix with space for A or B beside them.
 
     Wide (more outputs than inputs): [W | B], applied to [x | A x]. Tall: [W ; A], whose last outputs are A x.
-    The layers' own weights become views of it.
+    The layers' weights become views of it.
     """
 
-    def __init__(self, layers: Sequence[Any]):
+    def __init__(self, layers: Sequence[LoraLayer]):
         self.layers = layers
         weights = [layer.get_base_layer().weight for layer in layers]
         self.outs = [weight.shape[0] for weight in weights]
         self.ranks = [layer.r[ADAPTER] for layer in layers]
         self.inputs, outputs = weights[0].shape[1], sum(self.outs)
-        self.wide = outputs > self.inputs
+        self.is_wide = outputs > self.inputs
         rank = -(-sum(self.ranks) // ALIGNED) * ALIGNED
-        if self.wide:  # by columns: over rows oneDNN takes half as long again where the outputs are 1,536 (MICRO.md)
+        if self.is_wide:  # stored by columns: by rows oneDNN takes half as long again where the outputs are 1,536
             self.matrix = weights[0].new_zeros(self.inputs + rank, outputs).t()
             self.a, self.b = self.matrix.new_zeros(rank, self.inputs), self.matrix[:, self.inputs :]
         else:
@@ -50,34 +52,34 @@ class LinearGroup:
             self.a, self.b = self.matrix[outputs:], self.matrix.new_zeros(outputs, rank)
         self.rank = rank
         self.blocks = list(self._blocks())
-        self.places = [place for rows, columns in self.blocks for place in (self.a[columns], self.b[rows, columns])]
+        self.casts = [cast for rows, columns in self.blocks for cast in (self.a[columns], self.b[rows, columns])]
         start = 0
         for weight in weights:
-            place = self.matrix[start : start + weight.shape[0], : self.inputs]
-            before, weight.data = weight.data, place.copy_(weight.data)
-            native.page_out(before)  # it lies in the mapped file of all weights, which stays
+            view = self.matrix[start : start + weight.shape[0], : self.inputs]
+            original, weight.data = weight.data, view.copy_(weight.data)
+            native.page_out(original)  # it may be part of the mapped file of all weights, which is never freed
             start += weight.shape[0]
         for layer in layers:
             vars(layer.get_base_layer())[MEMBER] = True
 
     def still_holds(self) -> bool:
-        """Whether the layers' weights still are views of the matrix: a merge or a move gives them other memory."""
-        own = self.matrix.untyped_storage().data_ptr()
-        return all(layer.get_base_layer().weight.untyped_storage().data_ptr() == own for layer in self.layers)
+        """Whether the layers' weights are still views of the matrix: a merge or a move gives them other memory."""
+        memory = self.matrix.untyped_storage().data_ptr()
+        return all(layer.get_base_layer().weight.untyped_storage().data_ptr() == memory for layer in self.layers)
 
     @property
     def parameters(self) -> Parameters:
         return [matrix.weight for layer in self.layers for matrix in (layer.lora_A[ADAPTER], layer.lora_B[ADAPTER])]
 
     def cast(self) -> None:
-        """Rounds the masters into `a` (R, in) and, scaled and block by block, `b` (outputs, R); the matrix has one."""
+        """Rounds the masters into `a` (R, in) and, scaled, into the blocks of `b` (outputs, R)."""
         scales = (scale for layer in self.layers for scale in (1.0, layer.scaling[ADAPTER]))
-        for place, master, scale in zip(self.places, self.parameters, scales, strict=True):
-            round_into(place, master, scale)
+        for cast, master, scale in zip(self.casts, self.parameters, scales, strict=True):
+            round_into(cast, master, scale)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """x (N, in) -> all outputs (N, outputs), and what `gradients` wants: x, and A x (N, R)."""
-        if self.wide:
+        """x (N, in) -> all outputs (N, outputs), and what `gradients` needs: x, and A x (N, R)."""
+        if self.is_wide:
             both = append_low(x, self.a.t())
             return both @ self.matrix.t(), both[:, : self.inputs], both[:, self.inputs :]
         out, low = (x @ self.matrix.t()).split([sum(self.outs), self.rank], 1)
@@ -85,7 +87,7 @@ class LinearGroup:
 
     def backward(self, d_out: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The gradients of x (N, in) and of A x (N, R)."""
-        if self.wide:
+        if self.is_wide:
             d_x, d_low = (d_out @ self.matrix).split([self.inputs, self.rank], 1)
             return add_low(d_x, d_low, self.a), d_low
         both = append_low(d_out, self.b)
@@ -93,27 +95,27 @@ class LinearGroup:
 
     def gradients(self, d_out: torch.Tensor, d_low: torch.Tensor, x: torch.Tensor, low: torch.Tensor) -> Parameters:
         """The gradients of the parameters, in fp32."""
-        of_b = [
+        b_products = [
             Outer(low[:, columns], d_out[:, rows], layer.scaling[ADAPTER], transposed=True)
             for (rows, columns), layer in zip(self.blocks, self.layers, strict=True)
         ]
-        d_a, *d_b = outers([Outer(d_low[:, : sum(self.ranks)], x), *of_b])  # x is the input of every layer
-        return [gradient for both in zip(d_a.split(self.ranks), d_b, strict=True) for gradient in both]
+        d_a, *d_b = outers([Outer(d_low[:, : sum(self.ranks)], x), *b_products])  # x is the input of every layer
+        return [gradient for pair in zip(d_a.split(self.ranks), d_b, strict=True) for gradient in pair]
 
     def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Yields each layer's outputs, and its ranks."""
+        """Yields the rows of each layer's outputs, and the columns of its ranks."""
         out, rank = 0, 0
         for outputs, ranks in zip(self.outs, self.ranks, strict=True):
             yield slice(out, out + outputs), slice(rank, rank + ranks)
             out, rank = out + outputs, rank + ranks
 
 
-def round_into(place: torch.Tensor, master: torch.Tensor, scale: float) -> None:
-    """Writes scale * master (n, m), which is fp32, into `place`, whose rows may lie apart."""
-    if native.usable(place) and place.stride(1) == 1 and master.is_contiguous():
-        native.call("cast", place.dtype, master, place, *place.shape, place.stride(0), scale)
+def round_into(target: torch.Tensor, master: torch.Tensor, scale: float) -> None:
+    """Writes scale * master (n, m), which is fp32, into `target`, whose rows may be further apart."""
+    if native.usable(target) and target.stride(1) == 1 and master.is_contiguous():
+        native.call("cast", target.dtype, master, target, *target.shape, target.stride(0), scale)
     else:
-        place.copy_(master * scale)
+        target.copy_(master * scale)
 
 
 def append_low(x: torch.Tensor, a: torch.Tensor) -> torch.Tensor:
@@ -164,7 +166,7 @@ class Outer(NamedTuple):
         return (n, r) if self.transposed else (r, n)
 
     def arguments(self, out: torch.Tensor) -> OuterArguments:
-        """This product as kernels.cpp takes it, written to `out`; the caller keeps all three tensors alive."""
+        """This product's argument for kernels.cpp, which writes to `out`; the caller keeps all three tensors alive."""
         pointers = (matrix.data_ptr() for matrix in (self.big, self.small, out))
         sizes = (self.big.shape[1], self.small.shape[1], self.big.stride(0), self.small.stride(0))
         return OuterArguments(*pointers, *sizes, self.transposed)
@@ -189,12 +191,12 @@ def outers(products: Sequence[Outer]) -> list[torch.Tensor]:
 
 
 def group_of(owner: nn.Module, *names: str) -> LinearGroup | None:
-    """The group of an owner's layers of these names (made when first asked for), or None where they are not plain LoRA.
+    """The group of an owner's layers of these names (created at the first call), or None where they are not plain LoRA.
 
-    Plain: one adapter that is on and not merged, no dropout at work, no bias, a frozen and unquantised weight.
+    Plain: one adapter that is enabled and not merged, no active dropout, no bias, a frozen and unquantised weight.
     """
-    layers: list[Any] = [getattr(owner, name) for name in names] if names else [owner]
-    if not all(_plain(layer) for layer in layers):
+    layers: list[LoraLayer] = [getattr(owner, name) for name in names] if names else [owner]
+    if not all(_is_plain(layer) for layer in layers):
         return None
     groups: dict[tuple[str, ...], LinearGroup] = vars(owner).setdefault(GROUPS, {})
     group = groups.get(names)
@@ -211,20 +213,26 @@ def ungroup(module: nn.Module) -> None:
         weight.data = weight.data.clone(memory_format=torch.contiguous_format)
 
 
-def _plain(layer: Any) -> bool:
+def _is_plain(layer: nn.Module) -> bool:
     if not isinstance(layer, LoraLayer) or type(layer.get_base_layer()) is not nn.Linear:
         return False
     base = layer.get_base_layer()
-    at_work = not layer.disable_adapters and not layer.merged and layer.active_adapters == [ADAPTER]
-    dropped = layer.training and not isinstance(layer.lora_dropout[ADAPTER], nn.Identity)
-    return at_work and not dropped and base.bias is None and not base.weight.requires_grad
+    is_active = not layer.disable_adapters and not layer.merged and layer.active_adapters == [ADAPTER]
+    has_dropout = layer.training and not isinstance(layer.lora_dropout[ADAPTER], nn.Identity)
+    return is_active and not has_dropout and base.bias is None and not base.weight.requires_grad
+
+
+class _GroupContext(Context):
+    group: LinearGroup
+    eps: float  # of the norm
+    shape: torch.Size  # of its input
 
 
 class GroupedLinear(torch.autograd.Function):
     """A LinearGroup as an autograd function of x (..., in) and the parameters: (..., outputs)."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, group: LinearGroup, *parameters: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: _GroupContext, x: torch.Tensor, group: LinearGroup, *parameters: torch.Tensor) -> torch.Tensor:
         group.cast()
         out, flat, low = group.forward(x.reshape(-1, x.shape[-1]))  # (N, outputs)
         ctx.group = group
@@ -232,7 +240,7 @@ class GroupedLinear(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _GroupContext, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, low = ctx.saved_tensors
         flat = d_out.reshape(-1, d_out.shape[-1])
         d_x, d_low = ctx.group.backward(flat)
@@ -240,11 +248,16 @@ class GroupedLinear(torch.autograd.Function):
 
 
 class NormedLinear(torch.autograd.Function):
-    """A LinearGroup after a frozen RMSNorm of weight and eps: the norm of x (..., in) is made twice, not kept."""
+    """A LinearGroup after a frozen RMSNorm of weight and eps: backward recomputes the norm of x (..., in)."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, eps: float, group: LinearGroup, *parameters: torch.Tensor
+        ctx: _GroupContext,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        eps: float,
+        group: LinearGroup,
+        *parameters: torch.Tensor,
     ) -> torch.Tensor:
         group.cast()
         flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()
@@ -255,7 +268,7 @@ class NormedLinear(torch.autograd.Function):
         return out.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _GroupContext, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, factor, scale, low = ctx.saved_tensors
         flat = d_out.reshape(-1, d_out.shape[-1])
         d_norm, d_low = ctx.group.backward(flat)
@@ -281,7 +294,7 @@ def grouped_linear(x: torch.Tensor, group: LinearGroup) -> torch.Tensor:
 class LoraForward:
     """y = W x + scale * B (A x), with A and B cast to the activations' type."""
 
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+    def forward(self: LoraLayer, x: torch.Tensor) -> torch.Tensor:
         group = group_of(self)
         if group is not None:
             return grouped_linear(x, group)
@@ -299,10 +312,10 @@ class TokenRowsForward:
     """An embedding or head in which some rows are replaced by trained ones."""
 
     def forward_adapters(
-        self: Any, x: torch.Tensor, active_adapters: list[str], *args: Any, **kwargs: Any
+        self: TrainableTokensLayer, x: torch.Tensor, active_adapters: list[str], *args: object, **kwargs: object
     ) -> torch.Tensor:
-        plain = self.disable_adapters or self.merged or list(active_adapters) != [ADAPTER]
-        if plain or args or kwargs:
+        is_active = not self.disable_adapters and not self.merged and list(active_adapters) == [ADAPTER]
+        if not is_active or args or kwargs:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)  # type: ignore[misc]
         ids, values = token_rows(self)
         out = self.base_layer(x)
@@ -313,11 +326,11 @@ class TokenRowsForward:
         scale = self._get_embed_scale()
         rows = values.to(out.dtype) if scale is None else values.to(out.dtype) * scale.to(out.dtype)
         match = x[..., None] == ids  # (B, T, k)
-        picked = rows[match.int().argmax(-1)]  # (B, T, H)
-        return torch.where(match.any(-1, keepdim=True), picked, out)
+        replacement = rows[match.int().argmax(-1)]  # (B, T, H)
+        return torch.where(match.any(-1, keepdim=True), replacement, out)
 
 
-def token_rows(layer: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def token_rows(layer: TrainableTokensLayer) -> tuple[torch.Tensor, torch.Tensor]:
     """The ids (k,) and trained values (k, H) of a TrainableTokensLayer."""
     values = layer.trainable_tokens_delta[ADAPTER]
     return torch.tensor(layer.token_indices[ADAPTER], device=values.device), values

@@ -1,60 +1,73 @@
-"""The norm and gated feed-forward of a block as one autograd function: it keeps gate and up, and makes the rest again.
+"""The norm and gated feed-forward of a block as one autograd function that saves gate and up and recomputes the rest.
 
-Plain autograd keeps the normed input, the activated gate and the product as well; they are cheap to compute twice.
+Plain autograd saves the normed input, the activated gate and the product as well; they are cheap to recompute.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
+from torch.nn.functional import gelu, silu
 
 from gemtune.kernels import native
+from gemtune.kernels.autograd import Context
 from gemtune.kernels.lora import LinearGroup, group_of
 from gemtune.kernels.norms import normed, normed_backward
 
-_GELU = {"approximate": "tanh"}
-# The activations known here, by the name in a model's config: its name in kernels/cpp, forward, and backward of
-# (gradient, input).
-ACTIVATIONS: dict[str, tuple[str, Any, Any]] = {
-    "gelu_pytorch_tanh": (
+if TYPE_CHECKING:
+    from transformers.models.gemma3.modeling_gemma3 import Gemma3MLP
+
+
+class Activation(NamedTuple):
+    """An activation in kernels/cpp and in PyTorch."""
+
+    kernel: str
+    forward: Callable[[torch.Tensor], torch.Tensor]
+    backward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of (gradient, input)
+
+
+# By the name in a model's config.
+ACTIVATIONS = {
+    "gelu_pytorch_tanh": Activation(
         "gelu",
-        lambda x: torch.nn.functional.gelu(x, **_GELU),
-        lambda d, x: torch.ops.aten.gelu_backward(d, x, **_GELU),
+        lambda x: gelu(x, approximate="tanh"),
+        lambda d, x: torch.ops.aten.gelu_backward(d, x, approximate="tanh"),
     ),
-    "silu": ("silu", torch.nn.functional.silu, torch.ops.aten.silu_backward),
+    "silu": Activation("silu", silu, torch.ops.aten.silu_backward),
 }
 
 
 def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
     """act(gate) * up for gate and up side by side: (N, 2F) -> (N, F)."""
-    name, act, _ = ACTIVATIONS[activation]
+    act = ACTIVATIONS[activation]
     gate, up = both.chunk(2, 1)
     if not native.usable(both):
-        return act(gate) * up
+        return act.forward(gate) * up
     product = torch.empty(gate.shape, dtype=both.dtype)
-    native.call(name, both.dtype, both, product, *product.shape)
+    native.call(act.kernel, both.dtype, both, product, *product.shape)
     return product
 
 
 def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F), and this product again."""
-    name, act, act_backward = ACTIVATIONS[activation]
+    """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F), and that product again."""
+    act = ACTIVATIONS[activation]
     d_both, product = torch.empty_like(both), torch.empty_like(d_product)
     if native.usable(both, d_product):
-        native.call(f"{name}_backward", both.dtype, both, d_product, d_both, product, *product.shape)
+        native.call(f"{act.kernel}_backward", both.dtype, both, d_product, d_both, product, *product.shape)
         return d_both, product
     gate, up = both.chunk(2, 1)
     d_gate, d_up = d_both.chunk(2, 1)
-    value = act(gate)
+    value = act.forward(gate)
     torch.mul(value, up, out=product)
     d_up.copy_(value.mul_(d_product))
-    d_gate.copy_(act_backward(d_product * up, gate))
+    d_gate.copy_(act.backward(d_product * up, gate))
     return d_both, product
 
 
-def normed_mlp(x: torch.Tensor, norm: nn.Module, mlp: Any) -> torch.Tensor:
+def normed_mlp(x: torch.Tensor, norm: nn.Module, mlp: Gemma3MLP) -> torch.Tensor:
     """down(act(gate(y)) * up(y)) for y = norm(x), with LoRA on all three: (..., H) -> (..., H)."""
     gate_up, down = group_of(mlp, "gate_proj", "up_proj"), group_of(mlp, "down_proj")
     weight: torch.Tensor = norm.weight  # type: ignore[assignment]
@@ -67,12 +80,20 @@ def normed_mlp(x: torch.Tensor, norm: nn.Module, mlp: Any) -> torch.Tensor:
     return out
 
 
+class _MlpContext(Context):
+    activation: str
+    gate_up: LinearGroup
+    down: LinearGroup
+    eps: float
+    shape: torch.Size
+
+
 class NormedMlp(torch.autograd.Function):
     """x (..., H), weight and eps of the norm, the activation, both groups, and the parameters of gate, up and down."""
 
     @staticmethod
     def forward(
-        ctx: Any,
+        ctx: _MlpContext,
         x: torch.Tensor,
         weight: torch.Tensor,
         eps: float,
@@ -92,7 +113,7 @@ class NormedMlp(torch.autograd.Function):
         return out.view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: _MlpContext, d_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, factor, scale, both, low, low_down = ctx.saved_tensors
         d_out = d_out.reshape(-1, d_out.shape[-1])
         d_product, d_low_down = ctx.down.backward(d_out)

@@ -1,4 +1,4 @@
-"""cpp/kernels.cpp, compiled for this machine at its first use; without a compiler PyTorch does the same work."""
+"""cpp/kernels.cpp, compiled for this machine at its first use; without a compiler PyTorch computes the same."""
 
 from __future__ import annotations
 
@@ -25,15 +25,22 @@ FLAGS = "-O3 -march=native -std=c++17 -fPIC -fno-math-errno -fno-trapping-math"
 if platform.machine() in ("x86_64", "AMD64"):
     FLAGS += " -mprefer-vector-width=512"  # GCC stays at 256 otherwise
 INSTEAD = "PyTorch does the work of kernels.cpp, in more passes over memory"
-NO_COMPILER = f"no C++ compiler is here: {INSTEAD}"
+MISSING = "no C++ compiler is here"
+NO_COMPILER = f"{MISSING}: {INSTEAD}"
 TIME_LIMIT = 300.0  # seconds for one run of the compiler, which takes about 15
 SUFFIX = {torch.bfloat16: "bf16", torch.float32: "fp32"}
-# What matmul.h is compiled for: AVX2 and ARM's NEON, AVX-512, AVX-512 with products of bf16, and matrix tiles.
-INSTRUCTION_SETS = ("narrow", "avx512", "avx512_bf16", "amx")
+# What matmul.h is compiled for, in the order of kernels.cpp's instruction_set(), and what a user is told of it.
+INSTRUCTION_SETS = {
+    "narrow": "vectors of at most 256 bits (AVX2, NEON)",
+    "avx512": "AVX512",
+    "avx512_bf16": "AVX512-BF16",
+    "amx": "AMX",
+}
 # Where LoRA's small products are faster in kernels/cpp than in PyTorch. Best of 12, 1 thread, 432 tokens, 640 -> 1,536,
 # rank 64, PyTorch / compiled in ms, on a Zen 4 with and without its AVX-512: fp32 1.31 / 1.35 and its gradients 0.87 /
 # 0.70; bf16 0.69 / 1.26 and 0.46 / 0.69. AVX2, fp32: 1.57 / 2.61 and 1.01 / 1.75; bf16, which PyTorch emulates there:
-# 44.9 / 2.45 and 2.60 / 1.71. AMX: MICRO.md. bf16 on AVX-512 alone is not measured; PyTorch emulates it there too.
+# 44.9 / 2.45 and 2.60 / 1.71. AMX: micro.md of benchmarks/results. bf16 on AVX-512 alone is not measured; PyTorch
+# emulates it there too.
 SMALL_PRODUCTS: set[tuple[str | None, torch.dtype]] = {
     ("narrow", torch.bfloat16),
     ("avx512", torch.bfloat16),
@@ -68,14 +75,14 @@ KINDS = {"p": ctypes.c_void_p, "i": ctypes.c_int64, "f": ctypes.c_float}
 
 
 def usable(*tensors: torch.Tensor) -> bool:
-    """Whether the compiled functions are here and take these tensors: all on a CPU, all bf16 or all fp32."""
+    """Whether the compiled functions can take these tensors: all on a CPU, all bf16 or all fp32."""
     dtype = tensors[0].dtype
-    alike = all(tensor.is_cpu and tensor.dtype == dtype for tensor in tensors)
-    return alike and dtype in SUFFIX and compiled()[0] is not None
+    are_alike = all(tensor.is_cpu and tensor.dtype == dtype for tensor in tensors)
+    return are_alike and dtype in SUFFIX and compiled()[0] is not None
 
 
 def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | ctypes.Array | int | float | None) -> None:
-    """Calls a function of SIGNATURES for a type: tensors and arrays go as pointers, None as null."""
+    """Calls a function of SIGNATURES for a type: tensors and arrays are passed as pointers, None as null."""
     library, why = compiled()
     if library is None:
         raise RuntimeError(f"{name} was called, but {why}")
@@ -86,7 +93,11 @@ def call(name: str, dtype: torch.dtype, *arguments: torch.Tensor | ctypes.Array 
 def instruction_set() -> str | None:
     """The one of INSTRUCTION_SETS that the compiled products run on; None where nothing is compiled."""
     functions, _ = compiled()
-    return INSTRUCTION_SETS[functions.instruction_set()] if functions is not None else None
+    return _instruction_set(functions) if functions is not None else None
+
+
+def _instruction_set(library: ctypes.CDLL) -> str:
+    return list(INSTRUCTION_SETS)[library.instruction_set()]
 
 
 def has_tiles() -> bool:
@@ -100,14 +111,14 @@ def fast_products(*tensors: torch.Tensor) -> bool:
 
 
 def page_out(tensor: torch.Tensor) -> None:
-    """Lets the system take back the memory of a tensor that is not needed soon; its values stay."""
+    """Lets the system page out the memory of a tensor that is not needed soon; its values stay."""
     functions, _ = compiled()
     if tensor.device.type == "cpu" and tensor.is_contiguous() and functions is not None:
         functions.page_out(tensor.data_ptr(), tensor.nbytes)
 
 
 def release_memory() -> None:
-    """Frees what only cycles hold (a Trainer and its callbacks do) and gives freed memory back to the system."""
+    """Frees reference cycles (a Trainer and its callbacks are some) and returns freed memory to the system."""
     gc.collect()
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -130,7 +141,8 @@ def build(flags: str) -> tuple[ctypes.CDLL | None, str]:
         library = _declared(ctypes.CDLL(str(path)))
     except (CannotCompile, OSError) as error:  # a folder that allows no programs refuses the library, too
         return None, f"{error}: {INSTEAD}"
-    return library, f"norms, gates, attention, LoRA and loss are compiled for this processor ({path})"
+    target = INSTRUCTION_SETS[_instruction_set(library)]
+    return library, f"norms, gates, attention, LoRA and loss are compiled for {target} ({path})"
 
 
 def _declared(library: ctypes.CDLL) -> ctypes.CDLL:
@@ -187,9 +199,9 @@ def _compile(compiler: list[str], flags: str, openmp: Path, library: Path) -> Pa
         ],
     )
     for step in steps:
-        done = _run(step, f"compile {SOURCE.name} here")
-        if done.returncode:
-            why = (done.stderr.strip().splitlines() or ["no message"])[0]
+        process = _run(step, f"compile {SOURCE.name} here")
+        if process.returncode:
+            why = (process.stderr.strip().splitlines() or ["no message"])[0]
             raise CannotCompile(f"{' '.join(compiler)} cannot compile {SOURCE.name} here ({why})")
     return library
 
@@ -205,15 +217,15 @@ def _run(command: list[str], purpose: str) -> subprocess.CompletedProcess[str]:
 
 def _compiler() -> list[str]:
     """The command of the C++ compiler: $CXX, which may have arguments, as "ccache g++" has, or the system's."""
-    named = os.environ.get("CXX")
-    if named:
+    command = os.environ.get("CXX")
+    if command:
         try:
-            return shlex.split(named)
+            return shlex.split(command)
         except ValueError as error:
-            raise CannotCompile(f"CXX is {named}, which is no command ({error})") from error
+            raise CannotCompile(f"CXX is {command}, which is no command ({error})") from error
     path = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
     if path is None:
-        raise CannotCompile("no C++ compiler is here")
+        raise CannotCompile(MISSING)
     return [path]
 
 
@@ -222,10 +234,10 @@ def _openmp() -> Path:
     folder = Path(torch.__file__).parent / "lib"
     library = next(folder.glob("libgomp*"), None)
     if library is None:
-        other = next((path.name for path in sorted(folder.glob("lib*omp*"))), "none")
+        substitute = next((path.name for path in sorted(folder.glob("lib*omp*"))), "none")
         raise CannotCompile(
             f"kernels.cpp shares GCC's OpenMP library, libgomp, with PyTorch; its builds for Linux bring it, this one "
-            f"for {platform.system()} brings {other}"
+            f"for {platform.system()} brings {substitute}"
         )
     return library
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class GemmaAttentionForward:
-    """Gemma 3's attention with the norm before it: queries, keys and values from one product.
+    """Gemma 3's attention with the norm before it: one product for queries, keys and values.
 
     transformers calls the key-value cache `past_key_values` up to 5.23 and `cache` from 5.24 on.
     """

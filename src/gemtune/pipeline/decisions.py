@@ -9,7 +9,7 @@ from typing import Any
 
 from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluation_rows
 from gemtune.evaluation.generate import replies
-from gemtune.hardware import device_name, installed_versions, memory_gb
+from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
 from gemtune.models.image_features import ImageFeatures
@@ -116,4 +116,4 @@ def note_surroundings(job: Job, model: Any) -> None:
     )
     job.run.note("versions", {"python": platform.python_version(), **installed_versions()})
     machine = {"name": device_name(job.device), "cores": os.cpu_count(), "memory_gb": round(memory_gb(), 1)}
-    job.run.note("device", machine)
+    job.run.note("device", {**machine, "instruction_sets": list(instruction_sets())})
