@@ -12,10 +12,9 @@ from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import RunError
 from gemtune.evaluation.evaluate import corpus_scores, summarise
 from gemtune.files import write_jsonl
-from gemtune.metrics.statistics import Difference, Interval, Metric, Ratio
+from gemtune.metrics.statistics import Metric, Ratio
 from gemtune.metrics.text import cer
 from gemtune.recipe.schema import Recipe
-from gemtune.reporting.comparison import Answer, Score, sample
 from gemtune.run_files import Evaluation
 from gemtune.runs import EvaluationFolder
 from gemtune.tasks import Row, Task, metric_of
@@ -116,17 +115,3 @@ def test_a_count_decides_nothing(tmp_path: Path) -> None:
 def test_a_score_is_higher_is_better_unless_the_task_says_otherwise() -> None:
     assert metric_of(Typing(recipe()), "same") == Metric() == metric_of(Task(recipe()), "cer")
     assert metric_of(Typing(recipe()), "cer") is RATE
-
-
-@pytest.mark.parametrize(("low", "high", "outcome"), [(0.1, 0.3, "worse"), (-0.3, -0.1, "better")])
-def test_a_report_claims_by_the_direction(low: float, high: float, outcome: str) -> None:
-    side = Interval(0.5, 0.4, 0.6)
-    difference = Difference((low + high) / 2, low, high, 0.001, "permutation", 1, 1, 1)
-    score = Score("cer", 40, side, side, difference, "lower")
-    assert score.claim == f"The tuned model is {outcome} than the base model in cer (lower is better)."
-
-
-def test_an_answer_wins_by_the_direction() -> None:
-    answers = [Answer(str(gap), "p", "g", "b", "t", gap, direction="lower") for gap in (0.5, -0.5, 0.0, 0.25, -0.25)]
-    assert [answer.outcome for answer in answers] == ["losses", "wins", "ties", "losses", "wins"]
-    assert [answer.where for answer in sample(answers, 5)] == ["-0.5", "-0.25", "0.0", "0.25", "0.5"]

@@ -17,10 +17,9 @@ from markdown_it import MarkdownIt
 
 from gemtune.errors import RunError
 from gemtune.files import write_json
-from gemtune.metrics.statistics import Difference, Interval
 from gemtune.recipe.schema import Recipe
 from gemtune.reporting import report
-from gemtune.reporting.comparison import Answer, Score, sample, summary_lines
+from gemtune.reporting.comparison import summary_lines
 from gemtune.reporting.page import page_data, report_lines
 from gemtune.reporting.text import markdown, visible
 from gemtune.runs import Run
@@ -527,32 +526,6 @@ def test_any_text_is_one_plain_markdown_cell(texts: list[str]) -> None:
     for cell, text in zip(cells, texts, strict=True):
         squeezed = re.sub(r"\s*\n\s*", " ⏎ ", visible(text))
         assert re.sub(r"\s+", "", cell) == re.sub(r"\s+", "", squeezed)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "p_value", "outcome"),
-    [
-        (0.1, 0.3, 0.001, "better"),
-        (-0.3, -0.1, 0.001, "worse"),
-        (-0.1, 0.3, 0.3, "undecided"),
-        (0.01, 0.3, 0.06, "undecided"),
-    ],
-)
-def test_a_difference_is_claimed_only_when_it_is_sure(low: float, high: float, p_value: float, outcome: str) -> None:
-    side, difference = Interval(0.5, 0.4, 0.6), Difference((low + high) / 2, low, high, p_value, "mcnemar", 1, 1, 1)
-    score = Score("f1", 40, side, side, difference)
-    assert score.outcome == outcome
-    assert ("no sure difference" in score.claim) == (outcome == "undecided")
-
-
-def test_the_sample_is_a_seeded_spread_wins_first() -> None:
-    answers = [Answer(str(i), "p", "g", "b", "t", d) for i, d in enumerate([0.5] * 90 + [0.0] * 6 + [-0.5] * 4)]
-    shown = sample(answers, 12)
-    assert [answer.outcome for answer in shown] == ["wins"] * 6 + ["ties"] * 3 + ["losses"] * 3
-    assert shown == sample(answers, 12) != sample(answers, 12, seed=1)
-    assert [answer.where for answer in shown[:6]] != [answer.where for answer in answers[:6]]
-    assert len(sample(answers[:3], 12)) == 3
-    assert [a.outcome for a in sample(answers[:91], 12)] == ["wins"] * 11 + ["ties"]
 
 
 def test_regressions_are_the_worst_first(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -174,12 +174,11 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
         _refuse_test_split(data)
-        task, start = task_of(recipe, data.layout), rows_read
-        images = image_store(staged, data)
+        source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
         for where, row in read_rows(data):
-            check_columns(row, by if rows_read > start else [*task.columns, *by], where)
+            check_columns(row, by if rows_read > start else [*source.task.columns, *by], where)
             try:
-                _store(recipe, store, data, task, row, where, images)
+                _store(recipe, store, source, row, where)
             except RowError as error:
                 store.refuse(where, error)
             rows_read += 1
@@ -190,20 +189,28 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     return rows_of
 
 
-def _store(
-    recipe: Recipe, store: RowStore, data: DataSource, task: Task, row: Row, where: str, images: ImageStore
-) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """A source of the recipe, with what reads its rows."""
+
+    data: DataSource
+    task: Task
+    images: ImageStore
+
+
+def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: str) -> None:
+    """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
-    conversation = images.resolve(task.conversation(row, where))
+    conversation = source.images.resolve(source.task.conversation(row, where))
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")
-    conversation = replace(conversation, group=group, weight=data.weight)
+    conversation = replace(conversation, group=group, weight=source.data.weight)
     identity = None if by == "id" or row.get("id") in (None, "") else str(row["id"])
     try:
-        scope = f"{task.scope(conversation)} {pictures}".strip()
-        store.add(conversation, _POOLS.index(data.part), scope, identity)
+        scope = f"{source.task.scope(conversation)} {pictures}".strip()
+        store.add(conversation, _POOLS.index(source.data.part), scope, identity)
     except UnicodeEncodeError as error:
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 

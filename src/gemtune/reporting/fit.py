@@ -171,8 +171,8 @@ def _memorised(first: Point, best: Point, last: Point) -> Verdict:
     return Verdict(
         "overfit",
         f"The probe loss on train rows fell from {_loss(first.probe)} to {_loss(last.probe)}, but the val loss never "
-        f"got below {_loss(best.val)} (it began at {_loss(first.val)}): the model memorises rows "
-        "and does not learn the task.",
+        f"got below {_loss(best.val)} (it began at {_loss(first.val)}): the model memorises rows instead of "
+        "learning the task.",
         "More data helps most; then a smaller lora.r. Check too that val rows ask what train rows ask.",
     )
 
