@@ -12,17 +12,15 @@ import torch
 
 from benchmarks.compare.arms.common import Arm
 from benchmarks.compare.limit import Products
+from gemtune.hardware import choose_device, choose_precision
 from gemtune.kernels import attention, cross_entropy, native
 from gemtune.kernels import lora as adapters
+from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import family_of
-from gemtune.models.loading import (
-    attach_adapters,
-    choose_device,
-    choose_precision,
-    load_model,
-    parts_of,
-    untrained_tokens,
-)
+from gemtune.models.loading import load_model
+from gemtune.models.patching import install_kernels
+from gemtune.models.structure import parts_of
+from gemtune.models.token_rows import untrained_tokens
 from gemtune.recipe.schema import DataSource, Lora, Recipe, Train
 from gemtune.rendering.renderer import IGNORE
 from gemtune.rendering.token_table import SCHEMA
@@ -46,7 +44,8 @@ def main() -> None:
     base = load_model(folder, device=device, precision=precision)
     ids = arm.meta["token_ids"]
     tokens, _ = untrained_tokens(base, ids, family) if variant == "token rows" else ([], "")
-    model = attach_adapters(base, LORA, family, [ids[token] for token in tokens], recipe.train.seed)
+    settings = (LORA, family, [ids[token] for token in tokens], recipe.train.seed)
+    model = install_kernels(attach_adapters(base, *settings))
     arm.start_from_first_adapter(model)
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro

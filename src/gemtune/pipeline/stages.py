@@ -52,7 +52,7 @@ def prepare(job: Job) -> dict[str, Any]:
 
     Whatever can be refused is refused before the run is written to.
     """
-    from gemtune.models.loading import tokenizer_fingerprint
+    from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.rendering.token_table import write_tables
 
     refuse_another_recipe(job)
@@ -151,8 +151,12 @@ def plan(job: Job) -> dict[str, Any]:
 def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.kernels.native import compiled
-    from gemtune.models.loading import attach_adapters, choose_head, choose_token_rows, resolved_lr, train_every_weight
+    from gemtune.models.adapters import attach_adapters, train_every_weight
+    from gemtune.models.patching import install_kernels
+    from gemtune.models.structure import choose_head
+    from gemtune.models.token_rows import choose_token_rows
     from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.run import choose_learning_rate
     from gemtune.training.run import train as run_training
     from gemtune.training.trainer import Prepared
 
@@ -172,10 +176,11 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
         ids = job.tokenizer.get_vocab() if named else data["lengths"]["token_ids"]
         tokens = run.decide("token_rows", choose_token_rows(recipe.lora, model, ids, job.family))
         rows = [ids[token] for token in tokens]
-        model = attach_adapters(model, recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.trains)
+        settings = (recipe.lora, job.family, rows, recipe.train.seed, recipe.vision.trains)
+        model = install_kernels(attach_adapters(model, *settings))
     else:
         train_every_weight(model, job.family, recipe.vision.trains)
-    run.decide("learning_rate", resolved_lr(recipe))
+    run.decide("learning_rate", choose_learning_rate(recipe))
     run.decide("head", choose_head(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
@@ -346,7 +351,8 @@ def _require_metric(job: Job, run: Run) -> Metric:
 
 def _require_settings(job: Job) -> None:
     """An error when the recipe asks for a device, layers or tokens that are not there; before anything is written."""
-    from gemtune.models.loading import require_targets, require_tokens
+    from gemtune.models.adapters import require_targets
+    from gemtune.models.token_rows import require_tokens
 
     lora = job.recipe.lora
     _ = job.device, job.precision
@@ -378,7 +384,7 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
 
 def _note_surroundings(job: Job, model: Any) -> None:
     """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
-    from gemtune.models.loading import fingerprint
+    from gemtune.models.hub import fingerprint
 
     parameters = list(model.parameters())
     job.run.note(

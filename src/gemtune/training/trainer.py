@@ -23,7 +23,7 @@ from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.patch import hidden_at
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
-from gemtune.models.loading import choose_head, parts_of, without_adapters
+from gemtune.models.structure import choose_head, parts_of, without_adapters
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.renderer import IGNORE
 from gemtune.runs import Run
