@@ -21,8 +21,10 @@ from transformers import AutoModelForCausalLM
 from benchmarks.compare.results import table
 from benchmarks.machine import ROOT, WORK, write_page
 from gemtune.kernels import native
+from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import family_of
-from gemtune.models.loading import attach_adapters, load_model
+from gemtune.models.loading import load_model
+from gemtune.models.patching import install_kernels
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Lora
@@ -125,7 +127,7 @@ def ours(
 ) -> Step:
     """One step as gemtune takes it, in micro-batches of `micro_tokens`."""
     base = load_model(folder, precision=precision)
-    model = attach_adapters(base, Lora(token_rows="none"), family_of(folder), [], 0)  # noqa: S106
+    model = install_kernels(attach_adapters(base, Lora(token_rows="none"), family_of(folder), [], 0))  # noqa: S106
 
     def losses() -> Iterator[torch.Tensor]:
         lengths = np.array([len(example.input_ids) for example in examples])
@@ -169,7 +171,7 @@ def token_rows(folder: Path, examples: list[Example], ids: list[int]) -> tuple[s
     for loss in row_by_row(whole, examples):
         loss.backward()
         total += loss.item()
-    rows = attach_adapters(load_model(folder), Lora(), family_of(folder), ids, 0)
+    rows = install_kernels(attach_adapters(load_model(folder), Lora(), family_of(folder), ids, 0))
     loss, _ = labelled_loss(rows, micro_batch(examples))
     loss.backward()
     (delta,) = (p for name, p in rows.named_parameters() if "trainable_tokens_delta" in name and p.requires_grad)

@@ -104,9 +104,12 @@ def step_speed(length: int) -> float:
     """Tokens per second of a training step over rows of one length."""
     import torch
 
+    from gemtune.hardware import choose_precision
+    from gemtune.models.adapters import attach_adapters
     from gemtune.models.embedded import embedded_model
     from gemtune.models.families import family_of
-    from gemtune.models.loading import attach_adapters, choose_precision, load_model
+    from gemtune.models.loading import load_model
+    from gemtune.models.patching import install_kernels
     from gemtune.recipe.schema import DataSource, Lora, Recipe
     from gemtune.rendering.renderer import Example
     from gemtune.training.batching import cut, micro_batch
@@ -114,7 +117,8 @@ def step_speed(length: int) -> float:
     from gemtune.training.planner import Shape, choose_micro_tokens
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
-    model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0).train()
+    model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0)
+    install_kernels(model).train()
     recipe = Recipe(name="growth", task="messages", data=[DataSource(source="none")])
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), "cpu", precision)
     rng, seconds = np.random.default_rng(0), []
@@ -145,7 +149,7 @@ def prepare_speed(size: int) -> float:
 
 def render_speed(size: int) -> float:
     """Rows per second that become tokens, once they are prepared."""
-    from gemtune.models.loading import tokenizer_fingerprint
+    from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.preparation.prepare import prepare
     from gemtune.rendering.token_table import write_tables
 

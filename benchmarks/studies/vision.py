@@ -173,7 +173,9 @@ def measured(arm: str, folder: Path, out: Path) -> dict[str, float]:
 def train_with_gemtune(folder: Path, out: Path) -> None:
     """What `gemtune train` does with prepared rows, from an empty cache of image features."""
     from gemtune.kernels.native import compiled
-    from gemtune.models.loading import attach_adapters, special_ids
+    from gemtune.models.adapters import attach_adapters
+    from gemtune.models.loading import special_ids
+    from gemtune.models.patching import install_kernels
     from gemtune.pipeline import decisions, stages
     from gemtune.pipeline.job import Job
     from gemtune.training.planner import Shape, choose_micro_tokens
@@ -184,7 +186,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
         job = Job(write_recipe(folder, Path(runs)), say=lambda text: None)
         stages.prepare(job)
         recipe, steps = job.recipe, []
-        model = attach_adapters(job.base_model(), recipe.lora, job.family, [], 0)
+        model = install_kernels(attach_adapters(job.base_model(), recipe.lora, job.family, [], 0))
         features = job.image_features(model)
         micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision)
         ids = special_ids(job.tokenizer, job.family)

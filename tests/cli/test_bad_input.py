@@ -335,7 +335,7 @@ def test_an_answer_never_shows_a_token(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_secretsecretsecret")
     line = refused(place, capfd, "prepare", place / "t.yaml", "model=someone/not-here")
-    assert "model someone/not-here: cannot be had from the Hub" in line and "hf_secret" not in line
+    assert "model someone/not-here: cannot be fetched from the Hub" in line and "hf_secret" not in line
     assert not any(
         "hf_secret" in path.read_text(errors="replace") for path in place.folder.rglob("*") if path.is_file()
     )

@@ -37,6 +37,7 @@ from gemtune.models.families import FAMILIES, chat_template, config_of, family_o
 from gemtune.models.families.base import image_token_id
 from gemtune.models.families.llava_onevision import LlavaOnevisionVision
 from gemtune.models.loading import DTYPES, load_image_processor, load_model, load_tokenizer
+from gemtune.models.patching import install_kernels
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.pipeline.tuned_models import model_named
@@ -217,7 +218,7 @@ def stock_loss(stock: Any, inputs: Any, labels: list[int]) -> torch.Tensor:
 
 def test_ids_kinds_pixels_and_losses_equal_the_stock_processor_and_model(job: Job, vision_model: Path) -> None:
     stock = AutoModelForImageTextToText.from_pretrained(vision_model, attn_implementation="eager").eval()
-    model = load_model(vision_model)
+    model = install_kernels(load_model(vision_model))
     features = job.image_features(model)
     assert features
     counts = set()
@@ -243,7 +244,7 @@ def test_ids_kinds_pixels_and_losses_equal_the_stock_processor_and_model(job: Jo
 
 
 def test_packed_equals_unpacked_with_gradients(job: Job, vision_model: Path) -> None:
-    model = load_model(vision_model)
+    model = install_kernels(load_model(vision_model))
     features = job.image_features(model)
     assert features
     text = model.model.language_model
@@ -263,7 +264,7 @@ def test_packed_equals_unpacked_with_gradients(job: Job, vision_model: Path) -> 
 
 
 def test_the_tower_runs_once_an_image_and_never_backward(job: Job, vision_model: Path) -> None:
-    model = load_model(vision_model)
+    model = install_kernels(load_model(vision_model))
     passed = []
     features = job.image_features(model)
     assert features
@@ -282,8 +283,8 @@ def test_the_tower_runs_once_an_image_and_never_backward(job: Job, vision_model:
 
 def test_models_with_the_same_tower_share_what_it_saw(job: Job, vision_model: Path) -> None:
     rows = [example.images for _, example in kept(job) if example.images]
-    job.image_features(load_model(vision_model)).warm_up(rows)
-    other = load_model(vision_model)
+    job.image_features(install_kernels(load_model(vision_model))).warm_up(rows)
+    other = install_kernels(load_model(vision_model))
     with torch.no_grad():
         other.model.language_model.norm.weight.add_(1)
         next(other.model.get_submodule(job.family.vision.projector[0]).parameters()).add_(1)
@@ -311,7 +312,8 @@ def test_a_frozen_tower_is_as_exact_as_stock(vision_model: Path, precision: str)
     def stock(dtype: torch.dtype) -> Any:
         return AutoModelForImageTextToText.from_pretrained(vision_model, dtype=dtype, attn_implementation="sdpa").eval()
 
-    ours, theirs = load_model(vision_model, precision=precision), stock(DTYPES[precision])
+    ours = install_kernels(load_model(vision_model, precision=precision))
+    theirs = stock(DTYPES[precision])
     assert torch.equal(seen(ours), seen(theirs))  # with gradients it is the stock tower
     with torch.no_grad():
         exact, mine, plain = seen(stock(torch.float32)), seen(ours), seen(theirs)
@@ -322,7 +324,7 @@ def test_a_frozen_tower_is_as_exact_as_stock(vision_model: Path, precision: str)
 
 
 def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, vision_model: Path) -> None:
-    model = load_model(vision_model)
+    model = install_kernels(load_model(vision_model))
     features = job.image_features(model)
     assert features
     images = sorted({(image,) for _, example in kept(job) for image in example.images})
@@ -342,7 +344,11 @@ def test_replies_equal_stock_generation(job: Job, vision_model: Path) -> None:
     stock = AutoModelForImageTextToText.from_pretrained(vision_model, attn_implementation="eager").eval()
     conversations = [conversation for conversation, _ in kept(job) if conversation.images][:6]
     ours = replies(
-        load_model(vision_model), job.renderer, conversations, job.recipe.evaluate, features_for=job.image_features
+        install_kernels(load_model(vision_model)),
+        job.renderer,
+        conversations,
+        job.recipe.evaluate,
+        features_for=job.image_features,
     )
     for conversation, reply in zip(conversations, ours, strict=True):
         inputs = stock_inputs(vision_model, job, conversation)
@@ -390,7 +396,7 @@ def test_pan_and_scan_equals_the_stock_processor(
     job = Job(write_recipe(task="messages", model=str(gemma), data=data, vision={"pan_and_scan": True}))
     stages.prepare(job)
     stock = AutoModelForImageTextToText.from_pretrained(gemma, attn_implementation="eager").eval()
-    model = load_model(gemma)
+    model = install_kernels(load_model(gemma))
     for conversation, example in kept(job):
         inputs = stock_inputs(gemma, job, conversation, do_pan_and_scan=True)
         assert example.input_ids == inputs["input_ids"][0].tolist()

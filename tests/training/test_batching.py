@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gemtune.models.loading import load_model
+from gemtune.models.patching import install_kernels
 from gemtune.rendering.renderer import Example
 from gemtune.training.batching import cut, left_padded, micro_batch, order
 from gemtune.training.loss import labelled_loss
@@ -50,7 +51,7 @@ def test_the_order_depends_on_the_seed_alone() -> None:
 
 
 def test_packing_changes_no_labelled_logit(tiny_model: Path) -> None:
-    model = load_model(tiny_model)
+    model = install_kernels(load_model(tiny_model))
     rng = np.random.default_rng(0)
     examples = []
     for length in (9, 40, 23, 61):  # longer than the sliding window of 24 too

@@ -21,8 +21,10 @@ from transformers import AutoModelForCausalLM
 
 from gemtune.data.conversation import read_conversations
 from gemtune.hardware import instruction_sets
+from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import family_of
-from gemtune.models.loading import attach_adapters, load_model, load_tokenizer
+from gemtune.models.loading import load_model, load_tokenizer
+from gemtune.models.patching import install_kernels
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.pipeline.tuned_models import model_named
@@ -60,7 +62,7 @@ def test_loss_equals_plain_cross_entropy_over_full_logits(write_recipe: WriteRec
     job = Job(write_recipe(), say=lambda text: None)
     stages.prepare(job)
     table = ExampleTable(job.run.table("train"))
-    model = attach_adapters(load_model(tiny_model), Lora(), family_of(tiny_model), [105, 106], 0)
+    model = install_kernels(attach_adapters(load_model(tiny_model), Lora(), family_of(tiny_model), [105, 106], 0))
     examples = [table[row] for row in range(24)]
     ours, _ = labelled_loss(model, micro_batch(examples))
     reference = sum(full_logits_loss(model, e.input_ids, e.spans) for e in examples)
@@ -115,7 +117,7 @@ def test_how_a_batch_is_cut_changes_nothing(write_recipe: WriteRecipe, micro_tok
     def gradients(budget: int) -> dict[str, torch.Tensor]:
         from gemtune.training.batching import cut
 
-        model = attach_adapters(load_model(job.folder), Lora(), job.family, [105, 106], 0).train()
+        model = install_kernels(attach_adapters(load_model(job.folder), Lora(), job.family, [105, 106], 0)).train()
         rows = list(range(16))
         labelled = int(table.labelled[rows].sum())
         for micro in cut(rows, table.lengths, budget):

@@ -12,24 +12,22 @@ import torch
 
 from benchmarks.compare.arms.common import Arm
 from benchmarks.compare.limit import Products
+from gemtune.hardware import choose_device, choose_precision
 from gemtune.kernels import attention, cross_entropy, native
 from gemtune.kernels import lora as adapters
+from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import family_of
-from gemtune.models.loading import (
-    attach_adapters,
-    choose_device,
-    choose_precision,
-    load_model,
-    parts_of,
-    untrained_tokens,
-)
+from gemtune.models.loading import load_model
+from gemtune.models.patching import install_kernels
+from gemtune.models.structure import parts_of
+from gemtune.models.token_rows import untrained_tokens
 from gemtune.recipe.schema import DataSource, Lora, Recipe, Train
 from gemtune.rendering.renderer import IGNORE
 from gemtune.rendering.token_table import SCHEMA
 from gemtune.runs import Run
 from gemtune.training import batching as batch
 from gemtune.training import run as training
-from gemtune.training import trainer
+from gemtune.training import loss, trainer
 from gemtune.training.batching import order
 from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
 
@@ -45,7 +43,8 @@ def main() -> None:
     base = load_model(folder, device=device, precision=precision)
     ids = arm.meta["token_ids"]
     tokens, _ = untrained_tokens(base, ids, family) if variant == "token rows" else ([], "")
-    model = attach_adapters(base, LORA, family, [ids[token] for token in tokens], recipe.train.seed)
+    settings = (LORA, family, [ids[token] for token in tokens], recipe.train.seed)
+    model = install_kernels(attach_adapters(base, *settings))
     arm.start_from_first_adapter(model)
     micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro
@@ -161,14 +160,14 @@ class InTurn:
 def every_logit(model: Any, micro: batch.MicroBatch, _view: None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """labelled_loss with the head at every position."""
     decoder, head, _ = parts_of(model)
-    ids, places, mask = micro.input_ids, micro.position_ids, trainer.NO_MASK
+    ids, places, mask = micro.input_ids, micro.position_ids, loss.NO_MASK
     out = decoder(
         input_ids=ids, position_ids=places, attention_mask=mask, document_lengths=micro.lengths, use_cache=False
     )
     logits = (out.last_hidden_state[0] @ head.t()).float()  # (T, V)
     labels = torch.full((len(logits),), IGNORE).index_copy(0, micro.positions, micro.targets)
-    loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
-    return loss, (logits[micro.positions].argmax(-1) == micro.targets).sum()
+    total = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+    return total, (logits[micro.positions].argmax(-1) == micro.targets).sum()
 
 
 def every_hidden(decoder: Any, positions: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -183,7 +182,7 @@ VARIANTS = {
     "without compiled passes": lambda: setattr(native, "compiled", lambda: (None, "")),
     "without grouped products": lambda: setattr(adapters, "_is_plain", lambda layer: False),
     "without own attention": lambda: [setattr(attention, "COMPILED", {}), setattr(attention, "BATCHED", 0)],
-    "without last block": lambda: setattr(trainer, "hidden_at", every_hidden),
+    "without last block": lambda: setattr(loss, "hidden_at", every_hidden),
     "without alignment": lambda: setattr(batch.micro_batch, "__defaults__", (1,)),
 }
 

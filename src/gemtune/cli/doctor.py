@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gemtune.files import cache_folder
-from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
+from gemtune.hardware import (
+    choose_device,
+    choose_precision,
+    device_name,
+    installed_versions,
+    instruction_sets,
+    memory_gb,
+)
 from gemtune.models.embedded import LICENCE
 
 EXTRAS = {
@@ -30,7 +37,6 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     from huggingface_hub import get_token
 
     from gemtune.kernels.native import MISSING, compiled
-    from gemtune.models.loading import choose_device, choose_precision
 
     for package, found in installed_versions().items():
         yield package, found, ""

@@ -12,20 +12,17 @@ from gemtune.evaluation.generate import replies
 from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
+from gemtune.models.adapters import attach_adapters, train_every_weight
+from gemtune.models.hub import fingerprint
 from gemtune.models.image_features import ImageFeatures
-from gemtune.models.loading import (
-    attach_adapters,
-    choose_head,
-    choose_token_rows,
-    fingerprint,
-    resolved_lr,
-    train_every_weight,
-)
+from gemtune.models.patching import install_kernels
+from gemtune.models.structure import choose_head
+from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.planner import Shape, choose_micro_tokens
-from gemtune.training.run import BY_LOSS, training_setup
+from gemtune.training.run import BY_LOSS, choose_learning_rate, training_setup
 from gemtune.training.selection import Criterion
 from gemtune.training.trainer import TrainingSetup
 
@@ -39,7 +36,7 @@ def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
     if recipe.train.best_by == "metric":
         criterion = Criterion("eval_score", require_metric(job, run).higher_is_better)
     model = _trainable(job, model, data)
-    run.decide("learning_rate", resolved_lr(recipe))
+    run.decide("learning_rate", choose_learning_rate(recipe))
     run.decide("head", choose_head(model))
     run.decide("forwards", choose_forwards(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
@@ -75,7 +72,8 @@ def _trainable(job: Job, model: Any, data: dict[str, Any]) -> Any:
         return model
     ids = job.tokenizer.get_vocab() if isinstance(lora.token_rows, list) else data["lengths"]["token_ids"]
     tokens = job.run.decide("token_rows", choose_token_rows(lora, model, ids, job.family))
-    return attach_adapters(model, lora, job.family, [ids[token] for token in tokens], job.recipe.train.seed, trains)
+    rows = [ids[token] for token in tokens]
+    return install_kernels(attach_adapters(model, lora, job.family, rows, job.recipe.train.seed, trains))
 
 
 def encode_images(job: Job, features: ImageFeatures) -> None:

@@ -57,7 +57,7 @@ class Job:
     @cached_property
     def folder(self) -> Path:
         """The model's folder with its config and tokenizer; its weights need not be there."""
-        from gemtune.models.loading import find_model
+        from gemtune.models.hub import find_model
 
         folder, why = find_model(self.recipe.model, self.say, weights=False)
         self.run.decide("model", (str(folder), why))
@@ -66,7 +66,7 @@ class Job:
     @cached_property
     def weights_folder(self) -> Path:
         """The model's folder with its weights, which are fetched now if they must be."""
-        from gemtune.models.loading import find_model
+        from gemtune.models.hub import find_model
 
         folder, why = find_model(self.recipe.model, self.say)
         self.run.decide("model", (str(folder), why))
@@ -106,7 +106,7 @@ class Job:
     def image_features(self, model: PreTrainedModel) -> ImageFeatures | None:
         """The features of the run's images under a vision-language model; None for a text model."""
         from gemtune.models.image_features import ImageFeatures
-        from gemtune.models.loading import without_adapters
+        from gemtune.models.structure import without_adapters
 
         if self.image_tokenizer is None:
             return None
@@ -121,22 +121,23 @@ class Job:
 
     @cached_property
     def device(self) -> str:
-        from gemtune.models.loading import choose_device
+        from gemtune.hardware import choose_device
 
         return str(self.run.decide("device", choose_device(self.recipe.train.device)))
 
     @cached_property
     def precision(self) -> str:
-        from gemtune.models.loading import choose_precision
+        from gemtune.hardware import choose_precision
 
         return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
 
     def base_model(self) -> PreTrainedModel:
         """The base model as the recipe wants it, freshly loaded."""
         from gemtune.models.loading import load_model
+        from gemtune.models.patching import install_kernels
 
         settings = {"device": self.device, "precision": self.precision, "quantize": self.recipe.quantize}
-        return load_model(self.weights_folder, **settings)
+        return install_kernels(load_model(self.weights_folder, **settings))
 
 
 def _as_texts(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:

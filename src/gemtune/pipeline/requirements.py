@@ -15,7 +15,8 @@ SCORED_ROWS = 64  # of train: the scores that their own answers get are those th
 
 def require_settings(job: Job) -> None:
     """An error when the recipe asks for a device, layers or tokens that are not there; before anything is written."""
-    from gemtune.models.loading import require_targets, require_tokens
+    from gemtune.models.adapters import require_targets
+    from gemtune.models.token_rows import require_tokens
 
     lora = job.recipe.lora
     _ = job.device, job.precision

@@ -40,7 +40,7 @@ def prepare(job: Job) -> dict[str, Any]:
 
     Whatever can be refused is refused before the run is written to.
     """
-    from gemtune.models.loading import tokenizer_fingerprint
+    from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.rendering.token_table import write_tables
 
     refuse_another_recipe(job)

@@ -10,7 +10,7 @@ from gemtune.pipeline.job import Job
 
 def weights_key(job: Job, name: str) -> str:
     """What identifies the weights behind `base`, `tuned` or `step-N`."""
-    from gemtune.models.loading import fingerprint
+    from gemtune.models.hub import fingerprint
     from gemtune.training.checkpoint import WHOLE, require_whole
 
     base = f"{fingerprint(job.weights_folder)} {job.precision} {job.recipe.quantize} {job.device}"
@@ -28,21 +28,23 @@ def weights_folder(job: Job, name: str) -> Path:
 
 def model_named(job: Job, name: str) -> Any:
     """The base model, or the tuned one, or a checkpoint, ready to answer."""
-    from gemtune.models import loading as model
+    from gemtune.models.adapters import attach_adapters, load_adapter
+    from gemtune.models.loading import load_model
+    from gemtune.models.patching import install_kernels
     from gemtune.training import checkpoint
 
     if name == "base":
         return job.base_model()
     folder = checkpoint.require_whole(weights_folder(job, name))
     if name == "tuned" and job.recipe.lora:
-        return model.with_adapter(job.base_model(), folder)
+        return install_kernels(load_adapter(job.base_model(), folder))
     if name == "tuned":
-        return model.load_model(folder, device=job.device, precision=job.precision)
+        return install_kernels(load_model(folder, device=job.device, precision=job.precision))
     if job.recipe.lora:
         tokens = job.run.decided("token_rows")
         ids = job.tokenizer.convert_tokens_to_ids(tokens)
         settings = (ids, job.recipe.train.seed, job.recipe.vision.trains)
-        tuned = model.attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings)
+        tuned = install_kernels(attach_adapters(job.base_model(), job.recipe.lora, job.family, *settings))
     else:
         tuned = job.base_model()
     checkpoint.load_weights(tuned, folder / checkpoint.WEIGHTS)

@@ -17,7 +17,8 @@ from gemtune.errors import DataError, RowError
 from gemtune.files import os_errors, read_json, sha256_of_text, write_json
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
-from gemtune.models.loading import known_tokens, special_ids
+from gemtune.models.loading import special_ids
+from gemtune.models.token_rows import known_tokens
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Example, Renderer
 from gemtune.runs import PARTS, REVISIONS, Run

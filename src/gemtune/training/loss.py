@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
 from gemtune.kernels.patch import hidden_at
 from gemtune.models.image_features import ImageFeatures
-from gemtune.models.loading import choose_head, parts_of, without_adapters
+from gemtune.models.structure import choose_head, parts_of, without_adapters
 from gemtune.rendering.renderer import IGNORE
 from gemtune.training.batching import MicroBatch
 

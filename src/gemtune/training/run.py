@@ -12,9 +12,9 @@ from transformers import TrainingArguments
 
 from gemtune.errors import RunError
 from gemtune.kernels.native import release_memory
+from gemtune.models.adapters import save_tuned
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
-from gemtune.models.loading import resolved_lr, save_tuned
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.run_files import Training
@@ -115,7 +115,7 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
         output_dir=str(setup.run.checkpoints),
         max_steps=steps,
         per_device_train_batch_size=1,
-        learning_rate=resolved_lr(setup.recipe)[0],
+        learning_rate=choose_learning_rate(setup.recipe)[0],
         lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
         warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
@@ -165,3 +165,10 @@ def _finish(trainer: EffectiveBatchTrainer) -> dict[str, Any]:
     )
     run.note("training", training.to_json())
     return training.to_json()
+
+
+def choose_learning_rate(recipe: Recipe) -> tuple[float, str]:
+    """The learning rate and why."""
+    if recipe.train.learning_rate is not None:
+        return recipe.train.learning_rate, "the recipe says so"
+    return (2e-4, "adapters start at zero and bear it") if recipe.lora else (2e-5, "every weight moves; small steps")

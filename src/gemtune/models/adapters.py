@@ -1,0 +1,153 @@
+"""What is trained of a model and what is saved of it: LoRA adapters, or every weight."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from gemtune.errors import ModelError
+from gemtune.files import read_json, write_json
+from gemtune.models.families import chat_template, config_of, family_of
+from gemtune.models.families.base import Family, Settings, VisionFamily
+from gemtune.recipe.schema import Lora
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+TOKENIZER_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+
+
+def require_targets(targets: Sequence[str], folder: Path) -> None:
+    """ModelError where the model of a folder has no linear layer of such a name; only its config is read."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    kind = AutoModelForImageTextToText if family_of(folder).vision else AutoModelForCausalLM
+    with torch.device("meta"):
+        model = kind.from_config(config_of(folder))
+    _require_linear(targets, model)
+
+
+def _require_linear(targets: Sequence[str], model: nn.Module) -> None:
+    names = {name.rsplit(".", 1)[-1] for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    unknown = [target for target in targets if target not in names]
+    if unknown:
+        raise ModelError(
+            f"lora.target_modules: no linear layer is called '{unknown[0]}'; there are {', '.join(sorted(names))}"
+        )
+
+
+def attach_adapters(
+    model: PreTrainedModel, lora: Lora, family: Family, token_ids: list[int], seed: int, trains: str = "text"
+) -> PeftModel:
+    """A PEFT model with fp32 LoRA adapters and trained token rows, the same for the same seed.
+
+    `trains` is vision.trains: with `projector` the adapter's file holds that whole layer, with `tower` adapters of it.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    targets = list(family.linear) if lora.target_modules == "all-linear" else list(lora.target_modules)
+    _require_linear(targets, model)
+    config = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=_pattern(targets, family.vision, trains) if family.vision else targets,
+        task_type="CAUSAL_LM",
+        trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
+        modules_to_save=_projector(family.vision) if family.vision and trains != "text" else None,
+    )
+    torch.manual_seed(seed)
+    tuned = get_peft_model(model, config, autocast_adapter_dtype=True)
+    for parameter in tuned.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # masters; bf16 loses updates below half its step
+    return tuned
+
+
+def _pattern(targets: list[str], vision: VisionFamily, trains: str) -> str:
+    """Layers of the text part by name, as a pattern: a tower has layers of the same names."""
+    pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})"
+    if trains == "tower":
+        pattern += rf"|.*\.{vision.tower}\..*\.({'|'.join(vision.tower_linear)})"
+    return pattern
+
+
+def _projector(vision: VisionFamily) -> list[str]:
+    return [name.rsplit(".", 1)[-1] for name in vision.projector]
+
+
+def train_every_weight(model: PreTrainedModel, family: Family, trains: str) -> None:
+    """Full training: every weight of the text part, and what `trains` (vision.trains) says of tower and projector."""
+    model.requires_grad_(True)
+    if family.vision is None or trains == "tower":
+        return
+    model.model.get_submodule(family.vision.tower).requires_grad_(False)
+    for name in family.vision.projector:
+        model.model.get_submodule(name).requires_grad_(trains == "projector")
+
+
+def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+    """The base model with a saved adapter, in eval mode."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, folder).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder}: not an adapter of this model ({str(error).splitlines()[0]})") from error
+
+
+def save_tuned(
+    model: PreTrainedModel | PeftModel,
+    base: Path,
+    family: Family,
+    ids: Mapping[str, int | list[int]],
+    folder: Path,
+    settings: Settings,
+) -> None:
+    """Writes an adapter (or a whole model), with the base folder's tokenizer, chat template and stop tokens.
+
+    An adapter loads with plain `PeftModel.from_pretrained`, a whole model with `AutoModelForCausalLM.from_pretrained`.
+    `settings` of the image processor that differ from its config go into the saved config.
+    The tokenizer's files are copied: loading it would take 0.34 GB when memory is at its fullest.
+    """
+    from peft import PeftModel
+    from transformers import GenerationConfig
+
+    if isinstance(model, PeftModel):
+        # save_embedding_layers="auto" would ask the Hub about the base model.
+        model.save_pretrained(folder, save_embedding_layers=False)
+        (folder / "README.md").unlink()  # a model card's empty template
+    else:
+        model.save_pretrained(folder)
+    GenerationConfig(**ids).save_pretrained(folder)
+    for path in (base / name for name in TOKENIZER_FILES):
+        if path.is_file():
+            shutil.copyfile(path, folder / path.name)
+    if settings:
+        _save_settings(folder, settings)
+    (folder / "chat_template.jinja").write_text(chat_template(family), encoding="utf-8")
+
+
+def _save_settings(folder: Path, settings: Settings) -> None:
+    """Puts settings into an image processor's config, which is a file or a section of the processor's."""
+    alone, whole = folder / "preprocessor_config.json", folder / "processor_config.json"
+    if alone.is_file():
+        write_json(alone, {**read_json(alone), **settings})
+    config = read_json(whole) if whole.is_file() else {}
+    if "image_processor" in config:
+        write_json(whole, {**config, "image_processor": {**config["image_processor"], **settings}})
