@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText, Gemma3ForCausalLM
 from transformers.models.gemma3.modeling_gemma3 import Gemma3Attention
 
-from gemtune.kernels.patch import choose_forwards, install, restore
+from gemtune.kernels.patch import choose_forwards, install, install_head, restore
 from gemtune.models.families.gemma3 import tiny_text_config, write_tiny_text, write_tiny_vision
 from gemtune.models.loading import load_model
 
@@ -137,6 +137,16 @@ def test_restore_leaves_the_model_of_transformers_and_peft(
         assert torch.equal(ours(**inputs).logits, stock(**inputs).logits)
         merged = [model.merge_and_unload() for model in (ours, stock)]
         assert torch.equal(*(model(**inputs).logits for model in merged))
+
+
+def test_a_head_is_installed_once(tmp_path: Path) -> None:
+    model = load_model(write_tiny_text(tmp_path / "model"))
+    install_head(model.get_output_embeddings())
+    model = with_lora(model)  # PEFT wraps the head, which has a hook
+    hooks = [len(module._forward_pre_hooks) for module in model.modules()]
+    install_head(model.get_output_embeddings())
+    assert [len(module._forward_pre_hooks) for module in model.modules()] == hooks
+    assert sum(hooks) == 1
 
 
 def test_a_merged_model_can_be_restored(passes: None, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from gemtune.rendering.renderer import IGNORE
 from gemtune.rendering.token_table import SCHEMA
 from gemtune.runs import Run
 from gemtune.training import batching as batch
-from gemtune.training import run as training
 from gemtune.training import loss, trainer
+from gemtune.training import run as training
 from gemtune.training.batching import order
 from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
 
