@@ -11,12 +11,18 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.files import cache_folder, os_errors, sha256_of, write_json
+from gemtune.files import JsonObject, cache_folder, os_errors, sha256_of, write_json
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from gguf import GGUFReader
+    from transformers import Gemma3TextConfig
 
 NAME = "gemma-3-270m"
 GGUF_SHA256 = "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818"
@@ -51,7 +57,7 @@ def embedded_model(say: Callable[[str], None] = print) -> Path:
     return folder
 
 
-def _convert(package: Any, folder: Path) -> None:
+def _convert(package: ModuleType, folder: Path) -> None:
     """Writes config, weights (bf16 safetensors) and tokenizer of the package's GGUF into `folder`."""
     try:
         from gguf import GGUFReader
@@ -75,15 +81,15 @@ def _convert(package: Any, folder: Path) -> None:
     _write_tokenizer(fields, folder)
     del reader
     gguf_file.unlink()
-    terms = Path(package.__file__).parent / "data" / "GEMMA_TERMS.html"
+    terms = Path(str(package.__file__)).parent / "data" / "GEMMA_TERMS.html"
     shutil.copyfile(terms, folder / terms.name)
 
 
-def _config(fields: dict[str, Any]) -> Any:
+def _config(fields: JsonObject) -> Gemma3TextConfig:
     """The transformers config of a Gemma 3 text model described by GGUF fields."""
     from transformers import Gemma3TextConfig
 
-    def of(key: str) -> Any:
+    def of(key: str) -> int:
         return fields[f"gemma3.{key}"]
 
     return Gemma3TextConfig(
@@ -106,7 +112,7 @@ def _config(fields: dict[str, Any]) -> Any:
     )
 
 
-def _write_weights(reader: Any, config: Any, folder: Path) -> None:
+def _write_weights(reader: GGUFReader, config: Gemma3TextConfig, folder: Path) -> None:
     import torch
     from gguf import MODEL_ARCH, dequantize, get_tensor_name_map
     from safetensors.torch import save_file
@@ -129,7 +135,7 @@ def _write_weights(reader: Any, config: Any, folder: Path) -> None:
     model.generation_config.save_pretrained(folder)
 
 
-def _write_tokenizer(fields: dict[str, Any], folder: Path) -> None:
+def _write_tokenizer(fields: JsonObject, folder: Path) -> None:
     """Writes tokenizer.json and its config: vocabulary, merges and added tokens are the stock ones."""
     from tokenizers import AddedToken
     from transformers import GemmaTokenizer

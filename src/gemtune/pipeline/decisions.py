@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluation_rows
 from gemtune.evaluation.generate import replies
+from gemtune.files import JsonObject
 from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
@@ -26,10 +27,13 @@ from gemtune.training.run import BY_LOSS, choose_learning_rate, training_setup
 from gemtune.training.selection import Criterion
 from gemtune.training.trainer import TrainingSetup
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 SCORED_IN_TRAINING = 64  # rows of val that are generated at every evaluation when train.best_by is metric
 
 
-def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
+def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     """The training of a base model on prepared `data` (its manifest): adapters or every weight, and how it is fed."""
     recipe, run = job.recipe, job.run
     criterion = BY_LOSS
@@ -64,7 +68,7 @@ def decide(job: Job, model: Any, data: dict[str, Any]) -> TrainingSetup:
     )
 
 
-def _trainable(job: Job, model: Any, data: dict[str, Any]) -> Any:
+def _trainable(job: Job, model: PreTrainedModel, data: JsonObject) -> PreTrainedModel:
     """The model with adapters and trained token rows, or with every weight trained, as the recipe says."""
     lora, trains = job.recipe.lora, job.recipe.vision.trains
     if lora is None:
@@ -82,12 +86,12 @@ def encode_images(job: Job, features: ImageFeatures) -> None:
     features.warm_up(rows, lambda total, done: job.tick("images", done, total))
 
 
-def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
+def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
     """The task's scores of a model on some of val, with the deciding one as `score`."""
     recipe = job.recipe
     conversations = evaluation_rows(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
 
-    def score(model: Any) -> dict[str, float]:
+    def score(model: PreTrainedModel) -> dict[str, float]:
         was_training = model.training
         model.eval()
         answered = replies(model, job.renderer, conversations, recipe.evaluate, features_for=job.image_features)
@@ -99,7 +103,7 @@ def _val_scorer(job: Job) -> Callable[[Any], dict[str, float]]:
     return score
 
 
-def note_surroundings(job: Job, model: Any) -> None:
+def note_surroundings(job: Job, model: PreTrainedModel) -> None:
     """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
     parameters = list(model.parameters())
     job.run.note(

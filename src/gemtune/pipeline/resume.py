@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from typing import Any
 
 from gemtune.errors import RunError
-from gemtune.files import write_json
+from gemtune.files import JsonObject, write_json
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import deciders
 from gemtune.run_files import Training
@@ -35,7 +34,7 @@ def refuse_another_recipe(job: Job) -> None:
         )
 
 
-def _trained_on(job: Job) -> dict[str, Any]:
+def _trained_on(job: Job) -> JsonObject:
     return deciders(job.recipe, "data", "tokens", "training")
 
 
@@ -47,7 +46,7 @@ def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
         raise RunError(f"{job.run.root}: {words} changed since it was begun; start it --fresh, or give another name=")
 
 
-def begin(job: Job, data: dict[str, Any]) -> None:
+def begin(job: Job, data: JsonObject) -> None:
     """Notes what the run is trained on, just before its first step."""
     trained_on = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
     job.run.note("trained_on", trained_on)
@@ -62,7 +61,7 @@ def finished_training(job: Job) -> Training | None:
     return job.run.training if weights.is_dir() else None
 
 
-def _first_difference(before: Any, after: Any, at: str = "") -> str | None:
+def _first_difference(before: object, after: object, at: str = "") -> str | None:
     """Where two recipes differ first, in words.
 
     >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial, wraps
 from itertools import islice
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError
-from gemtune.files import sha256_of_text, write_jsonl
+from gemtune.files import JsonObject, sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric, require_settings
@@ -18,6 +18,12 @@ from gemtune.pipeline.resume import begin, finished_training, refuse_another_rec
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
 from gemtune.reporting.report import write_report
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from gemtune.rendering.renderer import Example
+    from gemtune.training.batch_contract import Finding
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -35,7 +41,7 @@ def _locked(verb: Callable[Concatenate[Job, P], R]) -> Callable[Concatenate[Job,
 
 
 @_locked
-def prepare(job: Job) -> dict[str, Any]:
+def prepare(job: Job) -> JsonObject:
     """Rows -> data/: conversations by part, then their token tables. Returns the data manifest.
 
     Whatever can be refused is refused before the run is written to.
@@ -59,7 +65,7 @@ def prepare(job: Job) -> dict[str, Any]:
 
 
 @_locked
-def check(job: Job, model: Any = None) -> list[Any]:
+def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
     from transformers import AutoConfig
 
@@ -86,7 +92,7 @@ def _check_key(job: Job) -> str:
 
 
 @_locked
-def plan(job: Job) -> dict[str, Any]:
+def plan(job: Job) -> JsonObject:
     """Memory and time of this recipe on this machine and elsewhere."""
     from transformers import AutoConfig
 
@@ -100,7 +106,7 @@ def plan(job: Job) -> dict[str, Any]:
 
 
 @_locked
-def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> dict[str, Any]:
+def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) -> JsonObject:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.pipeline.decisions import decide, encode_images
     from gemtune.training.run import train as run_training
@@ -125,7 +131,7 @@ def train(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: No
 
 
 @_locked
-def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> dict[str, Any] | None:
+def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> JsonObject | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
     from gemtune.evaluation.evaluate import evaluation_rows, summarise, write_replies
 
@@ -162,7 +168,7 @@ def report(job: Job) -> Path:
 
 
 @_locked
-def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None) -> Path:
+def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) -> Path:
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
 
@@ -173,7 +179,7 @@ def run(job: Job, progress: Callable[[dict[str, Any]], None] = lambda line: None
 
 
 @_locked
-def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Any]]:
+def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Example]]:
     """The first `count` conversations of a part with their examples."""
     prepare(job)
     conversations = list(islice(read_conversations(job.run.part(part)), count))

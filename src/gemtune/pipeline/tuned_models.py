@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.pipeline.job import Job
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def weights_key(job: Job, name: str) -> str:
@@ -26,7 +29,7 @@ def weights_folder(job: Job, name: str) -> Path:
     return job.run.checkpoint_named(name)
 
 
-def model_named(job: Job, name: str) -> Any:
+def model_named(job: Job, name: str) -> PreTrainedModel:
     """The base model, or the tuned one, or a checkpoint, ready to answer."""
     from gemtune.models.adapters import attach_adapters, load_adapter
     from gemtune.models.loading import load_model

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gemtune.data.conversation import Conversation
 from gemtune.data.images import thumbnail
 from gemtune.files import write_text
 from gemtune.rendering.renderer import Example, Renderer
 from gemtune.reporting.text import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 
 def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
@@ -27,7 +30,7 @@ def tokens(renderer: Renderer, example: Example) -> list[tuple[str, bool]]:
     ]
 
 
-def terminal_text(renderer: Renderer, example: Example) -> Any:
+def terminal_text(renderer: Renderer, example: Example) -> Text:
     """A rich Text: green is trained, grey is context."""
     from rich.text import Text
 

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
-from gemtune.files import os_errors, read_json, sha256_of_text, write_json
+from gemtune.files import JsonObject, os_errors, read_json, sha256_of_text, write_json
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
 from gemtune.models.loading import special_ids
@@ -65,7 +64,7 @@ class ExampleTable:
         return (images for chunk in self._images.chunks for row in chunk if (images := row.as_py()))
 
 
-def _pairs(flat: Any) -> tuple[tuple[int, int], ...]:
+def _pairs(flat: pa.ListScalar) -> tuple[tuple[int, int], ...]:
     edges = flat.values.to_pylist()
     return tuple(zip(edges[::2], edges[1::2], strict=True))
 
@@ -79,7 +78,7 @@ def write_tables(
     tokenizer_key: str,
     progress: Callable[[int], None] = lambda done: None,
     refuse: Callable[[str], None] = lambda key: None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
 
     The renderer, and so its tokenizer, is only asked for when there is something to tokenise. `refuse` may raise on the
@@ -96,7 +95,7 @@ def write_tables(
     if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
         return dict(manifest["lengths"])
     made = renderer()
-    lengths: dict[str, Any] = {
+    lengths: JsonObject = {
         "key": key,
         "max_length": recipe.train.max_length,
         "special_ids": special_ids(made.tokenizer, family),
@@ -126,7 +125,7 @@ def _temporary(run: Run, part: str) -> Path:
 
 def _write_table(
     conversations: Path, target: Path, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
-) -> dict[str, Any]:
+) -> JsonObject:
     """Writes one part's table and returns its statistics in tokens."""
     over, shortened, control, block = 0, 0, 0, []
     lengths: list[int] = []
@@ -201,7 +200,7 @@ def _shortened(
     return None
 
 
-def _as_row(example: Example, conversation: Conversation, line: int) -> dict[str, Any]:
+def _as_row(example: Example, conversation: Conversation, line: int) -> JsonObject:
     return {
         "input_ids": example.input_ids,
         "spans": [edge for span in example.spans for edge in span],
@@ -213,7 +212,7 @@ def _as_row(example: Example, conversation: Conversation, line: int) -> dict[str
     }
 
 
-def _statistics(lengths: list[int]) -> dict[str, Any]:
+def _statistics(lengths: list[int]) -> JsonObject:
     if not lengths:
         return {"rows": 0, "min": 0, "median": 0, "p95": 0, "max": 0, "tokens": 0}
     values = np.asarray(lengths)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,11 +15,15 @@ from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.rendering.renderer import Example, Renderer
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.runs import PARTS, Run
-from gemtune.training.batching import micro_batch
+from gemtune.training.batching import MicroBatch, micro_batch
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SAMPLE = 64  # conversations of every part
 
 Pairs = Sequence[tuple[Conversation, Example]]
+LossOf = Callable[["PreTrainedModel", MicroBatch], tuple[torch.Tensor, torch.Tensor]]  # labelled_loss
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def check_batches(run: Run, renderer: Renderer, max_length: int, vocab_size: int
     ]
 
 
-def check_forward(run: Run, model: Any, loss_of: Any) -> Finding:
+def check_forward(run: Run, model: PreTrainedModel, loss_of: LossOf) -> Finding:
     """The base model runs one forward over a few training rows and its loss is finite."""
     table = ExampleTable(run.table("train"))
     examples = [table[row] for row in range(min(4, len(table)))]

@@ -6,15 +6,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from gemtune.errors import RunError
-from gemtune.files import os_errors, read_json, sha256_of, write_json
+from gemtune.files import JsonObject, os_errors, read_json, sha256_of, write_json
 from gemtune.runs import Run
+
+if TYPE_CHECKING:
+    from torch.amp import GradScaler
+    from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
+    from transformers import PreTrainedModel
 
 WEIGHTS, OPTIMIZER, RANDOM, STATE, WHOLE = (
     "weights.safetensors",
@@ -77,7 +83,7 @@ def require_whole(folder: Path) -> Path:
     return folder
 
 
-def save_weights(model: Any, path: Path) -> None:
+def save_weights(model: PreTrainedModel | PeftModel, path: Path) -> None:
     """Writes the trained weights: of an adapter in PEFT's names, or of the whole model."""
     if isinstance(model, PeftModel):
         state = get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -86,7 +92,7 @@ def save_weights(model: Any, path: Path) -> None:
     save_file({name: value.detach().contiguous().cpu() for name, value in state.items()}, path)
 
 
-def load_weights(model: Any, path: Path) -> None:
+def load_weights(model: PreTrainedModel | PeftModel, path: Path) -> None:
     """Puts weights that save_weights wrote back into a model of the same shape."""
     state = load_file(path)
     if isinstance(model, PeftModel):
@@ -97,7 +103,9 @@ def load_weights(model: Any, path: Path) -> None:
                 parameter.copy_(state[name])
 
 
-def save_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any, state: dict[str, Any]) -> None:
+def save_progress(
+    folder: Path, optimizer: Optimizer, scheduler: LRScheduler, scaler: GradScaler | None, state: JsonObject
+) -> None:
     """Writes what a resumed run needs beside the weights."""
     packed = optimizer.state_dict()
     tensors = {f"{index}.{key}": value for index, entry in packed["state"].items() for key, value in entry.items()}
@@ -117,7 +125,7 @@ def save_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any, sta
     )
 
 
-def load_progress(folder: Path, optimizer: Any, scheduler: Any, scaler: Any) -> None:
+def load_progress(folder: Path, optimizer: Optimizer, scheduler: LRScheduler, scaler: GradScaler | None) -> None:
     """Puts optimizer, schedule and gradient scaler back."""
     saved = read_json(folder / STATE)
     state: dict[int, dict[str, torch.Tensor]] = {}

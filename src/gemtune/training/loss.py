@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -15,12 +15,18 @@ from gemtune.models.structure import choose_head, parts_of, without_adapters
 from gemtune.rendering.renderer import IGNORE
 from gemtune.training.batching import MicroBatch
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from transformers import PreTrainedModel
+
 # A ready-made mask stops transformers from building one; our attention isolates documents by `document_lengths`.
 NO_MASK = torch.ones(1, 1, 1, 1, dtype=torch.bool)
 
 
 def labelled_loss(
-    model: Any, batch: MicroBatch, features: ImageFeatures | None = None
+    model: PreTrainedModel, batch: MicroBatch, features: ImageFeatures | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The summed loss in nats over a batch's labelled tokens, and how many the model's first choice got right."""
     inputs = {
@@ -41,7 +47,12 @@ def labelled_loss(
     return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
 
 
-def mean_loss(model: Any, batches: Sequence[MicroBatch], autocast: Any, features: ImageFeatures | None = None) -> float:
+def mean_loss(
+    model: PreTrainedModel,
+    batches: Sequence[MicroBatch],
+    autocast: Callable[[], AbstractContextManager[None]],
+    features: ImageFeatures | None = None,
+) -> float:
     """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
     was_training = model.training
     model.eval()

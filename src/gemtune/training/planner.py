@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from gemtune.files import JsonObject
 from gemtune.hardware import free_bytes
 from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import order
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
@@ -35,7 +39,7 @@ class Shape:
     seeing: int = 0  # weights of a vision tower and its projector
 
     @classmethod
-    def of(cls, config: Any) -> Shape:
+    def of(cls, config: PretrainedConfig) -> Shape:
         c = config.get_text_config()
         return cls(
             c.hidden_size,
@@ -64,7 +68,7 @@ class Shape:
         return self.vocab * self.hidden
 
 
-def _seeing(config: Any) -> int:
+def _seeing(config: PretrainedConfig) -> int:
     """About the weights of a tower of plain blocks, as SigLIP and CLIP are; their embeddings are a hundredth more."""
     v = getattr(config, "vision_config", None)
     if v is None:
@@ -147,7 +151,7 @@ def estimate(
     return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 
-def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> dict[str, Any]:
+def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> JsonObject:
     """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
     batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
     batches = batches[: recipe.train.max_steps]
@@ -178,7 +182,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
     }
 
 
-def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[dict[str, Any]]:
+def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[JsonObject]:
     """What the recipe needs for every Gemma 3 size on the devices of the table; NF4 where 16-bit weights do not fit."""
     rows = []
     for model, shape in GEMMA3.items():

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from transformers import TrainingArguments
 
 from gemtune.errors import RunError
+from gemtune.files import JsonObject
 from gemtune.kernels.native import release_memory
 from gemtune.models.adapters import save_tuned
 from gemtune.models.families.base import Family
@@ -24,6 +25,9 @@ from gemtune.training.batching import EffectiveBatches, MicroBatch, fixed_batche
 from gemtune.training.selection import Criterion
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
@@ -33,16 +37,16 @@ BY_LOSS = Criterion("eval_loss")
 def training_setup(
     run: Run,
     recipe: Recipe,
-    model: Any,
+    model: PreTrainedModel,
     *,
     base: Path,
     family: Family,
-    special_ids: dict[str, Any],
+    special_ids: dict[str, int | list[int]],
     device: str,
     precision: str,
     micro_tokens: int,
     image_features: ImageFeatures | None = None,
-    score: Callable[[Any], dict[str, float]] | None = None,
+    score: Callable[[PreTrainedModel], dict[str, float]] | None = None,
     criterion: Criterion = BY_LOSS,
 ) -> TrainingSetup:
     """Everything a training of `model` works with, from the token tables of its run.
@@ -89,9 +93,9 @@ def _sample(table: ExampleTable, count: int, micro_tokens: int, seed: int) -> li
 def train(
     setup: TrainingSetup,
     *,
-    progress: Callable[[dict[str, Any]], None] = lambda line: None,
+    progress: Callable[[JsonObject], None] = lambda line: None,
     say: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Trains, resuming from the newest whole checkpoint, and writes the best weights to the run.
 
     Returns the manifest's `training` section.
@@ -137,7 +141,7 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
     )
 
 
-def _finish(trainer: EffectiveBatchTrainer) -> dict[str, Any]:
+def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
     """Saves the best weights for good and returns what the manifest keeps of the training."""
     setup, state, run = trainer.setup, trainer.state, trainer.run
     best = trainer.best_step() or state.global_step

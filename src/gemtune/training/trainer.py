@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from gemtune.errors import RunError
+from gemtune.files import JsonObject
 from gemtune.hardware import peak_memory_gb
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
@@ -25,6 +26,12 @@ from gemtune.training.batching import EffectiveBatches, MicroBatch
 from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
 from gemtune.training.selection import Criterion, select
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch.optim import Optimizer
+    from transformers import PreTrainedModel, TrainerControl
+
 
 @dataclass(frozen=True)
 class TrainingSetup:
@@ -32,17 +39,19 @@ class TrainingSetup:
 
     run: Run
     recipe: Recipe
-    model: Any
+    model: PreTrainedModel
     base: Path  # the base model's folder
     family: Family
-    special_ids: dict[str, Any]  # of its tokenizer
+    special_ids: dict[str, int | list[int]]  # of its tokenizer
     device: str
     precision: str
     batches: EffectiveBatches
     steps_per_epoch: float
     evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval` and `probe`; empty without rows of val
     criterion: Criterion  # by which the best checkpoint is kept
-    score: Callable[[Any], dict[str, float]] | None = None  # the task's scores of a model, where they decide
+    score: Callable[[PreTrainedModel], dict[str, float]] | None = (
+        None  # the task's scores of a model, where they decide
+    )
     image_features: ImageFeatures | None = None  # of a vision-language model
 
 
@@ -54,13 +63,13 @@ class EffectiveBatchTrainer(Trainer):
         setup: TrainingSetup,
         args: TrainingArguments,
         *,
-        progress: Callable[[dict[str, Any]], None],
+        progress: Callable[[JsonObject], None],
         say: Callable[[str], None],
     ):
         self.setup, self.run, self.recipe = setup, setup.run, setup.recipe
         self.progress, self.say = progress, say
         self.window = _empty_window()  # since the last log
-        self.control: Any
+        self.control: TrainerControl
         super().__init__(
             model=setup.model,
             args=args,
@@ -70,7 +79,7 @@ class EffectiveBatchTrainer(Trainer):
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
 
-    def create_optimizer(self, model: Any = None) -> Any:
+    def create_optimizer(self, model: PreTrainedModel | None = None) -> Optimizer:
         """The Trainer's optimizer; tower and projector of a vision-language model have a learning rate of their own."""
         super().create_optimizer(model)
         if self.setup.image_features is not None:
@@ -92,10 +101,14 @@ class EffectiveBatchTrainer(Trainer):
             collate_fn=lambda items: items[0],
         )
 
-    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], None]:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[list[MicroBatch]], num_batches: int, device: torch.device
+    ) -> tuple[list[list[MicroBatch]], None]:
         return [next(epoch_iterator) for _ in range(num_batches)], None
 
-    def training_step(self, model: Any, inputs: list[MicroBatch], num_items_in_batch: Any = None) -> torch.Tensor:
+    def training_step(
+        self, model: PreTrainedModel, inputs: list[MicroBatch], num_items_in_batch: None = None
+    ) -> torch.Tensor:
         """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens.
 
         Where memory runs out, the step is taken again from its start with half the tokens a micro-batch.
@@ -109,7 +122,7 @@ class EffectiveBatchTrainer(Trainer):
                 cause = str(error).splitlines()[0]
             inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
 
-    def _walk(self, model: Any, inputs: list[MicroBatch]) -> torch.Tensor:
+    def _walk(self, model: PreTrainedModel, inputs: list[MicroBatch]) -> torch.Tensor:
         if not model.training:
             model.train()
         labelled = sum(micro.labelled for micro in inputs)
@@ -145,7 +158,7 @@ class EffectiveBatchTrainer(Trainer):
         again: list[MicroBatch] = batches[step]
         return again
 
-    def floating_point_ops(self, inputs: Any) -> int:
+    def floating_point_ops(self, inputs: object) -> int:
         return 0  # the report counts tokens; the Trainer's formula knows neither gathered heads nor frozen weights
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -153,7 +166,7 @@ class EffectiveBatchTrainer(Trainer):
         if "train_runtime" in logs:
             return  # the Trainer's closing summary
         step = self.state.global_step
-        line: dict[str, Any] = {"step": step, "epoch": round(step / self.setup.steps_per_epoch, 4)}
+        line: JsonObject = {"step": step, "epoch": round(step / self.setup.steps_per_epoch, 4)}
         if "loss" in logs:
             if not math.isfinite(logs["loss"]):
                 raise RunError(
@@ -178,7 +191,7 @@ class EffectiveBatchTrainer(Trainer):
         self.progress({**line, "steps": self.state.max_steps})
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, {**logs, **line})
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+    def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
         metrics = {
             f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.setup.image_features)
@@ -195,7 +208,7 @@ class EffectiveBatchTrainer(Trainer):
         selection = select(self.run.metrics(), self.setup.criterion)
         return selection.step if selection else None
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: PreTrainedModel, trial: object) -> None:
         self.run.checkpoints.mkdir(exist_ok=True)
         ckpt.save_folder(self.run.checkpoint(self.state.global_step), self._write_checkpoint)
         best = self.best_step()
@@ -210,7 +223,7 @@ class EffectiveBatchTrainer(Trainer):
         # The Trainer reads its own state from this name when it resumes.
         (folder / "trainer_state.json").write_text(ckpt.trainer_state(folder), encoding="utf-8")
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: PreTrainedModel | None = None) -> None:
         ckpt.load_weights(self.model, Path(resume_from_checkpoint) / ckpt.WEIGHTS)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -225,7 +238,7 @@ class EffectiveBatchTrainer(Trainer):
             ckpt.load_random(Path(checkpoint))
 
 
-def _empty_window() -> dict[str, Any]:
+def _empty_window() -> JsonObject:
     return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
 
 
@@ -236,10 +249,12 @@ class _StoppingCallback(TrainerCallback):
         self.trainer = trainer
         self.began = 0.0
 
-    def on_step_begin(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self.began = time.perf_counter()
 
-    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
         window = self.trainer.window
         window["seconds"] += time.perf_counter() - self.began
         batches = self.trainer.train_dataset
@@ -249,7 +264,9 @@ class _StoppingCallback(TrainerCallback):
             control.should_evaluate = bool(self.trainer.eval_dataset)
         return control
 
-    def on_evaluate(self, args: Any, state: TrainerState, control: Any, **_: Any) -> Any:
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
         control.should_save = state.global_step > 0
         patience = self.trainer.recipe.train.early_stopping
         selection = select(self.trainer.run.metrics(), self.trainer.setup.criterion)
