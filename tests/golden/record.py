@@ -38,6 +38,7 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "gemma3": ("gemma3", TEXT, {}),
     "gemma3 without compiled kernels": ("gemma3", TEXT, NO_COMPILER),
     "gemma3, every weight": ("gemma3", {**TEXT, "lora": "none"}, {}),
+    "qwen3": ("qwen3", TEXT, {}),
     "gemma3-vision": ("gemma3-vision", IMAGES, {}),
     "llava": ("llava", IMAGES, {}),
     "llava-onevision": ("llava-onevision", IMAGES, {}),

@@ -6,7 +6,6 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +46,7 @@ from gemtune.rendering.renderer import IGNORE
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
+from models.stock_templates import STOCK
 
 WriteRecipe = Callable[..., Path]
 WORDS = ("a red cup", "two dogs", "what is it?", "count them", "eat pizza with the dog", "coffee time", "rain")
@@ -147,24 +147,6 @@ def stock_counts(config: Any, reads: Any) -> LlavaOnevisionProcessor:
 
 
 PARTS_OF_A_PROCESSOR = {"qwen3-vl": qwen_inputs, "llava-onevision": onevision_inputs}
-
-
-TRL = files("trl") / "chat_templates"
-IMAGES_FIRST = (
-    "{%% for content in message['content'] | selectattr('type', 'equalto', 'image') %%}{{ '%s' }}{%% endfor %%}"
-)
-STOCK = {  # what the models on the Hub come with; TRL carries some of it
-    "gemma3": (TRL / "gemma3.jinja").read_text(encoding="utf-8"),
-    "llava": "<bos>{% for message in messages %}{{ message['role'].upper() + ': '}}"
-    + IMAGES_FIRST % "<image>\\n"
-    + "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ content['text'] + ' '}}"
-    "{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}",
-    "llava_onevision": "{% for message in messages %}{{'<|im_start|>' + message['role'] + ' '}}"
-    + IMAGES_FIRST % "<image>"
-    + "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\\n' + content['text'] }}"
-    "{% endfor %}{{'<|im_end|>'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    "qwen3_vl": (TRL / "qwen3_vl.jinja").read_text(encoding="utf-8"),
-}
 
 
 def test_prompts_equal_the_stock_template(vision_model: Path) -> None:

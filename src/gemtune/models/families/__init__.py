@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError
-from gemtune.models.families import gemma3, llava, llava_onevision, qwen3_vl
+from gemtune.models.families import gemma3, llava, llava_onevision, qwen3, qwen3_vl
 from gemtune.models.families.base import Family
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ FAMILIES: dict[str, Family] = {
     "gemma3": gemma3.VISION,
     "llava": llava.FAMILY,
     "llava_onevision": llava_onevision.FAMILY,
+    "qwen3": qwen3.FAMILY,
     "qwen3_vl": qwen3_vl.FAMILY,
 }
 TINY = {family.name: family for family in FAMILIES.values()}
