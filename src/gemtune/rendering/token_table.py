@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ import pyarrow.compute as pc
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import DataError, RowError
-from gemtune.files import JsonObject, os_errors, read_json, sha256_of_text, write_json
+from gemtune.files import JsonObject, os_errors, sha256_of_text, write_json
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
 from gemtune.models.loading import special_ids
 from gemtune.models.token_rows import known_tokens
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Example, Renderer
+from gemtune.run_files import Lengths, PartLengths
 from gemtune.runs import PARTS, REVISIONS, Run
 from gemtune.tasks.base import Task
 
@@ -78,36 +80,29 @@ def write_tables(
     tokenizer_key: str,
     progress: Callable[[int], None] = lambda done: None,
     refuse: Callable[[str], None] = lambda key: None,
-) -> JsonObject:
-    """Tokenises every part of the prepared data and returns its lengths, by part; what is up to date stays.
+) -> None:
+    """Tokenises every part of the prepared data and keeps its lengths in data/manifest.json; what is up to date stays.
 
     The renderer, and so its tokenizer, is only asked for when there is something to tokenise. `refuse` may raise on the
     tokens' key before that; the tables take the place of older ones together, once every part has gone well.
     A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
     task says how, or DataError is raised, as prepare.over_length says. An answer is never cut.
     """
-    manifest = read_json(run.data_manifest_file)
+    manifest = run.prepared_data()
     settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
-    key = sha256_of_text(
-        str(REVISIONS["tokens"]), manifest["fingerprint"], tokenizer_key, chat_template(family), settings
-    )
+    key = sha256_of_text(str(REVISIONS["tokens"]), manifest.fingerprint, tokenizer_key, chat_template(family), settings)
     refuse(key)
-    if manifest.get("lengths", {}).get("key") == key and all(run.table(part).exists() for part in PARTS):
-        return dict(manifest["lengths"])
+    if manifest.lengths and manifest.lengths.key == key and all(run.table(part).exists() for part in PARTS):
+        return
     made = renderer()
-    lengths: JsonObject = {
-        "key": key,
-        "max_length": recipe.train.max_length,
-        "special_ids": special_ids(made.tokenizer, family),
-        "token_ids": known_tokens(made.tokenizer, family),
-    }
     try:
-        for part in PARTS:
-            lengths[part] = _write_table(run.part(part), _temporary(run, part), made, task, recipe, progress)
-        if not lengths["train"]["rows"]:
+        parts = {
+            part: _write_table(run.part(part), _temporary(run, part), made, task, recipe, progress) for part in PARTS
+        }
+        if not parts["train"].rows:
             raise DataError(
-                f"{run.data}: no example is left to train on: {lengths['train']['over_length']} are longer than "
-                f"train.max_length = {recipe.train.max_length}, {lengths['train']['control_token']} spell a control "
+                f"{run.data}: no example is left to train on: {parts['train'].over_length} are longer than "
+                f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
                 "token; raise it, or mend the rows"
             )
         for part in PARTS:
@@ -115,8 +110,14 @@ def write_tables(
     finally:
         for part in PARTS:
             _temporary(run, part).unlink(missing_ok=True)
-    write_json(run.data_manifest_file, {**manifest, "lengths": lengths})
-    return lengths
+    lengths = Lengths(
+        key=key,
+        max_length=recipe.train.max_length,
+        special_ids={**special_ids(made.tokenizer, family)},
+        token_ids=known_tokens(made.tokenizer, family),
+        **parts,
+    )
+    write_json(run.data_manifest_file, replace(manifest, lengths=lengths).to_json())
 
 
 def _temporary(run: Run, part: str) -> Path:
@@ -125,7 +126,7 @@ def _temporary(run: Run, part: str) -> Path:
 
 def _write_table(
     conversations: Path, target: Path, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
-) -> JsonObject:
+) -> PartLengths:
     """Writes one part's table and returns its statistics in tokens."""
     over, shortened, control, block = 0, 0, 0, []
     lengths: list[int] = []
@@ -149,7 +150,7 @@ def _write_table(
                 progress(line)
         if block:
             writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-    return {**_statistics(lengths), "over_length": over, "shortened": shortened, "control_token": control}
+    return PartLengths(**_statistics(lengths), over_length=over, shortened=shortened, control_token=control)
 
 
 def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversation, Example | RowError]]:
@@ -212,7 +213,7 @@ def _as_row(example: Example, conversation: Conversation, line: int) -> JsonObje
     }
 
 
-def _statistics(lengths: list[int]) -> JsonObject:
+def _statistics(lengths: list[int]) -> dict[str, int]:
     if not lengths:
         return {"rows": 0, "min": 0, "median": 0, "p95": 0, "max": 0, "tokens": 0}
     values = np.asarray(lengths)
