@@ -21,6 +21,7 @@ SOURCE = Path(gemtune.__file__).parent
 ROOMS = (
     "errors",
     "files",
+    "worker",
     "hardware",
     "metrics",
     "data",

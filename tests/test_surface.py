@@ -126,8 +126,23 @@ def passes(keyword: str) -> Callable[[ast.AST], bool]:
     )
 
 
+def is_silent_about_code(node: ast.AST) -> bool:
+    """Whether a loader of transformers is called without saying that no code of the model's may run."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("from_pretrained", "from_config")
+        and ast.unparse(node.func.value) != "PeftModel"  # which has no such parameter
+        and all(word.arg != "trust_remote_code" for word in node.keywords)
+    )
+
+
+# Where anything may be raised and becomes one line: the border to foreign loaders, and the one to a child process.
+BORDERS = {"models/boundary.py": 1, "worker.py": 1}
+
 FORBIDDEN: dict[str, tuple[Callable[[ast.AST], bool], str]] = {
     "broad except": (is_broad, "a broad except hides the next bug; name what the call raises"),
+    "no word of code": (is_silent_about_code, "transformers asks on the terminal; say trust_remote_code=False"),
     "trust_remote_code": (passes("trust_remote_code"), "it runs code that came with a model or a data set"),
     "torch.load": (
         calls("torch.load", "torch.save"),
@@ -150,7 +165,8 @@ FORBIDDEN: dict[str, tuple[Callable[[ast.AST], bool], str]] = {
 def test_no_source_file_has(what: str) -> None:
     test, why = FORBIDDEN[what]
     found = [f"{path}:{node.lineno}" for path, tree in TREES.items() for node in ast.walk(tree) if test(node)]  # type: ignore[attr-defined]
-    assert not found, why
+    allowed = [border for border, times in BORDERS.items() for _ in range(times)] if what == "broad except" else []
+    assert sorted(place.split(":")[0].removeprefix("src/gemtune/") for place in found) == sorted(allowed), why
 
 
 @pytest.mark.parametrize(
@@ -159,6 +175,7 @@ def test_no_source_file_has(what: str) -> None:
         ("broad except", "try: f()\nexcept (OSError, Exception): pass"),
         ("broad except", "try: f()\nexcept: pass"),
         ("trust_remote_code", "f(trust_remote_code=True)"),
+        ("no word of code", "AutoConfig.from_pretrained(folder)"),
         ("torch.load", "import torch\ntorch.load('x')"),
         ("pickle", "from pickle import loads"),
         ("eval", "eval('1')"),

@@ -13,8 +13,10 @@ from torch import nn
 
 from gemtune.errors import ModelError
 from gemtune.files import read_json, write_json
-from gemtune.models.families import chat_template, config_of, family_of
+from gemtune.models.boundary import loading
+from gemtune.models.families import FAMILIES, chat_template
 from gemtune.models.families.base import Family, Settings, VisionFamily
+from gemtune.models.loading import empty_model
 from gemtune.recipe.schema import Lora
 
 if TYPE_CHECKING:
@@ -30,16 +32,14 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+# What `_pattern` writes; a pattern of another form is not matched, as it could take for ever.
+_PATTERN = re.compile(r"\.\*language_model\\\.\.\*\\\.\(\w+(\|\w+)*\)(\|\.\*\\\.[\w.]+\\\.\.\*\\\.\(\w+(\|\w+)*\))?")
+_PATTERN_KEYS = ("exclude_modules", "layers_pattern", "rank_pattern", "alpha_pattern", "target_parameters")
 
 
 def require_targets(targets: Sequence[str], folder: Path) -> None:
     """ModelError where the model of a folder has no linear layer of such a name; only its config is read."""
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
-
-    kind = AutoModelForImageTextToText if family_of(folder).vision else AutoModelForCausalLM
-    with torch.device("meta"):
-        model = kind.from_config(config_of(folder))
-    _require_linear(targets, model)
+    _require_linear(targets, empty_model(folder))
 
 
 def _require_linear(targets: Sequence[str], model: nn.Module) -> None:
@@ -102,13 +102,28 @@ def train_every_weight(model: PreTrainedModel, family: Family, trains: str) -> N
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
-    """The base model with a saved adapter, in eval mode."""
+    """The base model with a saved adapter, in eval mode; ModelError when it is none that gemtune writes."""
     from peft import PeftModel
 
-    try:
+    _require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
+    with loading(f"{folder}: the adapter"):
         return PeftModel.from_pretrained(model, folder).eval()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ModelError(f"{folder}: not an adapter of this model ({str(error).splitlines()[0]})") from error
+
+
+def _require_own_adapter(folder: Path, vision: VisionFamily | None) -> None:
+    """ModelError for an adapter whose config holds patterns that gemtune does not write: one can take for ever."""
+    path = folder / "adapter_config.json"
+    if not (folder / "adapter_model.safetensors").is_file() or not path.is_file():
+        raise ModelError(f"{folder}: no adapter (adapter_config.json and adapter_model.safetensors) in it; train again")
+    config = read_json(path)
+    targets = config.get("target_modules") if isinstance(config, dict) else None
+    is_known = isinstance(targets, list) and all(isinstance(name, str) and name.isidentifier() for name in targets)
+    if isinstance(targets, str):
+        is_known = vision is not None and _PATTERN.fullmatch(targets) is not None
+    patterns = [key for key in _PATTERN_KEYS if config.get(key)] if is_known else []
+    if not is_known or patterns or config.get("peft_type") != "LORA":
+        place = patterns[0] if patterns else "peft_type" if is_known else "target_modules"
+        raise ModelError(f"{path}: {place} is not as gemtune writes it; train again, or give the adapter that it made")
 
 
 def save_tuned(

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError
 
-from gemtune.errors import MissingExtra, ModelError
-from gemtune.models.families import family_of
+from gemtune.errors import MissingExtra
+from gemtune.models.boundary import loading, without_hub_kernels
+from gemtune.models.families import config_of, family_of
 from gemtune.models.families.base import Family, ImageProcessor, VisionFamily
+from gemtune.models.weights import require_size, require_whole, stored_tensors
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        BitsAndBytesConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 
@@ -22,20 +30,17 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer of a model folder; ModelError when it cannot be loaded."""
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: its tokenizer cannot be loaded ({str(error).splitlines()[0]})") from error
+    family_of(folder)  # refuses what names code of its own
+    with loading(f"{folder}: its tokenizer"):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def load_image_processor(folder: Path) -> ImageProcessor:
     """The image processor of a model folder, by Pillow; ModelError when it cannot be loaded."""
     from transformers import AutoImageProcessor
 
-    try:
-        return AutoImageProcessor.from_pretrained(folder, backend="pil")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder}: its image processor cannot be loaded ({str(error).splitlines()[0]})") from error
+    with loading(f"{folder}: its image processor"):
+        return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase, family: Family) -> dict[str, int | list[int]]:
@@ -44,14 +49,31 @@ def special_ids(tokenizer: PreTrainedTokenizerBase, family: Family) -> dict[str,
     return {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id, "eos_token_id": stops}
 
 
+def empty_model(folder: Path) -> PreTrainedModel:
+    """The model that a folder's config describes, without memory for its weights."""
+    with loading(folder / "config.json"), torch.device("meta"):
+        return _auto(folder).from_config(config_of(folder), trust_remote_code=False)
+
+
+def _auto(folder: Path) -> type[AutoModelForCausalLM | AutoModelForImageTextToText]:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+    return AutoModelForImageTextToText if family_of(folder).vision else AutoModelForCausalLM
+
+
 def load_model(
-    folder: Path, *, device: str = "cpu", precision: str = "fp32", quantize: str = "none"
+    folder: Path,
+    *,
+    device: str = "cpu",
+    precision: str = "fp32",
+    quantize: str = "none",
+    say: Callable[[str], None] = print,
 ) -> PreTrainedModel:
     """The stock transformers model of a folder, in eval mode: weights in bf16 or fp32, or NF4 linear layers of its text
     part. `models.patching.install_kernels` puts gemtune's kernels in; packed batches need its attention.
-    """
-    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+    Every weight comes from the folder's files, or ModelError says which does not; `say` is told what else they hold.
+    """
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     vision = family_of(folder).vision
@@ -59,11 +81,21 @@ def load_model(
     if quantize == "nf4":
         compute = torch.bfloat16 if precision == "bf16" else torch.float32
         quantized = {"quantization_config": _nf4(compute, vision), "device_map": {"": device}}
-    auto = AutoModelForImageTextToText if vision else AutoModelForCausalLM
-    try:
-        model = auto.from_pretrained(folder, dtype=dtype, use_safetensors=True, **quantized)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder}: its weights cannot be loaded ({str(error).splitlines()[0]})") from error
+    with loading(f"{folder}: its weights"):
+        require_size(stored_tensors(folder), sum(p.numel() for p in empty_model(folder).parameters()), folder)
+        model, info = _auto(folder).from_pretrained(
+            folder,
+            config=config_of(folder),
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            **quantized,
+        )
+    require_whole(info["missing_keys"], info["unexpected_keys"], folder)
+    if info["unexpected_keys"]:
+        say(f"{folder}: {len(info['unexpected_keys'])} tensors are not used, first {min(info['unexpected_keys'])}")
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes 0.50.2 re-packs such layers at the first evaluation and then loses every gradient.
@@ -74,7 +106,8 @@ def load_model(
 def _nf4(compute: torch.dtype, vision: VisionFamily | None) -> BitsAndBytesConfig:
     """NF4 for the linear layers of the text part; head, tower and projector stay as they are."""
     try:
-        import bitsandbytes  # noqa: F401
+        with without_hub_kernels():
+            import bitsandbytes  # noqa: F401
     except ImportError as error:
         raise MissingExtra("quantize: nf4", "qlora") from error
     from transformers import BitsAndBytesConfig

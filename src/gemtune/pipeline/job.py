@@ -137,7 +137,7 @@ class Job:
         from gemtune.models.patching import install_kernels
 
         settings = {"device": self.device, "precision": self.precision, "quantize": self.recipe.quantize}
-        return install_kernels(load_model(self.weights_folder, **settings))
+        return install_kernels(load_model(self.weights_folder, say=self.say, **settings))
 
 
 def _as_texts(overrides: Mapping[str, object] | Sequence[str]) -> Sequence[str]:

@@ -67,14 +67,13 @@ def prepare(job: Job) -> JsonObject:
 @_locked
 def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
-    from transformers import AutoConfig
-
+    from gemtune.models.families import config_of
     from gemtune.training.batch_contract import check_batches, check_forward
     from gemtune.training.loss import labelled_loss
 
     require_settings(job)
     prepare(job)
-    vocab_size = AutoConfig.from_pretrained(job.folder).get_text_config().vocab_size
+    vocab_size = config_of(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
     findings.append(check_forward(job.run, model, partial(labelled_loss, features=job.image_features(model))))
@@ -94,14 +93,13 @@ def _check_key(job: Job) -> str:
 @_locked
 def plan(job: Job) -> JsonObject:
     """Memory and time of this recipe on this machine and elsewhere."""
-    from transformers import AutoConfig
-
+    from gemtune.models.families import config_of
     from gemtune.rendering.token_table import ExampleTable
     from gemtune.training.planner import Shape, forecast
 
     require_settings(job)
     prepare(job)
-    shape, table = Shape.of(AutoConfig.from_pretrained(job.folder)), ExampleTable(job.run.table("train"))
+    shape, table = Shape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
     return forecast(job.recipe, shape, table, job.device, job.precision)
 
 

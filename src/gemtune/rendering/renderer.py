@@ -12,6 +12,7 @@ from gemtune.errors import ModelError, RowError
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
 from gemtune.models.image_tokens import ImageTokenizer
+from gemtune.rendering.stock_template import stock_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -112,12 +113,9 @@ class Renderer:
         texts = [m.text.strip() + self.family.stop_tokens[0] for m in conversation.messages if m.role == "assistant"]
         return texts if self.train_on == "all" else texts[-1:]
 
-    def differs_from(self, conversation: Conversation, template: str) -> str | None:
-        """Where the ids of a conversation differ from those of another chat template, or None."""
-        messages = self._messages(conversation.messages)
-        theirs = self.tokenizer.apply_chat_template(messages, chat_template=template, tokenize=True, return_dict=True)
-        ours = self.example(conversation).input_ids
-        return None if ours == list(theirs["input_ids"]) else f"{conversation.where}: {len(ours)} tokens"
+    def stock_ids(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """The ids of conversations by the template that came with the model; WorkerError when it does not render."""
+        return stock_ids(self.tokenizer, [self._messages(conversation.messages) for conversation in conversations])
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """One printable text a token."""

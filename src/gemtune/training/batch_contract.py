@@ -16,11 +16,13 @@ from gemtune.rendering.renderer import Example, Renderer
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.runs import PARTS, Run
 from gemtune.training.batching import MicroBatch, micro_batch
+from gemtune.worker import WorkerError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SAMPLE = 64  # conversations of every part
+FAR = 2.0  # times ln(vocabulary): from there on a loss is no language model's
 
 Pairs = Sequence[tuple[Conversation, Example]]
 LossOf = Callable[["PreTrainedModel", MicroBatch], tuple[torch.Tensor, torch.Tensor]]  # labelled_loss
@@ -74,14 +76,23 @@ def check_batches(run: Run, renderer: Renderer, max_length: int, vocab_size: int
 
 
 def check_forward(run: Run, model: PreTrainedModel, loss_of: LossOf) -> Finding:
-    """The base model runs one forward over a few training rows and its loss is finite."""
+    """The base model runs one forward over a few training rows, and its loss is that of a language model.
+
+    A model that gives every token of its vocabulary the same chance has a loss of ln(vocabulary). A base model that has
+    never seen a chat is somewhat above that (Gemma 3 270M on emoji: 14.9, ln(262,144) = 12.5); twice as much is no
+    language model: its weights are damaged, or not of this architecture.
+    """
     table = ExampleTable(run.table("train"))
     examples = [table[row] for row in range(min(4, len(table)))]
     with torch.no_grad():
         batch = micro_batch(examples).to(model.device)
         loss = float(loss_of(model, batch)[0]) / batch.labelled
-    seen = f"{loss:.2f} nats a token over {len(examples)} rows"
-    return Finding("the base model's loss is finite", math.isfinite(loss), seen, "set train.precision: fp32")
+    chance = math.log(model.config.get_text_config().vocab_size)
+    seen = f"{loss:.2f} nats a token over {len(examples)} rows, ln(vocabulary) is {chance:.2f}"
+    if not math.isfinite(loss):
+        return Finding("the base model's loss is finite", False, seen, "set train.precision: fp32")
+    move = "its weights are damaged or of another model: fetch it again"
+    return Finding("the base model's loss is that of a language model", loss < FAR * chance, seen, move)
 
 
 def _every(clause: str, pairs: Pairs, fault: Callable[[Conversation, Example], str | None], move: str) -> Finding:
@@ -125,12 +136,21 @@ def _span_is_answer(conversation: Conversation, example: Example, renderer: Rend
 
 def _stock_template(pairs: Pairs, renderer: Renderer) -> Finding:
     """Our template marks the trained span; its ids must be those of the template that came with the model."""
-    clause, stock = "ids equal the model's own chat template", renderer.tokenizer.chat_template
-    if not stock:
+    clause = "ids equal the model's own chat template"
+    if not renderer.tokenizer.chat_template:
         return Finding(
             clause, True, f"the model brings no template (a -pt model); gemtune's {renderer.family.template} is used"
         )
-    return _every(clause, pairs, lambda c, _: renderer.differs_from(c, stock), "use the model's own tokenizer")
+    try:
+        stock = iter(renderer.stock_ids([conversation for conversation, _ in pairs]))
+    except WorkerError as error:
+        return Finding(clause, False, f"it cannot be rendered: {error}", "mend the model's chat template or remove it")
+    return _every(clause, pairs, lambda c, e: _differs(c, e, next(stock)), "use the model's own tokenizer")
+
+
+def _differs(conversation: Conversation, example: Example, stock: list[int]) -> str | None:
+    ours = example.input_ids
+    return None if ours == stock else f"{conversation.where}: {len(ours)} tokens, by the model's template {len(stock)}"
 
 
 def _lengths(run: Run, max_length: int) -> Finding:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError
+from gemtune.files import JsonObject
+from gemtune.models.boundary import config_values, loading
 from gemtune.models.families import gemma3, llava, llava_onevision, qwen3, qwen3_vl
 from gemtune.models.families.base import Family
 
@@ -26,20 +28,30 @@ TINY = {family.name: family for family in FAMILIES.values()}
 
 def family_of(folder: Path) -> Family:
     """The family of a model folder, by its config."""
-    model_type = config_of(folder).model_type
-    if model_type not in FAMILIES:
-        raise ModelError(f"{folder}: model type '{model_type}' is not supported; supported: {', '.join(FAMILIES)}")
-    return FAMILIES[model_type]
+    return FAMILIES[_model_type(config_values(folder), folder)]
 
 
 def config_of(folder: Path) -> PretrainedConfig:
-    """The config of a model folder; ModelError when it cannot be read."""
-    from transformers import AutoConfig
+    """The config of a model folder, of an architecture that gemtune knows; ModelError when it cannot be read.
 
-    try:
-        return AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder}/config.json: cannot be read as a model's config ({error})") from error
+    A config may name code (`auto_map`, an attention of the Hub): none of it is kept, so transformers finds none to run.
+    """
+    from transformers import CONFIG_MAPPING
+
+    values = config_values(folder)
+    kind = CONFIG_MAPPING[_model_type(values, folder)]
+    with loading(folder / "config.json"):
+        config: PretrainedConfig = kind.from_dict(values)
+    return config
+
+
+def _model_type(values: JsonObject, folder: Path) -> str:
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ModelError(
+            f"{folder}: model type {str(model_type)[:60]!r} is not supported; supported: {', '.join(FAMILIES)}"
+        )
+    return model_type
 
 
 def chat_template(family: Family) -> str:
