@@ -53,6 +53,8 @@ READ: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {  # what -
     "sharegpt, empty system": ("sharegpt", sharegpt(("system", ""), ("human", "hi"), ("gpt", "ho")), HI),
     "roles in capitals": ("messages", openai(("SYSTEM", "be brief"), ("User", "hi"), (" Assistant", "ho")), BRIEF),
     "JSON text in a cell": ("messages", {"messages": json.dumps(openai(*BRIEF)["messages"])}, BRIEF),
+    "texts as parts": ("messages", openai(("user", ["h", "i"]), HI[1], system=["be ", "brief"]), BRIEF),
+    "an object of lists": ("sharegpt", {"conversations": {"from": ["human", "gpt"], "value": ["hi", "ho"]}}, HI),
     "JSON text, ShareGPT": (
         "sharegpt",
         {"conversations": json.dumps(sharegpt(("human", "hi"), ("gpt", "ho"))["conversations"])},
@@ -232,6 +234,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "role of a list": (openai((["user"], "hi")), "bad message", "messages[1] has the role ['user']"),
     "unknown role": (openai(("alien", "hi")), "bad message", "messages[1] has the role 'alien'; wanted one of"),
     "message of text": (openai("hi"), "bad message", "messages[1] is a string; wanted an object with role and content"),
+    "an object of uneven lists": (
+        {"messages": {"role": ["user"], "content": ["hi", "ho"]}},
+        "bad message",
+        "messages is an object; wanted a list of messages",
+    ),
     "messages of text": ({"messages": "[{"}, "bad message", "messages is a string; wanted a list of messages, or"),
     "no messages in a text": ({"messages": "[]"}, "no answer", "nothing to train on"),
     "conversations of null": ({"conversations": None}, "bad message", "conversations is null; wanted a list"),
@@ -252,7 +259,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
         "input is a number; wanted text",
     ),
     "null output": ({"instruction": "a", "output": None}, "bad message", "output is null; wanted text"),
-    "system of a list": (openai(*HI, system=["a"]), "bad message", "system holds a string as a part"),
+    "system of numbers": (openai(*HI, system=[1]), "bad message", "system holds a number as a part"),
     "half an emoji": (openai(("user", "ab\ud83d"), HI[1]), "bad unicode", "message 1 (user): half a character"),
     "half an emoji in a part": (openai(("user", [{"type": "text", "text": "\udc00"}]), HI[1]), "bad unicode", "at 0"),
     "half an emoji in alpaca": (

@@ -401,8 +401,11 @@ def test_every_row_has_its_own_layout() -> None:
     for where, row in rows:
         assert [m.text for m in task.conversation(row, where).messages] == ["hi", "ho"]
     with pytest.raises(RowError, match="no known layout has the columns left") as caught:
-        task.conversation({"left": 1}, "a.jsonl:3")
+        task.conversation({"left": 1}, "c.csv:3")
     assert caught.value.reason == "no layout"
+    with pytest.raises(RowError, match=r"prepare\.ignore") as caught:
+        task.conversation({"prompt": "hi", "completion": "ho", "rejected": "no"}, "c.csv:4")
+    assert caught.value.reason == "preference data"
     with pytest.raises(DataError, match=r"^d\.jsonl:1: no known layout"):
         task.conversation({"left": 1}, "d.jsonl:1")
 

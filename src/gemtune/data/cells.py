@@ -16,7 +16,7 @@ def is_empty(value: object) -> bool:
     [True, True, True, True, True, False, False, False]
     """
     if isinstance(value, str):
-        return not value.strip()
+        return not value or value.isspace()
     return value is None or value != value or (isinstance(value, list | dict | tuple | bytes) and not value)
 
 

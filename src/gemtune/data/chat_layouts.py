@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gemtune.data.cells import is_empty, unpacked
 from gemtune.data.chat_turns import Reading, RowImages, message_of, role_of, text_in, turns
@@ -59,8 +60,8 @@ def layout_of(row: Row, reading: Reading = _TRAINED_AS_IT_IS) -> str:
     'alpaca'
     """
     row = reading.without_ignored(row)
-    filled = {name for name, value in row.items() if not is_empty(value)}
-    layout = _layout_with(filled, reading.asks) or _layout_with(set(row), reading.asks)
+    filled = tuple(name for name, value in row.items() if not is_empty(value))
+    layout = _layout_with(filled, reading.asks) or _layout_with(tuple(row), reading.asks)
     seconds = [] if reading.asks else second_answers(row)
     if seconds:
         raise DataError(
@@ -80,10 +81,11 @@ def layout_of(row: Row, reading: Reading = _TRAINED_AS_IT_IS) -> str:
     )
 
 
-def _layout_with(names: set[str], asks: bool) -> str | None:
+@lru_cache(4096)
+def _layout_with(names: tuple[str, ...], asks: bool) -> str | None:
     for name, layout in LAYOUTS.items():
         sets = [(column,) for column in layout.asks] if asks else layout.columns
-        if any(names.issuperset(columns) for columns in sets):
+        if any(set(names).issuperset(columns) for columns in sets):
             return name
     return None
 
@@ -123,15 +125,15 @@ def _with_system(row: Row, messages: tuple[Message, ...], images: RowImages) -> 
     if messages and messages[0].role == "system":
         return messages
     columns = values_of(row, "system")
+    if not columns:
+        return messages
     if len({str(value) for value in columns.values()}) > 1:
         names = list(columns)
         raise RowError("unclear field", f"{' and '.join(names)} differ; {ignoring(*names[1:])}")
-    written = ((name, unpacked(value)) for name, value in columns.items())
-    systems = (
-        message_of("system", value["parts"] if isinstance(value, dict) and "parts" in value else value, name, images)
-        for name, value in written
-    )
-    return (*(system for system in [next(systems, None)] if system), *messages)
+    name, value = next(iter(columns.items()))
+    value = unpacked(value)
+    parts = value["parts"] if isinstance(value, dict) and "parts" in value else value
+    return (message_of("system", parts, name, images), *messages)
 
 
 def _taking_turns(messages: tuple[Message, ...], merges: bool) -> Iterator[Message]:

@@ -108,7 +108,7 @@ class RowImages:
 
 def turns(value: object, name: str, images: RowImages, reading: Reading) -> Iterator[Message]:
     """The messages of a list of {role, content} (OpenAI), {from, value} (ShareGPT) or {role, parts} (Vertex)."""
-    value = unpacked(value)
+    value = _listed(unpacked(value))
     if not isinstance(value, list):
         raise RowError("bad message", f"{name} is {kind_of(value)}; wanted a list of messages, or its JSON text")
     for number, turn in enumerate(map(unpacked, value), 1):
@@ -124,6 +124,18 @@ def turns(value: object, name: str, images: RowImages, reading: Reading) -> Iter
         yield message_of(role, content, place, images, trained=trained)
 
 
+def _listed(value: object) -> object:
+    """A list of objects that `datasets` gives as an object of lists.
+
+    >>> _listed({"from": ["human", "gpt"], "value": ["hi", "ho"]})
+    [{'from': 'human', 'value': 'hi'}, {'from': 'gpt', 'value': 'ho'}]
+    """
+    if not isinstance(value, dict) or not value or not all(isinstance(column, list) for column in value.values()):
+        return value
+    is_even = len({len(column) for column in value.values()}) == 1
+    return [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)] if is_even else value
+
+
 def _is_trained(turn: Row, content: object, place: str, reading: Reading) -> bool:
     for part in content if isinstance(content, list) else []:
         if isinstance(part, dict) and not is_trained(reading.without_ignored(part), place):
@@ -137,31 +149,40 @@ def role_of(turn: object) -> Role | None:
     >>> role_of({"from": "GPT", "value": "ho"}), role_of({"role": "alien"})
     ('assistant', None)
     """
-    role = _first(turn, ROLE_KEYS) if isinstance(turn, dict) else None
+    return _role_named(_first(turn, ROLE_KEYS)) if isinstance(turn, dict) else None
+
+
+def _role_named(role: object) -> Role | None:
     return ROLES.get(role.strip().casefold()) if isinstance(role, str) else None
 
 
 def message_of(role: Role, content: object, place: str, images: RowImages, *, trained: bool = True) -> Message:
     """A message of a string, in which `<image>` marks the places of the row's images, or of a list of parts."""
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return Message(role, tuple(piece for part in parts for piece in _parts(part, place, images)), trained)
+    if not isinstance(content, list):
+        return Message(role, tuple(_texts(text_in(content, place), place, images)), trained)
+    return Message(role, tuple(piece for part in content for piece in _parts(part, place, images)), trained)
 
 
 def text_in(value: object, place: str, move: str = "") -> str:
+    """A value that must be text; `move` ends the message where it is not."""
     if not isinstance(value, str):
         raise RowError("bad message", f"{place} is {kind_of(value)}; wanted text{move}")
     return value
 
 
 def _first(turn: Row, keys: tuple[str, ...]) -> object:
-    return next((turn[key] for key in keys if turn.get(key) is not None), None)
+    for key in keys:
+        value = turn.get(key)
+        if value is not None:
+            return value
+    return None
 
 
 def _role(turn: Row, place: str) -> Role:
     written = _first(turn, ROLE_KEYS)
-    if isinstance(written, str) and written.strip().casefold() in TOOL_ROLES:
+    role = _role_named(written)
+    if role is None and isinstance(written, str) and written.strip().casefold() in TOOL_ROLES:
         raise RowError("tool calls", f"{place} is a tool call or its result; {NO_TOOLS}")
-    role = role_of(turn)
     if role is None:
         problem = "no role" if written is None else f"the role {written!r}"
         raise RowError("bad message", f"{place} has {problem}; wanted one of {', '.join(ROLES)}")
@@ -169,6 +190,8 @@ def _role(turn: Row, place: str) -> Role:
 
 
 def _parts(part: object, place: str, images: RowImages) -> Iterator[Part]:
+    if isinstance(part, str):
+        part = {"type": "text", "text": part}
     if not isinstance(part, dict):
         raise RowError(
             "bad message", f"{place} holds {kind_of(part)} as a part; wanted {{'type': 'text', 'text': ...}}"

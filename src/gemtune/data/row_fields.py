@@ -157,7 +157,6 @@ FIELDS: tuple[Field, ...] = (
 _FIELD_OF = {name: field for field in FIELDS for name in (re.sub(r"[\W_]", "", n).casefold() for n in field.names)}
 
 
-@lru_cache(4096)
 def field_of(name: str) -> Field | None:
     """The field that a key names, in any spelling.
 
@@ -169,11 +168,17 @@ def field_of(name: str) -> Field | None:
     return _FIELD_OF.get(letters) or next(patterns, None)
 
 
+@lru_cache(4096)
+def _fields_of(names: tuple[str, ...], place: Place) -> tuple[tuple[str, Field], ...]:
+    """Those of a row's or a message's keys that name a field: looked up once for all with the same keys."""
+    pairs = ((name, field_of(name)) for name in names)
+    return tuple((name, field) for name, field in pairs if field and place in field.places)
+
+
 def fields_in(holder: Row, place: Place) -> Iterator[tuple[str, object, Field]]:
     """Yields (key, value, field) of what a row or a message holds beside its text; what is empty says nothing."""
-    for name, value in holder.items():
-        field = field_of(name)
-        if field and place in field.places and not is_empty(value):
+    for name, field in _fields_of(tuple(holder), place):
+        if not is_empty(value := holder[name]):
             yield name, value, field
 
 

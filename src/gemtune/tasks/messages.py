@@ -9,6 +9,7 @@ from types import MappingProxyType
 from gemtune.data.chat_layouts import ALPACA, PAIRS, layout_of, to_messages
 from gemtune.data.chat_turns import Reading
 from gemtune.data.conversation import Conversation
+from gemtune.data.row_fields import second_answers
 from gemtune.errors import DataError, RowError
 from gemtune.metrics.text import chrf, exact, token_f1
 from gemtune.recipe.schema import Recipe
@@ -30,7 +31,7 @@ class Messages(Task):
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         super().__init__(recipe, layout)
         self.reading = Reading(frozenset(recipe.prepare.ignore), recipe.prepare.merge_turns)
-        self._files_read: set[str] = set()
+        self._last_read = ""
 
     def conversation(self, row: Row, where: str) -> Conversation:
         return self._conversation(row, where, self.reading)
@@ -49,16 +50,25 @@ class Messages(Task):
         """The recipe's layout, or the row's; a file whose first row has none cannot be read."""
         if self.layout != "auto":
             return self.layout
-        file = re.split(r"[:\[]\d+\]?$", where)[0]
         try:
             layout = layout_of(row, reading)
         except DataError as error:
-            if file in self._files_read:
-                raise RowError("no layout", str(error)) from error
-            raise DataError(f"{where}: {error}") from error
-        self._files_read.add(file)
+            if _file_of(where) != _file_of(self._last_read):
+                raise DataError(f"{where}: {error}") from error
+            if second_answers(row):
+                raise RowError("preference data", str(error)) from error
+            raise RowError("no layout", str(error)) from error
+        self._last_read = where
         return layout
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer
         return {"exact": exact(reply, gold), "token_f1": token_f1(reply, gold), "chrf": chrf(reply, gold)}
+
+
+def _file_of(where: str) -> str:
+    """
+    >>> _file_of("a/b.jsonl:12"), _file_of("b.json[3]")
+    ('a/b.jsonl', 'b.json')
+    """
+    return re.split(r"[:\[]\d+\]?$", where)[0]
