@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemtune.data.chat_layouts import LAYOUTS, PAIRS, layout_of, to_messages
-from gemtune.data.chat_turns import ROLES
+from gemtune.data.chat_turns import ROLES, Reading
 from gemtune.data.conversation import Message
 from gemtune.errors import DataError, GemtuneError, RowError
 from gemtune.recipe.schema import DataSource
@@ -335,16 +335,14 @@ def test_tables_agree() -> None:
     assert get_args(DataSource.model_fields["layout"].annotation) == ("auto", *LAYOUTS)
 
 
+KEYS = ["role", "content", "from", "value", "type", "text", "weight", "parts", "mask", "label", "inlineData", "image"]
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.text("ab\ud83d", max_size=3)
     | st.sampled_from([*ROLES, "tool", "text"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["role", "content", "from", "value", "type", "text", "weight"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=20,
 )
 COLUMNS = [
@@ -358,18 +356,31 @@ COLUMNS = [
     "prompt",
     "completion",
     "tools",
+    "contents",
+    "systemInstruction",
+    "images",
+    "label",
+    "loss",
 ]
 
 
+IN_CELLS = JSON | JSON.map(str) | JSON.map(json.dumps)
+
+
 @settings(deadline=None)  # the machine may be busy
-@given(st.dictionaries(st.sampled_from(COLUMNS), JSON), st.sampled_from(sorted(LAYOUTS)))
-def test_any_row_becomes_messages_or_one_line(row: dict[str, Any], layout: str) -> None:
+@given(
+    st.dictionaries(st.sampled_from(COLUMNS), IN_CELLS),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.builds(Reading, st.just(()), st.booleans(), st.booleans()),
+)
+def test_any_row_becomes_messages_or_one_line(row: dict[str, Any], layout: str, reading: Reading) -> None:
     try:
-        messages = to_messages(row, layout)
+        messages = to_messages(row, layout, reading)
     except RowError as error:
         assert error.reason and "\n" not in str(error)
     else:
         assert messages[-1].role == "assistant" and all(isinstance(message, Message) for message in messages)
+        assert messages[-1].trained
 
 
 @settings(deadline=None)  # the machine may be busy
