@@ -1,13 +1,19 @@
-"""Writes the tables of docs/formats.md whose fields are dataclasses in the code: `make formats-page`."""
+"""Writes the tables of docs/formats.md that the code has, of layouts, fields and files: `make formats-page`."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
+from gemtune.data.chat_layouts import LAYOUTS
+from gemtune.data.chat_turns import PART_TYPES, PARTS_BECOME, ROLES
+from gemtune.data.row_fields import FIELDS
 from gemtune.metrics.statistics import Difference
+from gemtune.recipe.schema import Recipe
 from gemtune.run_files import DataManifest, Evaluation, PartLengths, Summary, Training
+from gemtune.tasks import TASKS, task_of
 
 PAGE = Path(__file__).with_name("formats.md")
 
@@ -25,12 +31,65 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
 def page(text: str) -> str:
     """The page with those tables as the code has them."""
     for mark, (kind, head) in TABLES.items():
-        comment = f"<!-- fields: {mark} -->\n"
-        table = "".join(map(_row, [head, ["---"] * len(head), *_fields(kind, len(head))]))
-        text, count = re.subn(rf"{re.escape(comment)}(?:\|.*\n)*", lambda _, new=comment + table: new, text)
-        if count != 1:
-            raise SystemExit(f"docs/formats.md: {count} tables below {comment.strip()}; wanted one")
+        text = _with_table(text, f"fields: {mark}", head, _fields(kind, len(head)))
+    for mark, (head, rows) in FORMATS.items():
+        text = _with_table(text, mark, head, rows())
     return text
+
+
+def _with_table(text: str, mark: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    comment = f"<!-- {mark} -->\n"
+    table = "".join(map(_row, [head, ["---"] * len(head), *rows]))
+    text, count = re.subn(rf"{re.escape(comment)}(?:\|.*\n)*", lambda _: comment + table, text)
+    if count != 1:
+        raise SystemExit(f"docs/formats.md: {count} tables below {comment.strip()}; wanted one")
+    return text
+
+
+def _layouts() -> Iterator[tuple[str, ...]]:
+    for name, layout in LAYOUTS.items():
+        sets = ", ".join(" + ".join(_code(columns)) for columns in layout.columns)
+        yield f"`{name}`", sets, ", ".join(_code(layout.asks)), layout.holds
+
+
+def _row_fields() -> Iterator[tuple[str, ...]]:
+    for field in FIELDS:
+        yield ", ".join(_code(field.names)), " and ".join(field.places), field.becomes
+
+
+def _roles() -> Iterator[tuple[str, str]]:
+    for role in dict.fromkeys(ROLES.values()):
+        yield ", ".join(_code(name for name, meant in ROLES.items() if meant == role)), role
+
+
+def _parts() -> Iterator[tuple[str, str]]:
+    for becomes, words in PARTS_BECOME.items():
+        yield ", ".join(_code(name for name, kind in PART_TYPES.items() if kind == becomes)), words
+
+
+def _tasks() -> Iterator[tuple[str, ...]]:
+    for name in TASKS:
+        task = task_of(Recipe(task=name, data=["x.csv"]))  # type: ignore[list-item]
+        columns = ", ".join(_code(task.columns)) or "those of a layout"
+        yield f"`{name}`", columns, ", ".join(_code(task.unanswered))
+
+
+def _code(names: Iterable[str]) -> list[str]:
+    """
+    >>> _code(["system"])
+    ['`system`']
+    """
+    return [f"`{name}`" for name in names]
+
+
+# The comment above a table -> its head, and what the code says.
+FORMATS: dict[str, tuple[tuple[str, ...], Callable[[], Iterable[tuple[str, ...]]]]] = {
+    "layouts": (("layout", "columns of a row", "of a question", "what they hold"), _layouts),
+    "row fields": (("field", "of a", "becomes"), _row_fields),
+    "roles": (("role", "is"), _roles),
+    "parts": (("part", "becomes"), _parts),
+    "columns of tasks": (("task", "columns", "that a question can do without"), _tasks),
+}
 
 
 def _fields(kind: type, columns: int) -> list[list[str]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemtune.data.chat_layouts import LAYOUTS, PAIRS, ROLES, layout_of, to_messages
+from gemtune.data.chat_layouts import LAYOUTS, PAIRS, layout_of, to_messages
+from gemtune.data.chat_turns import ROLES, Reading
 from gemtune.data.conversation import Message
 from gemtune.errors import DataError, GemtuneError, RowError
+from gemtune.recipe.schema import DataSource
 
 
 def said(row: dict[str, Any], layout: str | None = None) -> list[tuple[str, str]]:
@@ -42,6 +44,69 @@ READ: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {  # what -
     "developer is system": ("messages", openai(("developer", "be brief"), *HI), BRIEF),
     "parts": ("messages", openai(("user", PART), ("assistant", "ho")), HI),
     "several turns": ("messages", openai(*HI, *HI), HI + HI),
+    "unused tools": ("messages", openai(*HI, tools=[{"type": "function"}], tool_choice="auto"), HI),
+    "unused tools as text": ("sharegpt", sharegpt(("human", "hi"), ("gpt", "ho"), tools='[{"name": "f"}]'), HI),
+    "empty system": ("messages", openai(("system", ""), *HI), HI),
+    "null system": ("messages", openai(("system", None), *HI), HI),
+    "blank system of parts": ("messages", openai(("system", [{"type": "text", "text": " \n"}]), *HI), HI),
+    "empty system, system column": ("messages", openai(("system", " "), *HI, system="be brief"), BRIEF),
+    "sharegpt, empty system": ("sharegpt", sharegpt(("system", ""), ("human", "hi"), ("gpt", "ho")), HI),
+    "roles in capitals": ("messages", openai(("SYSTEM", "be brief"), ("User", "hi"), (" Assistant", "ho")), BRIEF),
+    "JSON text in a cell": ("messages", {"messages": json.dumps(openai(*BRIEF)["messages"])}, BRIEF),
+    "texts as parts": ("messages", openai(("user", ["h", "i"]), HI[1], system=["be ", "brief"]), BRIEF),
+    "an object of lists": ("sharegpt", {"conversations": {"from": ["human", "gpt"], "value": ["hi", "ho"]}}, HI),
+    "JSON text, ShareGPT": (
+        "sharegpt",
+        {"conversations": json.dumps(sharegpt(("human", "hi"), ("gpt", "ho"))["conversations"])},
+        HI,
+    ),
+    "every message JSON text": ("messages", {"messages": [json.dumps(m) for m in openai(*BRIEF)["messages"]]}, BRIEF),
+    "Python's text in a cell": (
+        "messages",
+        {"messages": str(openai(("user", "it's"), HI[1])["messages"])},
+        [("user", "it's"), HI[1]],
+    ),
+    "JSON text, TRL": (
+        "prompt_completion",
+        {"prompt": json.dumps(openai(HI[0])["messages"]), "completion": json.dumps(openai(HI[1])["messages"])},
+        HI,
+    ),
+    "a prompt that is JSON": (
+        "prompt_completion",
+        {"prompt": json.dumps(openai(HI[0])["messages"]), "completion": "ho"},
+        [("user", json.dumps(openai(HI[0])["messages"])), HI[1]],
+    ),
+    "vertex": (
+        "vertex",
+        {
+            "systemInstruction": {"role": "system", "parts": [{"text": "be brief"}]},
+            "contents": [
+                {"role": "user", "parts": [{"text": "h"}, {"text": "i"}]},
+                {"role": "model", "parts": [{"text": "hm", "thought": True}, {"text": "ho"}]},
+            ],
+        },
+        BRIEF,
+    ),
+    "vertex, as text": (
+        "vertex",
+        {
+            "system_instruction": "be brief",
+            "contents": '[{"role":"user","parts":[{"text":"hi"}]},{"role":"model","parts":[{"text":"ho"}]}]',
+        },
+        BRIEF,
+    ),
+    "empty columns of another layout": ("alpaca", {"messages": None, "instruction": "hi", "output": "ho"}, HI),
+    "system_prompt": ("prompt_completion", {"prompt": "hi", "completion": "ho", "system_prompt": "be brief"}, BRIEF),
+    "query, context": (
+        "prompt_completion",
+        {"query": "a", "context": "b", "response": "c"},
+        [("user", "a\nb"), ("assistant", "c")],
+    ),
+    "a prompt that has its context": (
+        "prompt_completion",
+        {"prompt": "b: a", "context": "b", "response": "c"},
+        [("user", "b: a"), ("assistant", "c")],
+    ),
     "empty tools": ("messages", openai(*HI, tools="[]", images=[]), HI),
     "no tools": ("messages", openai(*HI, tools=None, images=None, image=None), HI),
     "no calls": ("messages", openai(HI[0], {"role": "assistant", "content": "ho", "tool_calls": None}), HI),
@@ -128,8 +193,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "function role": (openai(*HI, ("function", "{}")), "tool calls", "messages[3]"),
     "function_call from": (sharegpt(("human", "a"), ("function_call", "{}")), "tool calls", "conversations[2]"),
     "observation from": (sharegpt(("observation", "a"), ("gpt", "b")), "tool calls", "conversations[1]"),
-    "tools column": (sharegpt(("human", "a"), ("gpt", "b"), tools='[{"name": "f"}]'), "tool calls", "`tools` is set"),
-    "tools list": (openai(*HI, tools=[CALL]), "tool calls", "`tools` is set; Gemma 3's chat template"),
+    "a tool role in capitals": (openai(*HI, ("Tool", "{}"), tools=[CALL]), "tool calls", "messages[3]"),
+    "a part that calls": (
+        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": [{"functionCall": {}}]}]},
+        "tool calls",
+        "contents[2] holds a part of type 'functionCall'",
+    ),
     "an image too many": (
         sharegpt(("human", "<image> and"), ("gpt", "b"), images=["a.jpg", "b.jpg"]),
         "images do not match",
@@ -149,10 +218,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "empty image": (openai(*HI, images=[{"bytes": None}]), "missing image", "images[1] is empty; wanted a path"),
     "audio part": (openai(("user", [{"type": "input_audio"}]), HI[1]), "audio or video", "no audio or video"),
     "videos column": (sharegpt(("human", "a"), ("gpt", "b"), videos=["a.mp4"]), "audio or video", "`videos` is set"),
-    "weight 0": (
+    "every answer masked": (
         openai(HI[0], {"role": "assistant", "content": "ho", "weight": 0}),
-        "weight 0",
-        "messages[2] has weight 0",
+        "not trained",
+        "every answer is marked as one that is not trained",
     ),
     "content of a number": (openai(("user", 5), HI[1]), "bad message", "messages[1] is a number; wanted text"),
     "null content": (openai(HI[0], ("assistant", None)), "bad message", "messages[2] is null; wanted text"),
@@ -165,7 +234,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
     "role of a list": (openai((["user"], "hi")), "bad message", "messages[1] has the role ['user']"),
     "unknown role": (openai(("alien", "hi")), "bad message", "messages[1] has the role 'alien'; wanted one of"),
     "message of text": (openai("hi"), "bad message", "messages[1] is a string; wanted an object with role and content"),
-    "messages of text": ({"messages": "[]"}, "bad message", "messages is a string; wanted a list of messages"),
+    "an object of uneven lists": (
+        {"messages": {"role": ["user"], "content": ["hi", "ho"]}},
+        "bad message",
+        "messages is an object; wanted a list of messages",
+    ),
+    "messages of text": ({"messages": "[{"}, "bad message", "messages is a string; wanted a list of messages, or"),
+    "no messages in a text": ({"messages": "[]"}, "no answer", "nothing to train on"),
     "conversations of null": ({"conversations": None}, "bad message", "conversations is null; wanted a list"),
     "history of text": (
         {"instruction": "a", "output": "b", "history": "c"},
@@ -184,7 +259,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {  # what -> row, the reas
         "input is a number; wanted text",
     ),
     "null output": ({"instruction": "a", "output": None}, "bad message", "output is null; wanted text"),
-    "system of a list": (openai(*HI, system=["a"]), "bad message", "system is an array; wanted text"),
+    "system of numbers": (openai(*HI, system=[1]), "bad message", "system holds a number as a part"),
     "half an emoji": (openai(("user", "ab\ud83d"), HI[1]), "bad unicode", "message 1 (user): half a character"),
     "half an emoji in a part": (openai(("user", [{"type": "text", "text": "\udc00"}]), HI[1]), "bad unicode", "at 0"),
     "half an emoji in alpaca": (
@@ -226,7 +301,7 @@ def test_a_row_without_the_layouts_column_is_a_bad_message() -> None:
     [
         (
             {"text": "", "emoji": ""},
-            ["columns text, emoji; wanted messages, conversations, instruction + output", "task: columns"],
+            ["columns text, emoji; wanted messages or conversations or instruction + output", "task: columns"],
         ),
         (
             {"question": "", "answer": ""},
@@ -235,8 +310,15 @@ def test_a_row_without_the_layouts_column_is_a_bad_message() -> None:
         ({}, ["(none)"]),
         ({"text": "once upon a time"}, ["plain text", "a question and its answer"]),
         ({"text": "once", "id": 1, "meta": {}}, ["plain text"]),
-        ({"prompt": "", "chosen": "", "rejected": ""}, ["preference data", "data.columns: {completion: chosen}"]),
-        (openai(*HI, chosen=[], rejected=[]), ["preference data", "data.layout: messages"]),
+        (
+            {"prompt": "a", "chosen": "b", "rejected": "c"},
+            ["preference data", "data.columns: {completion: chosen} and prepare.ignore: [rejected]"],
+        ),
+        (
+            {"prompt": "a", "chosen": openai(*HI)["messages"], "rejected": openai(*HI)["messages"]},
+            ["preference data", "data.columns: {messages: chosen} and prepare.ignore: [rejected]"],
+        ),
+        (openai(*HI, chosen="a", rejected="b"), ["preference data", "prepare.ignore: [chosen, rejected]"]),
     ],
 )
 def test_a_row_of_no_known_layout_is_an_error_that_says_what_to_do(row: dict[str, Any], words: list[str]) -> None:
@@ -246,25 +328,21 @@ def test_a_row_of_no_known_layout_is_an_error_that_says_what_to_do(row: dict[str
         assert word in str(error.value)
 
 
-def test_preference_data_trains_on_its_messages_when_told_to() -> None:
-    assert said(openai(*HI, chosen=[], rejected=[]), "messages") == HI
-
-
 def test_tables_agree() -> None:
-    assert {layout_of(dict.fromkeys(pair[:2], "a")) for pair in PAIRS} == {"prompt_completion"}
+    pairs = (dict.fromkeys((pair.prompt, pair.answer), "a") for pair in PAIRS)
+    assert {layout_of(row) for row in pairs} == {"prompt_completion"}
     assert set(ROLES.values()) == {"system", "user", "assistant"}
+    assert get_args(DataSource.model_fields["layout"].annotation) == ("auto", *LAYOUTS)
 
 
+KEYS = ["role", "content", "from", "value", "type", "text", "weight", "parts", "mask", "label", "inlineData", "image"]
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.text("ab\ud83d", max_size=3)
     | st.sampled_from([*ROLES, "tool", "text"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["role", "content", "from", "value", "type", "text", "weight"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(KEYS), inner),
     max_leaves=20,
 )
 COLUMNS = [
@@ -278,18 +356,31 @@ COLUMNS = [
     "prompt",
     "completion",
     "tools",
+    "contents",
+    "systemInstruction",
+    "images",
+    "label",
+    "loss",
 ]
 
 
+IN_CELLS = JSON | JSON.map(str) | JSON.map(json.dumps)
+
+
 @settings(deadline=None)  # the machine may be busy
-@given(st.dictionaries(st.sampled_from(COLUMNS), JSON), st.sampled_from(sorted(LAYOUTS)))
-def test_any_row_becomes_messages_or_one_line(row: dict[str, Any], layout: str) -> None:
+@given(
+    st.dictionaries(st.sampled_from(COLUMNS), IN_CELLS),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.builds(Reading, st.just(()), st.booleans(), st.booleans()),
+)
+def test_any_row_becomes_messages_or_one_line(row: dict[str, Any], layout: str, reading: Reading) -> None:
     try:
-        messages = to_messages(row, layout)
+        messages = to_messages(row, layout, reading)
     except RowError as error:
         assert error.reason and "\n" not in str(error)
     else:
         assert messages[-1].role == "assistant" and all(isinstance(message, Message) for message in messages)
+        assert messages[-1].trained
 
 
 @settings(deadline=None)  # the machine may be busy

@@ -257,7 +257,10 @@ def test_a_url_is_downloaded_once_and_only_when_asked(
 def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:
     data = encoded(picture())
     message = Message("user", (Part(image=data), Part(text="What?")))
-    asked = Conversation((message, Message.of("assistant", "A.")), "messages", "What?", "g", "x:1")
+    masked = Message("assistant", (Part(text="A."),), trained=False)
+    turns = (message, masked, Message.of("user", "And?"), Message.of("assistant", "B."))
+    asked = Conversation(turns, "messages", "What?", "g", "x:1")
     kept = ImageStore(tmp_path, ImageSources(tmp_path, []).read).resolve(asked)
     assert (tmp_path / str(kept.images[0].image)).read_bytes() == data
+    assert [m.trained for m in kept.messages] == [True, False, True, True]
     assert Conversation.from_json(kept.to_json()) == kept

@@ -20,10 +20,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from gemtune.data import llamafactory
+from gemtune.data.chat_layouts import to_messages
 from gemtune.data.formats import FORMATS, SUFFIXES, format_name
 from gemtune.data.json_stream import json_rows
 from gemtune.data.sources import check_columns, read_rows, source_files, source_for
-from gemtune.errors import DataError, GemtuneError, MissingExtra
+from gemtune.errors import DataError, GemtuneError, MissingExtra, RowError
 from gemtune.recipe.schema import DataSource, Recipe
 
 ROWS = [{"text": "hi, there", "emoji": "👋"}, {"text": 'two\n"lines"', "emoji": "🏊‍♀️"}]
@@ -699,12 +701,43 @@ def test_an_entry_must_be_named(tmp_path: Path) -> None:
     assert "dataset_info.json:1: broken JSON" in refused(file(tmp_path / "bad" / "dataset_info.json", "{"))
 
 
+def test_the_rows_of_an_entry_may_only_ask() -> None:
+    entry = llamafactory.Entry("i#x", Path("i"), "alpaca", {"prompt": "q", "response": "a"}, frozenset("qa"), {})
+    asked = [("x:1", {"q": "how?"})]
+    assert list(llamafactory.standard_rows(iter(asked), entry, ("output",))) == [("x:1", {"instruction": "how?"})]
+    with pytest.raises(DataError, match="column 'a', the response of i#x, is missing"):
+        list(llamafactory.standard_rows(iter(asked), entry))
+
+
+def test_an_entry_with_marked_answers(tmp_path: Path) -> None:
+    columns = {"prompt": "q", "response": "a", "kto_tag": "label"}
+    rows = [{"q": "how?", "a": "so", "label": True}, {"q": "why?", "a": "thus", "label": False}]
+    read_rows = [row for _, row in read(info(tmp_path, {"columns": columns}, rows))]
+    assert [row["kto_tag"] for row in read_rows] == [True, False]
+    with pytest.raises(RowError, match="`kto_tag` is False"):
+        to_messages(read_rows[1], "alpaca")
+
+
+def test_what_an_entry_does_not_name_is_not_used_but_for_what_says_that_an_answer_is_wrong(tmp_path: Path) -> None:
+    more = {"system_prompt": "s", "context": "c", "History": [["1", "2"]], "label": False, "rejected": "no", "id": 7}
+    row = {"instruction": "hi", "output": "ho", **more}
+    ((_, found),) = read(info(tmp_path, {}, [row]))
+    assert found == {"instruction": "hi", "output": "ho", "label": False, "rejected": "no", "id": 7}
+
+
+def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) -> None:
+    tags = {"role_tag": "who", "content_tag": "says", "user_tag": "frage", "assistant_tag": "antwort"}
+    messages = [{"who": "Frage", "says": "hi"}, {"who": "ANTWORT", "says": "ho", "weight": 1}]
+    entry = {"formatting": "sharegpt", "columns": {"messages": "m"}, "tags": tags}
+    ((_, row),) = read(info(tmp_path, entry, [{"m": json.dumps(messages)}]))
+    assert [(m.role, m.text) for m in to_messages(row, "sharegpt")] == [("user", "hi"), ("assistant", "ho")]
+
+
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
         ({"ranking": True}, "dataset_info.json#mine: ranking is set: it is preference data"),
         ({"columns": {"prompt": "p", "chosen": "c", "rejected": "r"}}, "preference data"),
-        ({"columns": {"messages": "m", "kto_tag": "label"}, "formatting": "sharegpt"}, "preference data"),
         ({"columns": {"prompt": "text"}}, "`columns` names no response, only prompt"),
         ({"columns": {"prompt": "text", "respons": "a"}}, "only prompt, respons; did you mean 'respons'?"),
         ({"formatting": "chatml"}, "formatting 'chatml'; wanted alpaca, sharegpt, openai"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_conversations_have_the_ids_of_the_stock_template_and_train_the_answers(
         assert texts == renderer.answers(c)
         if folder.name != "llava":  # its prompt ends before the space of the answer
             assert renderer.prompt_ids(c) == example.input_ids[: example.spans[-1][0]]
+
+
+def test_a_masked_answer_leaves_the_tokens_and_the_other_spans(renderer: Renderer) -> None:
+    for number, c in enumerate(row for row in conversations(100) if len(row.messages) > 3):
+        answers = [n for n, message in enumerate(c.messages) if message.role == "assistant"][:-1]
+        masked = {answers[number % len(answers)]}
+        messages = tuple(replace(message, trained=n not in masked) for n, message in enumerate(c.messages))
+        plain, example = renderer.example(c), renderer.example(replace(c, messages=messages))
+        assert example.input_ids == plain.input_ids
+        assert example.spans == tuple(s for n, s in enumerate(plain.spans) if n != number % len(answers))
 
 
 def test_the_template_is_shipped_and_its_tokens_are_the_tokenizers(folder: Path, renderer: Renderer) -> None:

@@ -47,6 +47,8 @@ OTHER: dict[str, str] = {
     "prepare.dedupe": "none",
     "prepare.similarity": "0.8",
     "prepare.bad_rows": "fail",
+    "prepare.merge_turns": "true",
+    "prepare.ignore": "[weight]",
     "prepare.over_length": "shorten",
     "template.system": "Be brief.",
     "template.prompt": "'Q: {question}'",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -48,8 +50,10 @@ def renderer(tokenizer: Any, tiny_model: Path) -> Renderer:
     return Renderer(tokenizer, family_of(tiny_model))
 
 
-def conversation(*texts: str, system: str | None = None) -> Conversation:
+def conversation(*texts: str, system: str | None = None, masked: Collection[int] = ()) -> Conversation:
+    """Texts of user and assistant in turn; `masked` counts the answers that are not trained from 0."""
     turns = [Message.of(("user", "assistant")[i % 2], text) for i, text in enumerate(texts)]
+    turns = [replace(turn, trained=i % 2 == 0 or i // 2 not in masked) for i, turn in enumerate(turns)]
     head = [Message.of("system", system)] if system is not None else []
     return Conversation((*head, *turns), "t", "k", "g", "w")
 
@@ -80,6 +84,45 @@ def test_ids_equal_the_stock_template_and_the_mask_equals_the_answer(
     answers = [tokenizer.decode(example.input_ids[a:b]) for a, b in example.spans]
     assert answers == [text.strip() + "<end_of_turn>" for text in turns[1::2]]
     assert sum(label != IGNORE for label in example.labels) == sum(b - a for a, b in example.spans)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    turns=st.integers(1, 4).flatmap(lambda n: st.lists(filled, min_size=2 * n, max_size=2 * n)),
+    system=st.none() | filled,
+    data=st.data(),
+)
+def test_a_masked_answer_is_context_and_changes_no_token(
+    renderer: Renderer, tokenizer: Any, turns: list[str], system: str | None, data: st.DataObject
+) -> None:
+    """Against tokenising piece by piece: what stands before an answer, then the answer with its end."""
+    answers = len(turns) // 2
+    masked = data.draw(st.sets(st.integers(0, answers - 1), max_size=answers - 1))
+    c = conversation(*turns, system=system, masked=masked)
+    labels = [IGNORE] * len(stock_ids(tokenizer, c))
+    for number, message in enumerate(c.messages):
+        if message.role == "assistant" and message.trained:
+            before = replace(c, messages=c.messages[:number])
+            start = len(stock_ids(tokenizer, before, add_generation_prompt=True))
+            ids = tokenizer.encode(message.text.strip() + "<end_of_turn>", add_special_tokens=False)
+            labels[start : start + len(ids)] = ids
+    example = renderer.example(c)
+    assert example.input_ids == stock_ids(tokenizer, c)
+    assert example.labels == labels
+    trained = [tokenizer.decode(example.input_ids[a:b]) for a, b in example.spans]
+    assert trained == renderer.answers(c)
+    assert Conversation.from_json(c.to_json()) == c
+
+
+@pytest.mark.parametrize("masked", [(), (0,), (1,), (0, 1), (2,)])
+def test_train_on_last_trains_the_last_answer_that_is_trained(
+    tokenizer: Any, tiny_model: Path, masked: tuple[int, ...]
+) -> None:
+    c = conversation("a", "first", "b", "second", "c", "third", masked=masked)
+    last = Renderer(tokenizer, family_of(tiny_model), "last")
+    spans = last.example(c).spans
+    assert [tokenizer.decode(last.example(c).input_ids[a:b]) for a, b in spans] == last.answers(c)
+    assert last.answers(c) == ["second<end_of_turn>" if 2 in masked else "third<end_of_turn>"]
 
 
 def test_seeded_random_conversations_render_together_as_they_do_alone(renderer: Renderer, tokenizer: Any) -> None:

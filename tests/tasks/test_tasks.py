@@ -183,6 +183,13 @@ def test_emoji_rows_that_are_refused(row: dict[str, Any], reason: str) -> None:
     assert refused(task_of(recipe("emoji")), row) == reason
 
 
+@pytest.mark.parametrize(
+    "cell", ["😀, 🌊", "😀,🌊", "😀、🌊", "😀 | 🌊", "😀;🌊", "😀/🌊", ["😀", "🌊"], '["😀", "🌊"]', " 😀\n🌊,"]
+)
+def test_what_stands_between_emoji_is_left_out(cell: Any) -> None:
+    assert made(task_of(recipe("emoji")), {"text": "hi", "emoji": cell}).answer == "😀🌊"
+
+
 # ---- sql
 
 
@@ -343,6 +350,13 @@ def test_filling_gives_doubled_braces_back_and_reads_columns_only(text: str, val
     assert fill_template(doubled + "{x.__class__!r:>9}", {"x.__class__!r:>9": value}) == text + value.strip()
 
 
+def test_columns_leaves_out_a_system_message_that_says_nothing() -> None:
+    task = task_of(recipe("columns", template={"system": "{tone}", "prompt": "{name}", "answer": "{text}"}))
+    for tone in ("", None, "  "):
+        conversation = made(task, {"tone": tone, "name": "a", "text": "b"})
+        assert [m.role for m in conversation.messages] == ["user", "assistant"]
+
+
 def test_columns_scores() -> None:
     task = task_of(recipe("columns"))
     conversation = made(task, {"prompt": "Capital?", "answer": "New Delhi"})
@@ -372,6 +386,38 @@ def test_the_key_is_all_the_user_says_and_the_last_answer_is_scored() -> None:
     assert conversation.key == "hi\nand you?"
     assert task.score(conversation, "fine") == {"exact": 1.0, "token_f1": 1.0, "chrf": 1.0}
     assert task.score(conversation, "hello")["token_f1"] == 0.0
+
+
+def test_every_row_has_its_own_layout() -> None:
+    """Files of several layouts in a folder, and rows of several in a file."""
+    task = task_of(recipe("messages"))
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}]
+    rows = [
+        ("a.jsonl:1", {"messages": turns}),
+        ("a.jsonl:2", {"messages": None, "prompt": "hi", "completion": "ho"}),
+        ("b/b.json[1]", {"instruction": "hi", "output": "ho"}),
+        ("c.csv:2", {"query": "hi", "response": "ho", "messages": ""}),
+    ]
+    for where, row in rows:
+        assert [m.text for m in task.conversation(row, where).messages] == ["hi", "ho"]
+    with pytest.raises(RowError, match="no known layout has the columns left") as caught:
+        task.conversation({"left": 1}, "c.csv:3")
+    assert caught.value.reason == "no layout"
+    with pytest.raises(RowError, match=r"prepare\.ignore") as caught:
+        task.conversation({"prompt": "hi", "completion": "ho", "rejected": "no"}, "c.csv:4")
+    assert caught.value.reason == "preference data"
+    with pytest.raises(DataError, match=r"^d\.jsonl:1: no known layout"):
+        task.conversation({"left": 1}, "d.jsonl:1")
+
+
+def test_images_may_be_text_in_a_cell() -> None:
+    row = {"question": "Which?", "output": "B"}
+    for cell in ('["a.png", "b.png"]', "['a.png', 'b.png']", ["a.png", "b.png"]):
+        images = made(task_of(recipe("multi_image")), {**row, "images": cell}).images
+        assert [part.image for part in images] == ["a.png", "b.png"]
+    assert [part.image for part in made(task_of(recipe("multi_image")), {**row, "images": "[1].png"}).images] == [
+        "[1].png"
+    ]
 
 
 def test_a_row_of_no_known_layout_says_where() -> None:

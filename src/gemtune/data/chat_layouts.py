@@ -3,224 +3,246 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-from gemtune.data.conversation import Message, Part, Role, validate
+from gemtune.data.cells import is_empty, unpacked
+from gemtune.data.chat_turns import Reading, RowImages, message_of, role_of, text_in, turns
+from gemtune.data.conversation import Message, validate
 from gemtune.data.formats import Row
-from gemtune.data.images import reference_of
 from gemtune.data.json_stream import kind_of
-from gemtune.errors import DataError, RowError
+from gemtune.data.row_fields import field_of, ignoring, refuse_unsupported, refuse_untrained, second_answers, values_of
+from gemtune.errors import DataError, RowError, listed
 
-ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-}
-TOOL_ROLES = ("tool", "function", "ipython", "observation", "function_call", "tool_call", "tool_response")
-TOOL_KEYS = ("tool_calls", "function_call")
+Turns = Callable[[Row, RowImages, Reading], Iterator[Message]]
 
-# Names that prompt and answer columns have together; the columns in third place, where a row has them, follow the
-# prompt on a line of their own (Dolly's `context`).
-PAIRS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("prompt", "completion", ()),
-    ("prompt", "response", ()),
-    ("query", "response", ()),
-    ("instruction", "response", ("input", "context")),
-    ("instruction", "completion", ("input", "context")),
+ANSWER = Message.of("assistant", "?")  # stands for the answer of a row that only asks
+_TRAINED_AS_IT_IS = Reading()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Columns that hold a question and its answer; those of `more` that a row has follow the question, each on a line.
+
+    `repeats`: also where the question has their text already, as LLaMA-Factory does.
+    """
+
+    prompt: str
+    answer: str
+    more: tuple[str, ...] = ("input", "context")
+    repeats: bool = True
+
+
+ALPACA = (Pair("instruction", "output"),)
+PAIRS = (
+    Pair("prompt", "completion", repeats=False),
+    Pair("prompt", "response", repeats=False),
+    Pair("query", "response", repeats=False),
+    Pair("instruction", "response"),
+    Pair("instruction", "completion"),
 )
 
-_NO_TOOLS = "Gemma 3's chat template has no tool turns; write call and result as plain text, or leave the row out"
-_OTHER_MEDIA = ("audio", "audios", "input_audio", "video", "videos", "video_url")
-_NO_OTHER_MEDIA = "Gemma 3 takes no audio or video; leave the row out"
-_IMAGE_PARTS = ("image", "image_url")
-_MARK = "<image>"  # the place of one of the row's `images` in a text
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout: the columns of which a row has one set, of a question alone those of `asks`, and what is in them."""
+
+    columns: tuple[tuple[str, ...], ...]
+    asks: tuple[str, ...]
+    read: Turns
+    holds: str
 
 
-class _Images:
-    """The images of a row's `images` or `image` column, taken where its messages name them."""
+def layout_of(row: Row, reading: Reading = _TRAINED_AS_IT_IS) -> str:
+    """The layout that a row's keys belong to, the filled ones first: a file of several layouts has them all.
 
-    def __init__(self, row: Row):
-        cell = row.get("images", row.get("image"))
-        images = cell if isinstance(cell, list) else [cell] if cell not in (None, "", b"") else []
-        self.parts = [Part(image=reference_of(image, f"images[{number}]")) for number, image in enumerate(images, 1)]
-        self.taken: set[int] = set()
-        self.next = 0
-
-    def take(self, place: str, index: int | None = None) -> Part:
-        number = self.next if index is None else index
-        if not 0 <= number < len(self.parts):
-            raise RowError("missing image", f"{place} names image {number + 1}; the row has {len(self.parts)}")
-        self.taken.add(number)
-        self.next = number + 1
-        return self.parts[number]
-
-    def place_in(self, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-        """The messages; where they name no image, all of the row's images precede the first question, as in TRL."""
-        if len(self.taken) == len(self.parts):
-            return messages
-        if self.taken:
-            count = f"{len(self.parts)} images, {len(self.taken)} of them named"
-            raise RowError("images do not match", f"the row has {count}; write {_MARK} where each of them belongs")
-        first = next((index for index, message in enumerate(messages) if message.role == "user"), None)
-        if first is None:
-            return messages
-        question = Message("user", (*self.parts, *messages[first].parts))
-        return (*messages[:first], question, *messages[first + 1 :])
-
-
-def layout_of(row: Row) -> str:
-    """The layout that a row's keys belong to: messages, sharegpt, alpaca or prompt_completion.
-
-    >>> layout_of({"instruction": "Say hi", "input": "", "output": "Hi!"})
+    >>> layout_of({"messages": None, "instruction": "Say hi", "input": "", "output": "Hi!"})
     'alpaca'
     """
-    keys = row.keys()
-    if {"chosen", "rejected"} <= keys:
-        move = "set data.columns: {completion: chosen} to train on `chosen` alone"
-        if "messages" in keys:
-            move = "set data.layout: messages to train on its `messages` alone"
+    row = reading.without_ignored(row)
+    filled = tuple(name for name, value in row.items() if not is_empty(value))
+    layout = _layout_with(filled, reading.asks) or _layout_with(tuple(row), reading.asks)
+    seconds = [] if reading.asks else second_answers(row)
+    if seconds:
         raise DataError(
-            f"preference data (chosen, rejected) is not supported: gemtune trains on one right answer per row; {move}"
+            f"preference data ({', '.join(seconds)}) is not supported: gemtune trains on one right answer per row; "
+            + _preference_move(row, seconds, layout)
         )
-    for layout, layout_keys in LAYOUT_KEYS:
-        if keys >= layout_keys:
-            return layout
-    if keys <= {"text", "id", "meta", "metadata", "source", "url", "timestamp"} and "text" in keys:
+    if layout:
+        return layout
+    if row.keys() <= {"text", "id", "meta", "metadata", "source", "url", "timestamp"} and "text" in row:
         raise DataError("plain text (a `text` column alone) is not supported: a row needs a question and its answer")
-    pairs = " or ".join(f"{prompt} + {answer}" for prompt, answer, _ in PAIRS[:2])
+    sets = (" + ".join(columns) for known in LAYOUTS.values() for columns in known.columns)
+    alone = dict.fromkeys(name for known in LAYOUTS.values() for name in known.asks)
     raise DataError(
-        f"no known layout has the columns {', '.join(list(row)[:20]) or '(none)'}; wanted messages, conversations, "
-        f"instruction + output, or {pairs}: name yours in data.columns, {{prompt: <column>, completion: <column>}}, or "
-        "write the wording yourself with task: columns"
+        f"no known layout has the columns {listed(row) if row else '(none)'}; "
+        f"wanted {' or '.join(alone if reading.asks else sets)}: name yours in data.columns, {{prompt: <column>, "
+        "completion: <column>}, or write the wording yourself with task: columns"
     )
 
 
-LAYOUT_KEYS: tuple[tuple[str, frozenset[str]], ...] = (
-    ("messages", frozenset({"messages"})),
-    ("sharegpt", frozenset({"conversations"})),
-    ("alpaca", frozenset({"instruction", "output"})),
-    *(("prompt_completion", frozenset(pair[:2])) for pair in PAIRS),
-)
+@lru_cache(4096)
+def _layout_with(names: tuple[str, ...], asks: bool) -> str | None:
+    for name, layout in LAYOUTS.items():
+        sets = [(column,) for column in layout.asks] if asks else layout.columns
+        if any(set(names).issuperset(columns) for columns in sets):
+            return name
+    return None
 
 
-def to_messages(row: Row, layout: str) -> tuple[Message, ...]:
-    """The row's messages, valid and ending in an answer; RowError when they cannot be.
+def _preference_move(row: Row, seconds: list[str], layout: str | None) -> str:
+    """What trains on the better answer alone."""
+    better = next((name for name in seconds if (field := field_of(name)) and "chosen" in field.names), None)
+    if layout or better is None:
+        return ignoring(*seconds)
+    worse = [name for name in seconds if name != better]
+    turn = next(iter(value), None) if isinstance(value := unpacked(row[better]), list) else None
+    column = "completion" if role_of(turn) in ("assistant", None) else "messages"
+    also = f" and prepare.ignore: [{', '.join(worse)}]" if worse else ""
+    return f"set data.columns: {{{column}: {better}}}{also} to train on `{better}` alone"
+
+
+def to_messages(row: Row, layout: str, reading: Reading = _TRAINED_AS_IT_IS) -> tuple[Message, ...]:
+    """The row's messages, valid and ending in the last answer that is trained; RowError when they cannot be.
 
     >>> [m.text for m in to_messages({"instruction": "Add.", "input": "1 + 1", "output": "2"}, "alpaca")]
     ['Add.\\n1 + 1', '2']
     """
-    _refuse_tools_and_media(row)
-    images = _Images(row)
-    messages = images.place_in(tuple(LAYOUTS[layout](row, images)))
-    system = _optional_text(row, "system")
-    if system and (not messages or messages[0].role != "system"):
-        messages = (Message.of("system", system), *messages)
-    return validate(messages)
+    row = reading.without_ignored(row)
+    refuse_unsupported(row, "row")
+    if not reading.asks:
+        refuse_untrained(row)
+    images = RowImages(row)
+    messages = images.place_in(tuple(LAYOUTS[layout].read(row, images, reading)))
+    messages = _with_system(row, messages, images)
+    if reading.asks:
+        messages = (*messages, ANSWER)
+    return validate(_up_to_the_last_trained(tuple(_taking_turns(messages, reading.merges))))
 
 
-def _refuse_tools_and_media(row: Row) -> None:
-    if row.get("tools") not in (None, "", "[]", "{}", [], {}):
-        raise RowError("tool calls", f"`tools` is set; {_NO_TOOLS}")
-    for key in _OTHER_MEDIA:
-        if row.get(key) not in (None, "", []):
-            raise RowError("audio or video", f"`{key}` is set; {_NO_OTHER_MEDIA}")
+def _with_system(row: Row, messages: tuple[Message, ...], images: RowImages) -> tuple[Message, ...]:
+    """The messages behind a column's system message, where they have none."""
+    if messages and messages[0].role == "system":
+        return messages
+    columns = values_of(row, "system")
+    if not columns:
+        return messages
+    if len({str(value) for value in columns.values()}) > 1:
+        names = list(columns)
+        raise RowError("unclear field", f"{' and '.join(names)} differ; {ignoring(*names[1:])}")
+    name, value = next(iter(columns.items()))
+    value = unpacked(value)
+    parts = value["parts"] if isinstance(value, dict) and "parts" in value else value
+    return (message_of("system", parts, name, images), *messages)
 
 
-def _messages(row: Row, images: _Images) -> Iterator[Message]:
-    return _turns(_column(row, "messages"), "messages", images)
+def _taking_turns(messages: tuple[Message, ...], merges: bool) -> Iterator[Message]:
+    """The messages, with those of one role that follow one another joined where the recipe says so."""
+    before: Message | None = None
+    for number, here in enumerate(messages, 1):
+        if before is None or before.role != here.role:
+            yield from [before] if before else []
+            before = here
+        elif merges:
+            before = _joined(before, here, number)
+        else:
+            raise RowError(
+                "roles out of order",
+                f"message {number} is from {here.role!r}, as the one before it is; user and assistant take turns: "
+                "prepare.merge_turns: true joins such messages",
+            )
+    yield from [before] if before else []
 
 
-def _sharegpt(row: Row, images: _Images) -> Iterator[Message]:
-    return _turns(_column(row, "conversations"), "conversations", images)
+def _joined(before: Message, after: Message, number: int) -> Message:
+    """Two messages as one, the second on a new line."""
+    if before.trained != after.trained:
+        detail = "says otherwise than the one before it whether it is trained; they cannot be one"
+        raise RowError("unclear field", f"message {number} {detail}")
+    *head, last = before.parts or (None,)
+    first, *tail = after.parts or (None,)
+    texts = [part.text for part in (last, first) if part and part.text is not None]
+    middle = [replace(last, text="\n".join(texts))] if last and len(texts) == 2 else [p for p in (last, first) if p]
+    return replace(before, parts=(*(part for part in head if part), *middle, *tail))
 
 
-def _alpaca(row: Row, images: _Images) -> Iterator[Message]:
-    """As LLaMA-Factory does: instruction and input, where there is one, on lines of their own; history first."""
-    history = row.get("history") or []
-    if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
-        raise RowError("bad message", f"history is {kind_of(history)}; wanted a list of [question, answer] pairs")
-    for number, (question, answer) in enumerate(history, 1):
-        yield _message("user", question, f"history[{number}]", images)
-        yield _message("assistant", answer, f"history[{number}]", images)
-    yield _message("user", _joined(row, ("instruction", "input")), "instruction", images)
-    yield _message("assistant", _column(row, "output"), "output", images)
+def _up_to_the_last_trained(messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages without what follows the last trained answer, which teaches nothing."""
+    if not messages or messages[-1].trained:
+        return messages
+    last = max((n for n, m in enumerate(messages, 1) if m.role == "assistant" and m.trained), default=0)
+    if not last:
+        raise RowError("not trained", "every answer is marked as one that is not trained")
+    return messages[:last]
 
 
-def _prompt_completion(row: Row, images: _Images) -> Iterator[Message]:
-    pair = next((pair for pair in PAIRS if pair[0] in row and pair[1] in row), PAIRS[0])
-    prompt, answer, context = pair
-    if isinstance(_column(row, prompt), list):  # TRL's conversational form
-        yield from _turns(row[prompt], prompt, images)
-    else:
-        yield _message("user", _joined(row, (prompt, *context)), prompt, images)
-    if isinstance(_column(row, answer), list):
-        yield from _turns(row[answer], answer, images)
-    else:
-        yield _message("assistant", row[answer], answer, images)
+def _list_in(column: str) -> Turns:
+    def read(row: Row, images: RowImages, reading: Reading) -> Iterator[Message]:
+        _refuse_history(row, column)
+        value = unpacked(_column(row, column))
+        if reading.asks and isinstance(value, list) and value and role_of(unpacked(value[-1])) == "assistant":
+            value = value[:-1]
+        yield from turns(value, column, images, reading)
+
+    return read
 
 
-LAYOUTS: dict[str, Callable[[Row, _Images], Iterator[Message]]] = {
-    "messages": _messages,
-    "sharegpt": _sharegpt,
-    "alpaca": _alpaca,
-    "prompt_completion": _prompt_completion,
-}
+def _refuse_history(row: Row, column: str) -> None:
+    for name, value in values_of(row, "history").items():
+        if unpacked(value):
+            raise RowError("unclear field", f"`{name}` beside the messages of `{column}`; {ignoring(name)}")
 
 
-def _turns(turns: object, name: str, images: _Images) -> Iterator[Message]:
-    """The messages of a list of {role, content} (OpenAI) or {from, value} (ShareGPT)."""
-    if not isinstance(turns, list):
-        raise RowError("bad message", f"{name} is {kind_of(turns)}; wanted a list of messages")
-    for number, turn in enumerate(turns, 1):
-        place = f"{name}[{number}]"
-        if not isinstance(turn, dict):
-            raise RowError("bad message", f"{place} is {kind_of(turn)}; wanted an object with role and content")
-        role = turn.get("role", turn.get("from"))
-        if role in TOOL_ROLES or any(turn.get(key) for key in TOOL_KEYS):
-            raise RowError("tool calls", f"{place} is a tool call or its result; {_NO_TOOLS}")
-        if not isinstance(role, str) or role not in ROLES:
-            problem = "no role" if role is None else f"the role {role!r}"
-            raise RowError("bad message", f"{place} has {problem}; wanted one of {', '.join(ROLES)}")
-        if turn.get("weight") == 0:
-            raise RowError("weight 0", f"{place} has weight 0; gemtune trains on every answer, or train.train_on: last")
-        yield _message(ROLES[role], turn.get("content", turn.get("value")), place, images)
+def _pair_of(pairs: tuple[Pair, ...]) -> Turns:
+    def read(row: Row, images: RowImages, reading: Reading) -> Iterator[Message]:
+        with_prompt = [pair for pair in pairs if pair.prompt in row] or pairs
+        pair = next((pair for pair in with_prompt if pair.answer in row), with_prompt[0])
+        prompt, answer = _column(row, pair.prompt), "" if reading.asks else _column(row, pair.answer)
+        if _are_messages(prompt) and (reading.asks or _are_messages(answer)):  # in text: TRL's form in a CSV
+            prompt, answer = unpacked(prompt), unpacked(answer)
+        if isinstance(prompt, list):  # TRL's conversational form
+            _refuse_history(row, pair.prompt)
+            yield from turns(prompt, pair.prompt, images, reading)
+        else:
+            yield from _history(row, images, reading)
+            yield message_of("user", _question(row, pair), pair.prompt, images)
+        if reading.asks:
+            return
+        if isinstance(answer, list):
+            yield from turns(answer, pair.answer, images, reading)
+        else:
+            yield message_of("assistant", answer, pair.answer, images)
+
+    return read
 
 
-def _message(role: Role, content: object, place: str, images: _Images) -> Message:
-    """A message of a string, in which `<image>` marks the places of the row's images, or of OpenAI's list of parts."""
-    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
-    return Message(role, tuple(piece for part in parts for piece in _parts(part, place, images)))
+def _are_messages(value: object) -> bool:
+    value = unpacked(value)
+    return isinstance(value, list) and bool(value) and all(role_of(turn) for turn in value)
 
 
-def _parts(part: object, place: str, images: _Images) -> Iterator[Part]:
-    if not isinstance(part, dict):
-        raise RowError(
-            "bad message", f"{place} holds {kind_of(part)} as a part; wanted {{'type': 'text', 'text': ...}}"
-        )
-    kind = part.get("type")
-    if kind in _IMAGE_PARTS:
-        image = next((part[key] for key in (*_IMAGE_PARTS, "url", "path", "bytes", "base64") if part.get(key)), None)
-        yield Part(image=reference_of(image, place)) if image else images.take(place, part.get("index"))
-    elif kind == "text":
-        pieces = _text(part.get("text"), place).split(_MARK) if images.parts else [_text(part.get("text"), place)]
-        for number, piece in enumerate(pieces):
-            if number:
-                yield images.take(place)
-            if piece.strip() or len(pieces) == 1:
-                yield Part(text=piece)
-    elif kind in _OTHER_MEDIA:
-        raise RowError("audio or video", f"{place} holds a part of type {kind!r}; {_NO_OTHER_MEDIA}")
-    else:
-        raise RowError("bad message", f"{place} holds a part of type {kind!r}; wanted {{'type': 'text', 'text': ...}}")
+def _history(row: Row, images: RowImages, reading: Reading) -> Iterator[Message]:
+    """The [question, answer] pairs, or the messages, that come before the question."""
+    for name, written in values_of(row, "history").items():
+        history = unpacked(written)
+        if isinstance(history, list) and all(isinstance(turn, dict) for turn in history):
+            yield from turns(history, name, images, reading)
+            continue
+        if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
+            found = kind_of(history)
+            raise RowError("bad message", f"{name} is {found}; wanted a list of [question, answer] pairs")
+        for number, (question, answer) in enumerate(history, 1):
+            yield message_of("user", question, f"{name}[{number}]", images)
+            yield message_of("assistant", answer, f"{name}[{number}]", images)
 
 
-def _text(value: object, place: str) -> str:
-    if not isinstance(value, str):
-        raise RowError("bad message", f"{place} is {kind_of(value)}; wanted text")
-    return value
+def _question(row: Row, pair: Pair) -> str:
+    """The prompt's columns that are not empty, each on a line of its own."""
+    question = _optional_text(row, pair.prompt)
+    if not pair.repeats and "instruction" in row:  # whose `input` it is
+        return question
+    more = (_optional_text(row, name, f"; {ignoring(name)}") for name in pair.more)
+    return "\n".join(line for line in (question, *(m for m in more if pair.repeats or m not in question)) if line)
 
 
 def _column(row: Row, name: str) -> object:
@@ -229,11 +251,28 @@ def _column(row: Row, name: str) -> object:
     return row[name]
 
 
-def _optional_text(row: Row, name: str) -> str:
-    return "" if row.get(name) is None else _text(row[name], name)
+def _optional_text(row: Row, name: str, move: str = "") -> str:
+    value = row.get(name)
+    return "" if value is None or value != value else text_in(value, name, move)
 
 
-def _joined(row: Row, names: tuple[str, ...]) -> str:
-    """The columns that are not empty, each on a line of its own; the first one must be there."""
-    _column(row, names[0])
-    return "\n".join(text for text in (_optional_text(row, name) for name in names) if text)
+def _of_pairs(pairs: tuple[Pair, ...], holds: str) -> Layout:
+    asks = dict.fromkeys(pair.prompt for pair in pairs)
+    return Layout(tuple((pair.prompt, pair.answer) for pair in pairs), tuple(asks), _pair_of(pairs), holds)
+
+
+def _of_list(column: str, holds: str) -> Layout:
+    return Layout(((column,),), (column,), _list_in(column), holds)
+
+
+LAYOUTS: dict[str, Layout] = {
+    "messages": _of_list("messages", "OpenAI's: a list of `role` and `content`"),
+    "sharegpt": _of_list("conversations", "ShareGPT's: a list of `from` and `value`"),
+    "alpaca": _of_pairs(ALPACA, "texts; `input` and `context` follow the instruction, on lines of their own"),
+    "prompt_completion": _of_pairs(
+        PAIRS,
+        "texts, or lists of messages as TRL has them; `input` and `context` follow the question, on lines of their "
+        "own, unless a `prompt` or `query` has their text already",
+    ),
+    "vertex": _of_list("contents", "Vertex AI's: a list of `role` and `parts`"),
+}

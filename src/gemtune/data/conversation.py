@@ -33,7 +33,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Message:
-    """What one role says.
+    """What one role says; an answer that is not `trained` is context for those after it.
 
     >>> Message.of("user", "hello").text
     'hello'
@@ -41,6 +41,7 @@ class Message:
 
     role: Role
     parts: tuple[Part, ...]
+    trained: bool = True
 
     @classmethod
     def of(cls, role: Role, text: str) -> Message:
@@ -50,10 +51,18 @@ class Message:
     def text(self) -> str:
         return "".join(part.text or "" for part in self.parts)
 
+    @property
+    def is_empty(self) -> bool:
+        return not any(part.image or (part.text or "").strip() for part in self.parts)
+
+    def to_json(self) -> JsonObject:
+        marks = {} if self.trained else {"trained": False}
+        return {"role": self.role, "content": [part.to_json() for part in self.parts], **marks}
+
 
 @dataclass(frozen=True)
 class Conversation:
-    """Messages with what a split, a score and an error message need to know about them.
+    """Messages with what a split, a score and an error message need to know about them; the last one is an answer.
 
     `key` is the text that two rows share when they ask the same question; `group` is what the split keeps whole;
     `where` is the file and row it came from; `meta` is what the task's score needs (gold SQL, schema, ...), as JSON.
@@ -83,7 +92,7 @@ class Conversation:
 
     def to_json(self) -> JsonObject:
         return {
-            "messages": [{"role": m.role, "content": [part.to_json() for part in m.parts]} for m in self.messages],
+            "messages": [message.to_json() for message in self.messages],
             "task": self.task,
             "key": self.key,
             "group": self.group,
@@ -94,7 +103,10 @@ class Conversation:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Conversation:
-        messages = tuple(Message(m["role"], tuple(_part(part) for part in m["content"])) for m in value["messages"])
+        messages = tuple(
+            Message(m["role"], tuple(_part(part) for part in m["content"]), m.get("trained", True))
+            for m in value["messages"]
+        )
         return cls(messages, **{name: value[name] for name in ("task", "key", "group", "where", "weight", "meta")})
 
 
@@ -107,38 +119,46 @@ def _part(value: JsonObject) -> Part:
 def validate(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The messages, or RowError: an optional system message, then user and assistant in turn, ending in an answer.
 
+    A system message that says nothing is left out.
+
     >>> validate((Message.of("user", "hi"), Message.of("user", "there")))
     Traceback (most recent call last):
     gemtune.errors.RowError: message 2 is from 'user'; wanted 'assistant': after an optional system message, user and \
 assistant take turns
     """
-    turns = messages[1:] if messages and messages[0].role == "system" else messages
-    offset = len(messages) - len(turns)
+    has_system = bool(messages) and messages[0].role == "system"
+    _check_order(messages[1:] if has_system else messages, first=2 if has_system else 1)
+    for number, message in enumerate(messages, 1):
+        _check_content(message, f"message {number} ({message.role})")
+    return messages[1:] if has_system and messages[0].is_empty else messages
+
+
+def _check_order(turns: tuple[Message, ...], first: int) -> None:
     for index, message in enumerate(turns):
         role = ("user", "assistant")[index % 2]
         if message.role != role:
             raise RowError(
                 "roles out of order",
-                f"message {index + offset + 1} is from {message.role!r}; wanted {role!r}: after an optional system "
+                f"message {index + first} is from {message.role!r}; wanted {role!r}: after an optional system "
                 "message, user and assistant take turns",
             )
     if not turns or turns[-1].role != "assistant":
         raise RowError("no answer", "the last message is not the assistant's; there is nothing to train on")
-    for index, message in enumerate(messages):
-        if message.role != "user" and any(part.image is not None for part in message.parts):
-            raise RowError(
-                "bad message", f"message {index + 1} ({message.role}) holds an image; only the user may show one"
-            )
-        if error := _lone_surrogate(message.text):
-            raise RowError(
-                "bad unicode",
-                f"message {index + 1} ({message.role}): half a character (a lone surrogate) at {error.start}; was it "
-                "cut inside an emoji?",
-            )
-        if not any(part.image or (part.text or "").strip() for part in message.parts):
-            reason = "empty answer" if message.role == "assistant" else "empty prompt"
-            raise RowError(reason, f"message {index + 1} ({message.role}) is empty")
-    return messages
+    if not turns[-1].trained:
+        raise RowError("not trained", "the last answer is not to be trained; end with the last one that is")
+
+
+def _check_content(message: Message, place: str) -> None:
+    if message.role != "user" and any(part.image is not None for part in message.parts):
+        raise RowError("bad message", f"{place} holds an image; only the user may show one")
+    if error := _lone_surrogate(message.text):
+        raise RowError(
+            "bad unicode",
+            f"{place}: half a character (a lone surrogate) at {error.start}; was it cut inside an emoji?",
+        )
+    if message.is_empty and message.role != "system":
+        reason = "empty answer" if message.role == "assistant" else "empty prompt"
+        raise RowError(reason, f"{place} is empty")
 
 
 def _lone_surrogate(text: str) -> UnicodeEncodeError | None:

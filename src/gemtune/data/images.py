@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from gemtune.data.conversation import Conversation, Message, Part
+from gemtune.data.conversation import Conversation, Part
 from gemtune.errors import RowError
 from gemtune.files import write_bytes
 
@@ -46,7 +46,7 @@ class ImageStore:
         """The conversation with every image copied into the data directory and named by its path and size there."""
         if not conversation.images:
             return conversation
-        messages = tuple(Message(m.role, tuple(map(self._resolve, m.parts))) for m in conversation.messages)
+        messages = tuple(replace(m, parts=tuple(map(self._resolve, m.parts))) for m in conversation.messages)
         return replace(conversation, messages=messages)
 
     def _resolve(self, part: Part) -> Part:

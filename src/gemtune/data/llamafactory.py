@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.data.cells import unpacked
 from gemtune.data.formats import Row, Rows, open_text
+from gemtune.data.row_fields import field_of
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.files import JsonObject
 
@@ -19,7 +21,7 @@ INFO = "dataset_info.json"
 
 # LLaMA-Factory's name for a column -> the standard key, and the file's column where the entry names none at all.
 # As there, an entry that names some columns uses no others.
-_EXTRAS = {key: (key, None) for key in ("system", "tools", "images", "videos", "audios")}
+_EXTRAS = {key: (key, None) for key in ("system", "tools", "images", "videos", "audios", "kto_tag")}
 COLUMNS: dict[str, dict[str, tuple[str, str | None]]] = {
     "alpaca": {
         "prompt": ("instruction", "instruction"),
@@ -63,7 +65,7 @@ REFUSED = {
     "folder": "download that folder and name it as file_name",
     "revision": "download that revision and name its files as file_name",
 }
-_PREFERENCE = ("chosen", "rejected", "kto_tag")
+_PREFERENCE = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,18 @@ def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSour
     return _entry(value, where, info), data.model_copy(update=_source(value, where, info, data))
 
 
-def standard_rows(rows: Rows, entry: Entry) -> Rows:
-    """Yields the rows with the standard keys; DataError when a column the entry names is in none of them."""
-    absent = set(entry.named)
+def standard_rows(rows: Rows, entry: Entry, optional: Collection[str] = ()) -> Rows:
+    """Yields the rows with the standard keys; DataError when a column the entry names is in none of them.
+
+    `optional` are standard keys that rows may lack: those of the answer, where rows only ask.
+    """
+    table = COLUMNS[entry.formatting]
+    absent = entry.named - {column for name, column in entry.columns.items() if table[name][0] in optional}
     columns: list[str] = []
     for where, row in rows:
         absent -= row.keys()
         columns = columns or list(row)
-        yield where, standard_row(row, entry, where)
+        yield where, standard_row(row, entry, where, optional)
     for column in sorted(absent):
         raise DataError(
             f"{entry.where}: column {column!r} is in no row; found {listed(columns)}"
@@ -112,35 +118,44 @@ def standard_rows(rows: Rows, entry: Entry) -> Rows:
         )
 
 
-def standard_row(row: Row, entry: Entry, where: str) -> Row:
+def standard_row(row: Row, entry: Entry, where: str, optional: Collection[str] = ()) -> Row:
     """The row with standard keys, roles and contents; its other columns stay, for a split by them."""
     table = COLUMNS[entry.formatting]
     for name in REQUIRED[entry.formatting]:
         column = entry.columns[name]
-        if column not in row:
+        if column not in row and table[name][0] not in optional:
             raise DataError(
                 f"{where}: column {column!r}, the {name} of {entry.where}, is missing; found {listed(row)}"
                 + did_you_mean(column, row, f"mend `columns` in {entry.info}")
             )
     mapped = {table[name][0]: row[column] for name, column in entry.columns.items() if column in row}
-    standard = {key for formatting in COLUMNS.values() for key, _ in formatting.values()}
-    rest = {key: value for key, value in row.items() if key not in standard and key not in entry.columns.values()}
+    rest = {key: value for key, value in row.items() if key not in entry.columns.values() and not _is_standard(key)}
     key = table["messages"][0] if "messages" in table else None
-    if key and isinstance(messages := mapped[key], list):
-        mapped[key] = [_standard_message(message, entry) for message in messages]
+    if key and isinstance(messages := unpacked(mapped[key]), list):
+        mapped[key] = [_standard_message(unpacked(message), entry) for message in messages]
     return {**rest, **mapped}
+
+
+def _is_standard(name: str) -> bool:
+    """Whether a column would be read in a row without an entry: as there, one that the entry does not name is not.
+
+    What says that an answer is not to be trained still does: `rejected`, `label`.
+    """
+    if field := field_of(name):
+        return field.kind in ("system", "history", "images", "tools", "media")
+    return name == "context" or any(name == key for table in COLUMNS.values() for key, _ in table.values())
 
 
 def _standard_message(message: object, entry: Entry) -> object:
     if not isinstance(message, dict):  # the layout will say what is wrong with it
         return message
     standard, tags = TAGS[entry.formatting], entry.tags
-    roles = {tags[tag]: standard[tag] for tag in tags if tag not in ("role_tag", "content_tag")}
+    roles = {tags[tag].casefold(): standard[tag] for tag in tags if tag not in ("role_tag", "content_tag")}
     keys = {tags["role_tag"]: standard["role_tag"], tags["content_tag"]: standard["content_tag"]}
     message = {keys.get(key, key): value for key, value in message.items()}
     role = message.get(standard["role_tag"])
     if isinstance(role, str):
-        message[standard["role_tag"]] = roles.get(role, role)
+        message[standard["role_tag"]] = roles.get(role.casefold(), role)
     return message
 
 

@@ -50,8 +50,8 @@ class DataSource(Section):
     format: FormatName = Field(
         "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
     )
-    layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion"] = Field(
-        "auto", description="auto: the keys of the first row decide; only the `messages` task looks at it."
+    layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "vertex"] = Field(
+        "auto", description="auto: the keys of each row decide; only the `messages` task looks at it."
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="The task's name for a column -> the file's name for it."
@@ -112,6 +112,13 @@ class Prepare(Section):
     )
     bad_rows: Literal["drop", "fail"] = Field(
         "drop", description="drop: counted with its reason and reported; fail: stop at the first one."
+    )
+    merge_turns: bool = Field(
+        False, description="`messages`: messages of one role that follow one another become one, on lines of its own."
+    )
+    ignore: list[str] = Field(
+        default_factory=list,
+        description="`messages`: fields of rows and messages that would change what is trained, and are not to.",
     )
     over_length: Literal["drop", "shorten", "fail"] = Field(
         "drop",

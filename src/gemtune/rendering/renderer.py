@@ -110,7 +110,8 @@ class Renderer:
 
     def answers(self, conversation: Conversation) -> list[str]:
         """What the trained spans must decode to: every trained answer and the token that ends it."""
-        texts = [m.text.strip() + self.family.stop_tokens[0] for m in conversation.messages if m.role == "assistant"]
+        answers = (message for message in conversation.messages if message.role == "assistant" and message.trained)
+        texts = [message.text.strip() + self.family.stop_tokens[0] for message in answers]
         return texts if self.train_on == "all" else texts[-1:]
 
     def stock_ids(self, conversations: Sequence[Conversation]) -> list[list[int]]:
@@ -131,7 +132,7 @@ class Renderer:
         )
         masks = zip(conversations, rendered["input_ids"], rendered["assistant_masks"], strict=True)
         for conversation, ids, mask in masks:
-            spans = _spans(mask)
+            spans = _trained(_spans(mask), conversation)
             images = tuple(conversation.image_paths)
             runs = _spans([token == self.image_token for token in ids]) if images else ()
             yield Example(list(ids), spans if self.train_on == "all" else spans[-1:], images, runs)
@@ -162,6 +163,12 @@ class Renderer:
                 if token in message.text:
                     return RowError("control token", f"the {message.role} message spells the control token {token}")
         return None
+
+
+def _trained(spans: Sequence[tuple[int, int]], conversation: Conversation) -> tuple[tuple[int, int], ...]:
+    """Of the answers' spans those of the answers that are trained."""
+    answers = (message for message in conversation.messages if message.role == "assistant")
+    return tuple(span for span, answer in zip(spans, answers, strict=True) if answer.trained)
 
 
 def _spans(mask: Sequence[int]) -> tuple[tuple[int, int], ...]:

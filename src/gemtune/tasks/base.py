@@ -44,7 +44,7 @@ class Task:
     metric: str = "exact"  # the score that decides; a key of what `score` returns
     metrics: Mapping[str, Metric] = MappingProxyType({})  # scores of which lower is better, or no mean is taken
     columns: tuple[str, ...] = ()  # the columns every row must have
-    unanswered: Mapping[str, str] = MappingProxyType({})  # the answer's columns -> placeholders for them
+    unanswered: Mapping[str, str] = MappingProxyType({})  # the columns of the answer alone -> placeholders for them
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
@@ -60,7 +60,7 @@ class Task:
 
     def question(self, row: Row, where: str) -> Conversation:
         """A row to be answered, as a conversation; its answer may be missing and is not used."""
-        return self.conversation({**row, **{c: v for c, v in self.unanswered.items() if not text_of(row, c)}}, where)
+        return self.conversation({**row, **self.unanswered}, where)
 
     def asked(self, prompt: str) -> Conversation:
         """A typed prompt as a conversation to be answered."""

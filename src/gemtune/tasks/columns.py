@@ -34,7 +34,8 @@ class Columns(Task):
             raise RecipeError(
                 "template.answer names no column, so every row would teach the same answer; write {column} in it"
             )
-        self.unanswered = dict.fromkeys(columns_of["answer"], "?")
+        asked = {*columns_of["system"], *columns_of["prompt"]}
+        self.unanswered = dict.fromkeys((name for name in columns_of["answer"] if name not in asked), "?")
         self.columns = tuple(dict.fromkeys(name for names in columns_of.values() for name in names))
 
     def conversation(self, row: Row, where: str) -> Conversation:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from types import MappingProxyType
 
 import emoji
 
+from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
 from gemtune.metrics.emoji import emoji_scores
 from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "Translate this text to emoji."
+_SEPARATORS = re.compile(r"[\s,;|/、，]+")  # what people write between emoji
 
 
 class Emoji(Task):
@@ -28,7 +31,7 @@ class Emoji(Task):
     unanswered = MappingProxyType({"emoji": "❓"})
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        text, answer = text_of(row, "text"), "".join(text_of(row, "emoji").split())
+        text, answer = text_of(row, "text"), _SEPARATORS.sub("", _written(row))
         if not emoji.purely_emoji(answer):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
@@ -39,3 +42,10 @@ class Emoji(Task):
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         return emoji_scores(reply, conversation.answer)
+
+
+def _written(row: Row) -> str:
+    """The cell's text; a list of emoji, or the text of one, is its emoji."""
+    cell = unpacked(row.get("emoji"))
+    is_list = isinstance(cell, list) and all(isinstance(value, str) for value in cell)
+    return "".join(cell) if is_list else text_of(row, "emoji")  # type: ignore[arg-type]

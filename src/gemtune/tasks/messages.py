@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from gemtune.data.chat_layouts import layout_of, to_messages
-from gemtune.data.conversation import Conversation
-from gemtune.errors import DataError
-from gemtune.metrics.text import chrf, exact, token_f1
-from gemtune.tasks.base import Row, Task
+import re
+from dataclasses import replace
+from types import MappingProxyType
 
-# By layout: the column of the answer (or of all turns), and the placeholder for a missing answer.
-UNANSWERED: dict[str, tuple[str, str | dict[str, str]]] = {
-    "messages": ("messages", {"role": "assistant", "content": "?"}),
-    "sharegpt": ("conversations", {"from": "gpt", "value": "?"}),
-    "alpaca": ("output", "?"),
-    "prompt_completion": ("completion", "?"),
-}
+from gemtune.data.chat_layouts import ALPACA, PAIRS, layout_of, to_messages
+from gemtune.data.chat_turns import Reading
+from gemtune.data.conversation import Conversation
+from gemtune.data.row_fields import second_answers
+from gemtune.errors import DataError, RowError
+from gemtune.metrics.text import chrf, exact, token_f1
+from gemtune.recipe.schema import Recipe
+from gemtune.tasks.base import Row, Task
 
 
 class Messages(Task):
-    """Conversations as they come; scored by how close the reply's text comes to the last answer.
+    """Conversations as they come; scored by how close the reply's text comes to the last answer that is trained.
 
-    >>> from gemtune.recipe.schema import Recipe
     >>> task = Messages(Recipe(name="m", task="messages", data=[{"source": "m.jsonl"}]))
     >>> row = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
     >>> task.conversation(row, "m.jsonl:1").key
@@ -28,34 +26,49 @@ class Messages(Task):
     """
 
     metric = "token_f1"
+    unanswered = MappingProxyType({pair.answer: "?" for pair in (*ALPACA, *PAIRS)})
+
+    def __init__(self, recipe: Recipe, layout: str = "auto"):
+        super().__init__(recipe, layout)
+        self.reading = Reading(frozenset(recipe.prepare.ignore), recipe.prepare.merge_turns)
+        self._last_read = ""
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        messages = to_messages(row, self._layout_of(row, where))
+        return self._conversation(row, where, self.reading)
+
+    def question(self, row: Row, where: str) -> Conversation:
+        """The row's last question, whatever it says of the answer to it."""
+        return self._conversation(row, where, replace(self.reading, asks=True))
+
+    def _conversation(self, row: Row, where: str, reading: Reading) -> Conversation:
+        messages = to_messages(row, self._layout_of(row, where, reading), reading)
         prompts = (part for message in messages if message.role == "user" for part in message.parts)
         key = "\n".join(part.text for part in prompts if part.text)
         return Conversation(messages, "messages", key=key, group=key, where=where)
 
-    def question(self, row: Row, where: str) -> Conversation:
-        layout = self._layout_of(row, where)
-        column, answer = UNANSWERED[layout]
-        if not isinstance(answer, dict):
-            return self.conversation({**row, column: row.get(column) or answer}, where)
-        turns = row[column]
-        if not isinstance(turns, list):
-            return self.conversation(row, where)  # which says what is wrong
-        last = turns[-1] if turns and isinstance(turns[-1], dict) else {}
-        is_answered = last.get("role", last.get("from")) in ("assistant", "gpt", "model")
-        return self.conversation(row if is_answered else {**row, column: [*turns, answer]}, where)
-
-    def _layout_of(self, row: Row, where: str) -> str:
-        """The source's layout: the recipe's, or else what the first row is written in."""
-        if self.layout == "auto":
-            try:
-                self.layout = layout_of(row)
-            except DataError as error:
+    def _layout_of(self, row: Row, where: str, reading: Reading) -> str:
+        """The recipe's layout, or the row's; a file whose first row has none cannot be read."""
+        if self.layout != "auto":
+            return self.layout
+        try:
+            layout = layout_of(row, reading)
+        except DataError as error:
+            if _file_of(where) != _file_of(self._last_read):
                 raise DataError(f"{where}: {error}") from error
-        return self.layout
+            if second_answers(row):
+                raise RowError("preference data", str(error)) from error
+            raise RowError("no layout", str(error)) from error
+        self._last_read = where
+        return layout
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold = conversation.answer
         return {"exact": exact(reply, gold), "token_f1": token_f1(reply, gold), "chrf": chrf(reply, gold)}
+
+
+def _file_of(where: str) -> str:
+    """
+    >>> _file_of("a/b.jsonl:12"), _file_of("b.json[3]")
+    ('a/b.jsonl', 'b.json')
+    """
+    return re.split(r"[:\[]\d+\]?$", where)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from types import MappingProxyType
 
+from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, Part, validate
 from gemtune.data.images import reference_of
 from gemtune.errors import RowError
@@ -37,7 +38,7 @@ class MultiImage(Task):
         column = next((name for name in IMAGES if row.get(name)), None)
         if column is None:
             raise RowError("missing image", f"none of the columns {', '.join(IMAGES)} holds one")
-        cell = row[column]
+        cell = unpacked(row[column])
         values = cell if isinstance(cell, list) else [cell]
         images = tuple(Part(image=reference_of(value, f"{column}[{n}]")) for n, value in enumerate(values, 1))
         question, context = text_of(row, "question"), text_of(row, "context")
