@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from gemtune.data.conversation import Conversation, Message, Part
-from gemtune.data.image_sources import ImageSources, download
+from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, to_rgb
 from gemtune.errors import DataError, RowError
 
@@ -264,3 +264,121 @@ def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:
     assert (tmp_path / str(kept.images[0].image)).read_bytes() == data
     assert [m.trained for m in kept.messages] == [True, False, True, True]
     assert Conversation.from_json(kept.to_json()) == kept
+
+
+# ------------------------------------------------------------------------------------- pictures of a Hub data set
+
+OPENED: dict[str, Callable[[Image.Image], Image.Image]] = {  # what a Hub data set hands over, from an RGB picture
+    **{mode: lambda image, mode=mode: image.convert(mode) for mode in ("RGB", "CMYK", "YCbCr", "HSV", "RGBA", "RGBX")},
+    "LAB": lambda image: image.convert("LAB"),
+    "RGBa": lambda image: image.convert("RGBA").convert("RGBa"),
+    "floats up to 1": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.float32) / 255),
+    "floats up to 255": lambda image: image.convert("F"),
+    "floats up to 65,535": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.float32) * 257),
+    "16 bits": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 257),
+    "8 bits in 32": lambda image: image.convert("I"),
+    "16 bits in 32": lambda image: Image.fromarray(np.asarray(image.convert("L"), np.int32) * 257),
+    "grey and alpha": lambda image: image.convert("LA"),
+    "grey and its alpha multiplied": lambda image: image.convert("LA").convert("La"),
+    "a palette and alpha": lambda image: image.quantize(16).convert("PA"),
+    "an open CMYK JPEG": lambda image: Image.open(io.BytesIO(encoded(image.convert("CMYK"), "JPEG", quality=95))),
+    "an animation": lambda image: Image.open(io.BytesIO(animation(image, "GIF"))),
+    "an animated WebP": lambda image: Image.open(io.BytesIO(animation(image, "WEBP"))),
+    "lying on its side": lambda image: Image.open(
+        io.BytesIO(encoded(image.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=TURNED))
+    ),
+}
+
+
+def animation(image: Image.Image, kind: str) -> bytes:
+    return encoded(image, kind, save_all=True, append_images=[Image.new("RGB", image.size, "blue")], quality=95)
+
+
+@pytest.mark.parametrize("what", OPENED)
+def test_a_picture_that_a_hub_data_set_has_opened_is_stored_as_it_looks(tmp_path: Path, what: str) -> None:
+    opened = OPENED[what](picture())
+    part = ImageStore(tmp_path, ImageSources(tmp_path, []).read).put(reference_of(opened, "image"))
+    assert part.size == picture().size
+    shown = np.asarray(open_rgb(tmp_path / str(part.image)), np.int16)
+    is_grey = opened.mode in ("F", "I", "I;16", "LA", "La")
+    looks = np.asarray(picture().convert("L").convert("RGB") if is_grey else picture(), np.int16)
+    assert np.abs(shown - looks).mean() < 8
+
+
+def unusable(value: object) -> str:
+    with pytest.raises(RowError) as error:
+        reference = reference_of(value, "column 'image'")
+        assert isinstance(reference, bytes)
+        check_image(reference)
+    return f"{error.value.reason}: {error.value}"
+
+
+def test_a_picture_of_a_hub_data_set_that_cannot_be_used_costs_its_row() -> None:
+    cut = Image.open(io.BytesIO(JPEG[: len(JPEG) // 2]))
+    broken = picture()
+    broken.info["transparency"] = "x"
+    assert unusable(cut).startswith("bad image: cannot be decoded: ")
+    assert unusable(broken).startswith("bad image: cannot be decoded: ")
+    assert unusable(Image.new("RGB", (0, 5))).startswith("image too small: 0 x 5 pixels")
+    assert unusable({"bytes": JPEG[: len(JPEG) // 2], "path": "a.jpg"}).startswith("bad image: ")
+    assert unusable(np.zeros((9, 9))) == (
+        "missing image: column 'image' is a ndarray; wanted a path, a URL, base64 text or bytes"
+    )
+    for empty in (None, "", b"", [], {"bytes": b"", "path": None}):
+        assert unusable(empty).startswith("missing image: column 'image' is empty")
+
+
+def test_the_bytes_of_a_picture_come_in_many_wrappings() -> None:
+    for value in (bytearray(JPEG), memoryview(JPEG), [JPEG], [{"bytes": JPEG, "path": None}]):
+        assert reference_of(value, "image") == JPEG
+
+
+# ----------------------------------------------------------------------------------------- how paths are written
+
+SPELLINGS = {  # what the row says -> what the disk or the archive calls it
+    "in/cup.png": "in/cup.png",
+    ".\\in\\cup.png": "in/cup.png",
+    "in\\my cup (1).png": "in/my cup (1).png",
+    "caf\u00e9/tass\u00e9.png": "cafe\u0301/tasse\u0301.png",
+    "cafe\u0301\\tasse\u0301.png": "caf\u00e9/tass\u00e9.png",
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+@pytest.mark.parametrize("place", ["a folder", "a zip", "a tar"])
+def test_a_path_is_found_however_it_is_spelt(tmp_path: Path, name: str, place: str) -> None:
+    data, path = encoded(picture()), SPELLINGS[name]
+    if place == "a folder":
+        (tmp_path / "p [1]" / path).parent.mkdir(parents=True)
+        (tmp_path / "p [1]" / path).write_bytes(data)
+        assert ImageSources(tmp_path, ["p [1]"]).read(name) == data
+    else:
+        archive = (archive_zip if place == "a zip" else archive_tar)(tmp_path / "a", {path: data})
+        assert ImageSources(tmp_path, [archive.name]).read(name) == data
+
+
+def test_a_name_that_no_file_can_have_costs_its_row(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    find = ImageSources(tmp_path, []).read
+    for name in ("a\0.png", "x" * 5000, "loop.png", "."):
+        assert refused(find, name).startswith("missing image: "), name
+    assert refused(find, "..\\secret.png").startswith("image outside")
+
+
+def test_pictures_that_a_hub_data_set_names_by_path_are_its_own() -> None:
+    fsspec = pytest.importorskip("fsspec")
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Hub(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "hf"
+
+    fsspec.register_implementation("hf", Hub, clobber=True)
+    data, path = encoded(picture()), "hf://datasets/user/name@0123abc/train/cup.png"
+    with fsspec.open(path, "wb") as stream:
+        stream.write(data)
+    find = ImageSources(Path(), [], hub=hub_images("user/name")).read
+    assert find(path) == data
+    assert refused(find, path.replace("cup", "tea")).startswith("image not here: hf://datasets/user/name@")
+    for other in ("hf://datasets/user/name2@0123abc/cup.png", "file:///etc/passwd", f"zip://a.png::{path[5:]}"):
+        assert refused(find, other).startswith("image outside"), other
+    assert refused(ImageSources(Path(), []).read, path).startswith("missing image")

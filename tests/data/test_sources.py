@@ -607,6 +607,15 @@ def test_the_real_library_reads_through_the_same_path(tmp_path: Path) -> None:
     assert "never runs a data set's own code" in refused(tmp_path / "script", format="hub")
 
 
+def test_pictures_of_a_hub_data_set_come_undecoded(tmp_path: Path) -> None:
+    """Decoded by `datasets`, one that is damaged would end the stream."""
+    datasets = pytest.importorskip("datasets", reason="the hub extra is not installed")
+    features = datasets.Features({"text": datasets.Value("string"), "image": datasets.Image()})
+    rows = [{"text": str(number), "image": {"bytes": b"no picture", "path": "a.png"}} for number in range(2)]
+    datasets.Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "train.parquet"))
+    assert [row for _, row in read(tmp_path, format="hub")] == rows
+
+
 def test_the_hub_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)  # as if it were not installed
     with pytest.raises(MissingExtra, match=r"the Hub data set user/name .*pip install 'gemtune\[hub\]'"):

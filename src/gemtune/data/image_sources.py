@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from gemtune.data.images import MOST_BYTES, ReadImage
+from gemtune.data.paths import composed, existing
 from gemtune.errors import DataError, RowError
 from gemtune.files import cache_folder, sha256_of_text, write_bytes
 
@@ -33,12 +34,12 @@ ReadMember = Callable[[], bytes]
 class ImageSources:
     """The folders and archives of a source's images, in the order in which they are searched."""
 
-    def __init__(self, base: Path, names: list[str], download: ReadImage | None = None):
+    def __init__(self, base: Path, names: list[str], download: ReadImage | None = None, hub: ReadImage | None = None):
         self._folders: list[Path] = []
         self._members: dict[str, ReadMember] = {}
-        self._download = download
+        self._download, self._hub = download, hub
         for name in names or ["."]:
-            path = base / Path(name).expanduser()
+            path = existing(base / Path(name).expanduser())
             if path.is_dir():
                 self._folders.append(path.resolve())
             elif path.is_file():
@@ -52,28 +53,49 @@ class ImageSources:
             if self._download is None:
                 raise RowError("image not here", f"{name[:100]} is on the network; set data.download_images: true")
             return self._download(name)
+        if "://" in name and self._hub is not None:
+            return self._hub(name)
         if read := self._members.get(_normal(name)):
             try:
                 return read()
             except _BROKEN as error:
                 raise RowError("bad archive member", f"{name}: {error}") from error
         for folder in self._folders:
-            path = (folder / name).resolve()
+            if (path := _within(folder, name)) is not None:
+                return _bytes_of(path, name)
+        raise RowError("missing image", f"{name[:200]!r} is in none of data.images")
+
+
+def _within(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder, however the name is spelt; RowError when it leads out of the folder."""
+    for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+        try:
+            path = existing(folder / spelling).resolve()
             if not path.is_relative_to(folder):
                 raise RowError("image outside", f"{name!r} leads out of {folder}; list its folder in data.images")
             if path.is_file():
-                if path.stat().st_size > MOST_BYTES:
-                    raise RowError("image too large", f"{name}: {path.stat().st_size / 1e6:.0f} MB")
-                return path.read_bytes()
-        raise RowError("missing image", f"{name!r} is in none of data.images")
+                return path
+        except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL byte, a link to itself
+            raise RowError("missing image", f"{name[:200]!r} cannot be a file ({error})") from error
+    return None
+
+
+def _bytes_of(path: Path, name: str) -> bytes:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise RowError("image too large", f"{name}: {path.stat().st_size / 1e6:.0f} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise RowError("missing image", f"{name!r} cannot be read ({error.strerror})") from error
 
 
 def _normal(name: str) -> str:
     """
-    >>> _normal("./a//b/cup.png"), _normal("a\\\\cup.png")
-    ('a/b/cup.png', 'a/cup.png')
+    >>> _normal("./a//b/cup.png"), _normal("a\\\\cup.png"), _normal("cafe\u0301.png") == "caf\u00e9.png"
+    ('a/b/cup.png', 'a/cup.png', True)
     """
-    return "/".join(part for part in PurePosixPath(name.replace("\\", "/")).parts if part not in (".", "/"))
+    parts = PurePosixPath(composed(name).replace("\\", "/")).parts
+    return "/".join(part for part in parts if part not in (".", "/"))
 
 
 def _index(path: Path) -> dict[str, ReadMember]:
@@ -164,3 +186,20 @@ def download(url: str) -> bytes:
         raise RowError("image too large", f"{url[:100]}: over {MOST_BYTES / 1e6:.0f} MB")
     write_bytes(cached, data)
     return data
+
+
+def hub_images(source: str) -> ReadImage:
+    """Reads the pictures that a Hub data set names by path, as `hf://datasets/user/name@main/a.png`: only its own."""
+
+    def read(name: str) -> bytes:
+        if not name.split("::")[-1].startswith((f"hf://datasets/{source}@", f"hf://datasets/{source}/")):
+            raise RowError("image outside", f"{name[:200]!r} is no file of the Hub data set {source}")
+        try:
+            import fsspec
+
+            with fsspec.open(name, "rb") as stream:
+                return _read_up_to(Path(source), name, stream)
+        except (ImportError, OSError, ValueError) as error:
+            raise RowError("image not here", f"{name[:200]}: {error}") from error
+
+    return read

@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import io
 import re
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from gemtune.data.conversation import Conversation, Part
@@ -31,7 +33,13 @@ LEAST_SIDE = 8  # pixels; smaller ones are markers and placeholders
 MOST_LONG = 200  # times as long as wide; a longer one is a line once a model has shrunk it, and Qwen refuses it
 SMALL_PREVIEW = (64, 64)  # a JPEG is decoded at about this size to see that it is complete
 
+ORIENTATION = 0x0112  # EXIF's tag
+
 ReadImage = Callable[[str], bytes]  # a name in a row -> the image's bytes; RowError when there is none
+
+_PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
+# What Pillow raises on damaged pictures and on settings of theirs that make no sense.
+_UNDECODABLE = (OSError, ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, MemoryError, struct.error)
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
 
@@ -82,18 +90,29 @@ def reference_of(value: object, place: str) -> str | bytes:
     >>> reference_of({"bytes": None, "path": "a/cup.png"}, "images[1]")
     'a/cup.png'
     """
+    if isinstance(value, list | tuple) and len(value) == 1:
+        value = value[0]
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path") or value.get("url") or value.get("base64")
     if isinstance(value, Image.Image):
-        out = io.BytesIO()
-        value.save(out, "PNG")
-        return out.getvalue()
-    if isinstance(value, bytes) and value:
-        return value
+        return _as_png(value)
+    if isinstance(value, bytes | bytearray | memoryview) and len(value):
+        return bytes(value)
     if isinstance(value, str) and value.strip():
         return value.strip()
-    kind = "empty" if value in (None, "", b"") else f"a {type(value).__name__}"
+    is_empty = value is None or isinstance(value, str | bytes | bytearray | memoryview | list | tuple)
+    kind = "empty" if is_empty and not value else f"a {type(value).__name__}"
     raise RowError("missing image", f"{place} is {kind}; wanted a path, a URL, base64 text or bytes")
+
+
+def _as_png(image: Image.Image) -> bytes:
+    """A picture that a Hub data set has opened, upright: its own pixels where PNG has their mode, else in RGB."""
+    _check_pixels(*image.size)
+    out = io.BytesIO()
+    with _decoding():
+        image = _turned(image)  # PNG keeps no note of how to turn it
+        (image if image.mode in _PNG_MODES else to_rgb(image)).save(out, "PNG")
+    return out.getvalue()
 
 
 def _decoded(text: str) -> bytes:
@@ -108,14 +127,7 @@ def check_image(data: bytes) -> tuple[str, tuple[int, int]]:
     if len(data) > MOST_BYTES:
         raise RowError("image too large", f"{len(data) / 1e6:.0f} MB; wanted at most {MOST_BYTES / 1e6:.0f} MB")
     with _opened(io.BytesIO(data)) as image:
-        width, height = image.size
-        if width * height > MOST_PIXELS:
-            limit = f"wanted at most {MOST_PIXELS / 1e6:.0f} million"
-            raise RowError("image too large", f"{width} x {height} pixels (a decompression bomb?); {limit}")
-        if min(width, height) < LEAST_SIDE:
-            raise RowError("image too small", f"{width} x {height} pixels; wanted at least {LEAST_SIDE} each way")
-        if max(width, height) > MOST_LONG * min(width, height):
-            raise RowError("image too long", f"{width} x {height} pixels; a model would see a line: cut it into pieces")
+        _check_pixels(*image.size)
         suffix = IMAGE_SUFFIXES.get(str(image.format), ".jpg")  # the only other one is MPO: two JPEGs in a file
         size = _upright(image)
         image.draft("RGB", SMALL_PREVIEW)
@@ -123,18 +135,35 @@ def check_image(data: bytes) -> tuple[str, tuple[int, int]]:
     return suffix, size
 
 
+def _check_pixels(width: int, height: int) -> None:
+    size = f"{width} x {height} pixels"
+    if width * height > MOST_PIXELS:
+        limit = f"wanted at most {MOST_PIXELS / 1e6:.0f} million"
+        raise RowError("image too large", f"{size} (a decompression bomb?); {limit}")
+    if min(width, height) < LEAST_SIDE:
+        raise RowError("image too small", f"{size}; wanted at least {LEAST_SIDE} each way")
+    if max(width, height) > MOST_LONG * min(width, height):
+        raise RowError("image too long", f"{size}; a model would see a line: cut it into pieces")
+
+
 @contextmanager
 def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
+    with _decoding(), Image.open(source, formats=list(IMAGE_SUFFIXES)) as image:
+        yield image
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Turns what Pillow says of a picture it cannot decode into a RowError."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # our own limits follow, and damaged EXIF data do no harm
-            with Image.open(source, formats=list(IMAGE_SUFFIXES)) as image:
-                yield image
+            yield
     except UnidentifiedImageError as error:
         raise RowError("bad image", f"not an image in {', '.join(IMAGE_SUFFIXES)}") from error
     except Image.DecompressionBombError as error:
         raise RowError("image too large", f"{error}; wanted at most {MOST_PIXELS / 1e6:.0f} million pixels") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+    except _UNDECODABLE as error:
         raise RowError("bad image", f"cannot be decoded: {str(error) or type(error).__name__}") from error
 
 
@@ -146,7 +175,19 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def _upright(image: Image.Image) -> tuple[int, int]:
     width, height = image.size
-    return (height, width) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (width, height)  # swapped sides
+    return (height, width) if _orientation(image) in (5, 6, 7, 8) else (width, height)  # swapped sides
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's number for how a picture lies; 1, upright, where its EXIF data are damaged."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except _UNDECODABLE:
+        return 1
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    return image if _orientation(image) == 1 else ImageOps.exif_transpose(image)
 
 
 def open_rgb(path: Path) -> Image.Image:
@@ -166,15 +207,14 @@ def thumbnail(path: Path, side: int = 160) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode: transparent pixels on white, 16 bits scaled to 8, CMYK by its own colour profile.
+    """8-bit RGB of any mode: transparent pixels on white, grey scaled to 8 bits, CMYK by its own colour profile.
 
     >>> to_rgb(Image.new("I;16", (1, 1), 65535)).getpixel((0, 0)), to_rgb(Image.new("LA", (1, 1), 0)).getpixel((0, 0))
     ((255, 255, 255), (255, 255, 255))
     """
-    image = ImageOps.exif_transpose(image)
+    image = _turned(image)
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float32) * (255 / 65535 if image.mode != "F" else 1)
-        return Image.fromarray(np.rint(values.clip(0, 255)).astype(np.uint8)).convert("RGB")
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
     if image.mode == "CMYK" and (profile := image.info.get("icc_profile")):
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
@@ -182,9 +222,23 @@ def to_rgb(image: Image.Image) -> Image.Image:
             return ImageCms.profileToProfile(image, source, target, outputMode="RGB") or image.convert("RGB")
         except (ImageCms.PyCMSError, OSError):
             return image.convert("RGB")  # the profile is damaged
-    if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    image = image.convert("LA") if image.mode == "La" else image  # Pillow knows no other way out of it
+    if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
     if image.mode == "RGBA":
         page = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(page, image).convert("RGB")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey of 16 or 32 bits as 8 bits: (H, W).
+
+    32 bits do not say what white is: it is 1 (floats alone), 255 or 65,535, the least of them that no pixel exceeds, or
+    the brightest pixel.
+    """
+    values = np.nan_to_num(np.asarray(image, np.float32), posinf=0.0, neginf=0.0)
+    brightest = float(values.max(initial=0))
+    whites = {"F": (1, 255, 65535), "I": (255, 65535)}.get(image.mode, (65535,))
+    white = next((white for white in whites if brightest <= white), brightest)
+    return np.rint((values * (255 / white)).clip(0, 255)).astype(np.uint8)

@@ -170,6 +170,15 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
     raise DataError(f"{info}: no LLaMA-Factory entries in it; wanted {{name: {{file_name: ...}}, ...}}")
 
 
+def _undecoded(*args: str | None, **options: object) -> Iterable[Row]:
+    """datasets.load_dataset, with pictures as their bytes or path: one that is damaged then costs its row alone."""
+    import datasets
+
+    rows = datasets.load_dataset(*args, **options)
+    is_decoding = isinstance(rows, datasets.IterableDataset) and rows.features
+    return rows.decode(False) if is_decoding else rows
+
+
 def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
     errors: tuple[type[Exception], ...] = (OSError, ValueError, RuntimeError)
     if load_dataset is None:
@@ -178,7 +187,7 @@ def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
             import huggingface_hub.errors
         except ImportError as error:
             raise MissingExtra(f"the Hub data set {data.source}", "hub") from error
-        load_dataset = datasets.load_dataset
+        load_dataset = _undecoded
         errors = (*errors, datasets.exceptions.DatasetsError, huggingface_hub.errors.HTTPError)
     number = 0
     try:

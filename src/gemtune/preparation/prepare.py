@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gemtune.data.conversation import read_conversations
-from gemtune.data.image_sources import ImageSources, download
+from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
@@ -164,8 +164,9 @@ def _refuse_test_split(data: DataSource) -> None:
 def image_store(run: Run, data: DataSource) -> ImageStore:
     """The images of a run's data directory; adds those that the rows of a source name."""
     files = source_files(data)
-    base = files[0].parent if files else Path()
-    return ImageStore(run.data, ImageSources(base, data.images, download if data.download_images else None).read)
+    base = files[0].parent if files else Path(data.source) if Path(data.source).is_dir() else Path()
+    web, hub = download if data.download_images else None, hub_images(data.source) if is_hub(data) else None
+    return ImageStore(run.data, ImageSources(base, data.images, web, hub).read)
 
 
 def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int], None]) -> list[int]:
