@@ -27,10 +27,11 @@ DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model folder; ModelError when it cannot be loaded."""
+    """The tokenizer of a model folder, or of an adapter's, which has no config; ModelError when it cannot be loaded."""
     from transformers import AutoTokenizer
 
-    family_of(folder)  # refuses what names code of its own
+    if (folder / "config.json").exists():
+        family_of(folder)  # refuses what names code of its own
     with loading(f"{folder}: its tokenizer"):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
