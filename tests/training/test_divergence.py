@@ -23,7 +23,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
     "at once": ({"train": {"learning_rate": 50.0}}, "the val loss is", False),
     "in a single step": ({"train": {"learning_rate": 1e9, "max_steps": 1}}, "step 1: the val loss is", False),
     "late": ({"train": LATE}, "the val loss is", True),
-    "late, without val rows": ({"split": {"val": 0}, "train": LATE | {"learning_rate": 8.0}}, "loss on train rows", True),
+    "late, without val rows": ({"split": {"val": 0}, "train": LATE | {"learning_rate": 8.0}}, "on train rows", True),
     "between evaluations": (
         {"train": {**LATE, "eval_steps": 99, "save_steps": 1, "keep_checkpoints": 1}},
         "the loss on train rows is",

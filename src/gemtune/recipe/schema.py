@@ -182,7 +182,7 @@ class Train(Section):
         0.05,
         ge=0,
         lt=1,
-        description="Adam's second moment needs a few steps to settle. The first is above 0, and the last of a run is none of them.",
+        description="Adam's second moment needs a few steps to settle; the first one has a rate above 0.",
     )
     weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
     max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")

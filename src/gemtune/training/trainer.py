@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from gemtune.hardware import peak_memory_gb
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Recipe
+from gemtune.run_contents import remove_written
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch
@@ -251,7 +251,7 @@ class EffectiveBatchTrainer(Trainer):
         kept = self.best_step() or self.good_step()
         others = [path for old, path in ckpt.checkpoints(self.run) if old != kept]
         for path in others[max(int(kept != step), self.recipe.train.keep_checkpoints - (kept is not None)) :]:
-            shutil.rmtree(path)
+            remove_written(path)
 
     def _write_checkpoint(self, folder: Path) -> None:
         ckpt.save_weights(self.model, folder / ckpt.WEIGHTS)
