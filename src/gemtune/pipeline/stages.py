@@ -13,8 +13,16 @@ from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.requirements import require_metric, require_settings
-from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
+from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings
+from gemtune.pipeline.resume import (
+    begin,
+    finished_training,
+    has_its_rows,
+    refuse_another_recipe,
+    refuse_other_tokens,
+    sources_gone,
+    start_again,
+)
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
 from gemtune.reporting.report import write_report
@@ -57,11 +65,31 @@ def prepare(job: Job) -> JsonObject:
         write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
         if job.recipe.evaluate.metric is not None:
             require_metric(job, result)
+        require_parts(job, result)
         if job.fresh:
             start_again(job.run)
             job.fresh = False
         job.accept()
     return job.run.prepared_data().to_json()
+
+
+def _own_rows(job: Job) -> JsonObject:
+    """The data manifest of a run: as it was begun with, wherever its sources are now, and otherwise prepared."""
+    refuse_another_recipe(job)
+    if not has_its_rows(job):
+        return prepare(job)
+    job.accept()
+    return job.run.prepared_data().to_json()
+
+
+def _training_rows(job: Job) -> JsonObject:
+    """The data manifest to train on: sources that have changed since the run began are refused, those gone are not."""
+    refuse_another_recipe(job)
+    gone = sources_gone(job) if has_its_rows(job) else None
+    if gone is None:
+        return prepare(job)
+    job.say(f"{gone}; the run goes on with the rows that it has")
+    return _own_rows(job)
 
 
 @_locked
@@ -72,7 +100,7 @@ def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     from gemtune.training.loss import labelled_loss
 
     require_settings(job)
-    prepare(job)
+    _own_rows(job)
     vocab_size = config_of(job.folder).get_text_config().vocab_size
     findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
     model = model if model is not None else job.base_model()
@@ -98,7 +126,7 @@ def plan(job: Job) -> JsonObject:
     from gemtune.training.planner import Shape, forecast
 
     require_settings(job)
-    prepare(job)
+    _own_rows(job)
     shape, table = Shape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
     return forecast(job.recipe, shape, table, job.device, job.precision)
 
@@ -111,10 +139,12 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 
     run = job.run
     require_settings(job)
-    data = prepare(job)
+    data = _training_rows(job)
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
+    for sentence in foreseen(job):
+        job.say(sentence)
     model = job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -137,10 +167,10 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if data:
         conversations = conversations_of(job, data)
     else:
-        prepare(job)
+        _own_rows(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
-        raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
+        raise RunError(f"{run.data}: no test row to evaluate on; give rows of a file, --data FILE")
     keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
     for name, key in keys.items():
         write_replies(
@@ -173,7 +203,8 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
 
     training = train(job, progress)
     release_memory()
-    if training["best_step"] is not None:  # null: it diverged before there were weights to keep
+    has_weights = training["best_step"] is not None  # null: it diverged before any were good
+    if has_weights and job.run.prepared_data().token_lengths.test.rows:
         evaluate(job)
     return report(job)
 
@@ -181,7 +212,7 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
 @_locked
 def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Example]]:
     """The first `count` conversations of a part with their examples."""
-    prepare(job)
+    _own_rows(job)
     conversations = list(islice(read_conversations(job.run.part(part)), count))
     rendered = zip(conversations, job.renderer.examples(conversations), strict=True)
     return [(conversation, example) for conversation, example in rendered if not isinstance(example, RowError)]

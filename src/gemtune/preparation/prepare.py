@@ -31,6 +31,7 @@ from gemtune.metrics.text import normalise_text
 from gemtune.preparation.near_duplicates import Sketch, near_duplicates
 from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
 from gemtune.preparation.split import AUDITED, Parts, leak_lines, split
+from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
@@ -142,7 +143,7 @@ def _digest(data: DataSource) -> str | None:
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
     task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    keys = json.dumps([digests, without_places(deciders(recipe, "data"))], sort_keys=True)
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
