@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from gemtune.data import llamafactory
 from gemtune.data.chat_layouts import to_messages
+from gemtune.data.columns import check_columns
 from gemtune.data.formats import FORMATS, SUFFIXES, format_name
-from gemtune.data.json_stream import json_rows
-from gemtune.data.sources import check_columns, read_rows, source_files, source_for
+from gemtune.data.json_rows import json_rows
+from gemtune.data.sources import read_rows, source_files, source_for
 from gemtune.errors import DataError, GemtuneError, MissingExtra, RowError
 from gemtune.recipe.schema import DataSource, Recipe
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gemtune.data.columns import check_columns
 from gemtune.data.conversation import read_conversations
 from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
-from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
+from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
 from gemtune.files import (
     read_json,
