@@ -10,7 +10,7 @@ from gemtune.data.cells import Unreadable, unpacked
 from gemtune.data.rows import Row, Rows
 from gemtune.errors import DataError, did_you_mean, listed, nearest
 
-_YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n", "")  # which YAML takes for something else
+_YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")  # which YAML takes for something else
 
 
 def check_columns(row: Row, columns: Sequence[str], where: str) -> None:
@@ -29,11 +29,10 @@ set data.columns: {emoji: label}
     unused = [name for name in row if name not in columns]
     near = nearest(missing, unused) or (unused[0] if len(unused) == 1 else None)
     inside = next((f"{name}.{missing}" for name in unused if missing in _object_in(row[name])), None)
-    guess = f"did you mean {near!r}? " if near and not inside else f"{inside!r} is there; " if inside else ""
-    raise DataError(
-        f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}"
-        f"set data.columns: {{{missing}: {_in_yaml(inside or near or '') or '<its name in the file>'}}}"
-    )
+    guess = f"{inside!r} is there; " if inside else f"did you mean {near!r}? " if near else ""
+    likely = inside or near
+    move = f"set data.columns: {{{missing}: {_in_yaml(likely) if likely else '<its name in the file>'}}}"
+    raise DataError(f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}{move}")
 
 
 def _refuse_unreadable(value: object, name: str, where: str) -> None:
@@ -51,7 +50,7 @@ def _in_yaml(name: str) -> str:
     >>> _in_yaml("label"), _in_yaml("0"), _in_yaml("no"), _in_yaml("a: b")
     ('label', '"0"', '"no"', '"a: b"')
     """
-    is_plain = re.fullmatch(r"[^\W\d][\w.-]*( [\w.-]+)*|", name) and name.lower() not in _YAML_WORDS
+    is_plain = re.fullmatch(r"[^\W\d][\w.-]*( [\w.-]+)*", name) and name.lower() not in _YAML_WORDS
     return name if is_plain else json.dumps(name, ensure_ascii=False)
 
 

@@ -32,6 +32,8 @@ def read_jsonl(path: Path, name: str, encoding: str) -> FileRows:
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):  # an object over several lines, several on one line, or broken
+                row = []
+            if isinstance(row, list):
                 yield from _objects(Window(text, name, buffer=line, line=number))
                 return
             where = f"{name}:{number}"
@@ -50,14 +52,15 @@ def _objects(window: Window) -> FileRows:
         try:
             row = window.value()
         except DataError as error:
-            yield where, error
+            is_elsewhere = not str(error).startswith(f"{where}: ")
+            yield where, DataError(f"{where}: the object that begins here: {error}") if is_elsewhere else error
             window.skip()
         else:
             yield where, row if isinstance(row, dict) else _no_object(row, where)
 
 
 def _no_object(value: object, where: str) -> DataError:
-    move = "set data.format: json" if isinstance(value, list) else "give the value a name"
+    move = "name its values" if isinstance(value, list) else "give the value a name"
     return DataError(f"{where}: {kind_of(value)}; wanted an object with named values, {{...}}: {move}")
 
 

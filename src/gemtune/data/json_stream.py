@@ -71,7 +71,7 @@ class Window:
         rest = len(self.buffer) - self.at
         if rest > MOST_ROW:
             raise DataError(too_long(self.where()))
-        chunk = self.text.read(max(self.chunk, rest))
+        chunk = self.text.read(max(self.chunk, min(rest, MOST_ROW + 1 - rest)))
         if not chunk:
             return False
         self.column = self._column(self.at)

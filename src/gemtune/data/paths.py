@@ -52,7 +52,7 @@ def refuse_special(path: Path) -> None:
 def expanded(text: str, key: str) -> Path:
     """The path that a recipe's key writes, with `~` as the home folder; DataError where no file can be called so.
 
-    >>> expanded("a\0b.csv", "data.source")
+    >>> expanded("a\\0b.csv", "data.source")
     Traceback (most recent call last):
     gemtune.errors.DataError: data.source: 'a\\x00b.csv' cannot be a path (a NUL byte)
     """
