@@ -171,9 +171,10 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
 
-    train(job, progress)
+    training = train(job, progress)
     release_memory()
-    evaluate(job)
+    if training["best_step"] is not None:  # null: it diverged before there were weights to keep
+        evaluate(job)
     return report(job)
 
 
