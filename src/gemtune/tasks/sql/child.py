@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 
 from gemtune.tasks.sql.dialects import query_for, readings, script_for
 from gemtune.tasks.sql.sandbox import Result, SqlError, change, load, query, same_result
-from gemtune.tasks.sql.text import canonical, first_statement, orders, parsed, parses
+from gemtune.tasks.sql.text import canonical, first_statement, is_too_deep, orders, parsed, parses
 from gemtune.worker import JsonValue
 
 _HAS_ROWS = re.compile(r"\bINSERT\s+INTO\b", re.IGNORECASE)
@@ -78,6 +78,8 @@ def reading_of(gold: Gold) -> Reading:
 
 def outcome(gold: Gold, sql: str, dialect: str) -> Outcome:
     """What a statement of `dialect` returns on the row's database, or for a gold that changes it, leaves there."""
+    if is_too_deep(sql):
+        raise SqlError("it is nested too deep")
     image = load(script_for("sqlite", gold.schema, dialect), script_for("sqlite", gold.inserts, dialect))
     statement = query_for("sqlite", sql, dialect, gold.schema)
     changes = isinstance(parsed(gold.sql, dialect), exp.DML)

@@ -39,7 +39,7 @@ logging.getLogger("sqlglot").setLevel(logging.ERROR)
 @functools.lru_cache(maxsize=64)
 def parsed(sql: str, dialect: str) -> exp.Expression | None:
     """The one statement in `sql`, or None where there is none, more than one or something else; not to be changed."""
-    if len(sql) > MAX_QUERY or _type_depth(sql) > MAX_TYPE_DEPTH:
+    if len(sql) > MAX_QUERY or is_too_deep(sql):
         return None
     try:
         trees = sqlglot.parse(sql, read=dialect)
@@ -50,6 +50,11 @@ def parsed(sql: str, dialect: str) -> exp.Expression | None:
         return None
     empty = isinstance(trees[0], exp.Select) and not trees[0].expressions and not trees[0].find(exp.From)
     return None if empty else trees[0]
+
+
+def is_too_deep(sql: str) -> bool:
+    """Whether reading it would take for ever."""
+    return _type_depth(sql) > MAX_TYPE_DEPTH
 
 
 def _type_depth(sql: str) -> int:
