@@ -1,4 +1,4 @@
-"""Whether a run goes on: the recipe and the tokens that it was begun with, and what is removed to begin again."""
+"""Whether a run may resume: with the recipe and tokens it was begun with; and what `--fresh` removes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gemtune.runs import Run
 
 
 def start_again(run: Run) -> None:
-    """Removes what a run has made but its data, which is made again when it must be."""
+    """Removes what a run has written except its data, which is prepared again when it must be."""
     for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
         shutil.rmtree(path, ignore_errors=True)
     for path in (run.metrics_file, run.report_page, run.report_markdown):

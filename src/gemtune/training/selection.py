@@ -5,6 +5,7 @@ The evaluations are lines of metrics.jsonl, so a resumed run selects among those
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Selection:
 
 
 def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Selection | None:
-    """The best evaluation after step 0, the earliest of equals; None before there is one.
+    """The best evaluation after step 0, the earliest of equals; None before there is one. NaN is the worst.
 
     >>> lines = [{"step": s, "eval_loss": loss} for s, loss in [(0, 1.0), (4, 3.0), (8, 2.5), (12, 2.5), (16, 2.7)]]
     >>> select(lines, Criterion("eval_loss"))
@@ -35,11 +36,13 @@ def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Select
     >>> select(lines, Criterion("eval_loss", higher_is_better=True))
     Selection(step=4, value=3.0, since=3)
     >>> select(lines[:1], Criterion("eval_loss"))
+    >>> select([{"step": 4, "eval_loss": math.nan}, *lines[2:]], Criterion("eval_loss"))
+    Selection(step=8, value=2.5, since=2)
     """
     evaluations = [(int(line["step"]), line[criterion.name]) for line in lines if criterion.name in line]
     trained = [(step, value) for step, value in evaluations if step]
     if not trained:
         return None
     sign = -1 if criterion.higher_is_better else 1
-    step, value = min(trained, key=lambda evaluation: sign * evaluation[1])
+    step, value = min(trained, key=lambda evaluation: (math.isnan(evaluation[1]), sign * evaluation[1]))
     return Selection(step, value, len(trained) - 1 - trained.index((step, value)))
