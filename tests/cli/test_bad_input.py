@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 import command
 from gemtune.files import read_json, write_json
 from gemtune.pipeline import stages
+from gemtune.run_contents import written_in
 
 ROWS = [(f"good morning number {i}, coffee time", "☕🌅") for i in range(40)]
 NO_TRACKER = next((name for name in ("trackio", "wandb") if find_spec(name) is None), None)
@@ -136,6 +137,9 @@ RECIPES: dict[str, Case] = {
     "no task file": (lambda p: ["task=mine.py:Mine"], r"mine\.py: no such file; it should hold class Mine"),
     "no task class": (lambda p: [f"task={p.write('mine.py', 'Main = 1')}:Mine"], r"mine\.py: no such class; wanted `class Mine\(Task\)`"),
     "task file is broken": (lambda p: [f"task={p.write('mine.py', 'def (')}:Mine"], r"mine\.py: cannot be imported \(invalid syntax"),
+    "a folder of one's own for a run": (lambda p: (p.write("mine/data/e.csv", "text,emoji\n"), ["name=mine", f"runs_dir={p.folder}"])[1], r"mine: a folder that gemtune did not make \(it holds data and no manifest\.json\); give another name= or runs_dir="),
+    "rows in the run directory": (lambda p: (p.write("runs/t/data/e.csv", "text,emoji\n"), [f"data.source={p / 'runs/t/data/e.csv'}"])[1], r"runs/t: a folder that gemtune did not make"),
+    "rows in a run directory that is to be": (lambda p: ["data.source=runs/t/e.csv"], r"runs/t/e\.csv: lies in the run directory .*move it, or give another name="),
     "runs_dir under a file": (lambda p: [f"runs_dir={p / 'e.csv'}/runs"], r"e\.csv/runs/t: Not a directory; a file is where a folder should be"),
     "nf4 without adapters": (lambda p: ["lora=none", "quantize=nf4"], r"quantize: nf4 needs lora"),
     "template without a column": (lambda p: ["task=columns", "template.answer=fixed"], r"template\.answer names no column"),
@@ -354,6 +358,49 @@ def test_a_finished_run_is_kept_until_the_one_that_replaces_it_is_accepted(
     overrides, wanted = AGAIN[what][0](place), AGAIN[what][1]
     line = refused(place, capfd, "train", place / "t.yaml", "--fresh", *overrides)
     assert re.search(wanted, line), line
+
+
+REFUSED_BY_ALL = {
+    "another recipe": ("train.max_steps=3", r"begun with another recipe \(train\.max_steps was 2, is 3\)"),
+    "other rows": ("split.seed=1", r"begun with another recipe \(split\.seed was 0, is 1\)"),
+    "no number": ("train.max_steps=many", r"train\.max_steps: wanted a valid integer"),
+    "no such task": ("task=emojis", r"unknown task 'emojis'|begun with another recipe"),
+    "a source in the run": ("data.source=runs/t/data/train.jsonl", r"lies in the run directory"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["prepare", "show", "check", "plan", "train", "run", "evaluate", "generate", "report"])
+def test_a_refusal_by_any_verb_leaves_the_run_as_it_was(
+    verb: str, place: Place, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(place, trained)
+    if verb in ("generate", "report"):  # these take no overrides: the recipe itself is wrong
+        for text in ("task: emoji\n", "[", f"{{name: t, task: emoji, runs_dir: {run.parent}, data: {run}/data/x.csv}}"):
+            place.write("t.yaml", text)
+            refused(place, capfd, verb, place / "t.yaml", *(["hello"] if verb == "generate" else []))
+        return
+    for override, wanted in REFUSED_BY_ALL.values():
+        line = refused(place, capfd, verb, place / "t.yaml", override)
+        assert re.search(wanted, line), line
+    if verb not in ("train", "run"):
+        return
+    for override, wanted in (("data.source=f.csv", "no such file"), ("lora.target_modules=[query]", "no linear layer")):
+        assert wanted in refused(place, capfd, verb, place / "t.yaml", "--fresh", override)
+
+
+def test_to_start_again_keeps_what_is_the_users(place: Place, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = a_run(place, trained)
+    mine = {"notes.txt", "data/rows.csv", "eval/mine.csv", "adapter/README.txt", "model/x.bin", "checkpoints/old/a.txt"}
+    for name in mine:
+        place.write(f"runs/t/{name}", "mine")
+    assert command.gemtune(capfd, "run", place / "t.yaml", "--fresh", "data.source=e.csv", "split.seed=1").code == 0
+    assert {name for name in mine if (run / name).read_text() == "mine"} == mine
+    assert command.gemtune(capfd, "evaluate", run).code == 0
+    written = {path for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    known = {path for name in ("data", "adapter", "eval") for path in written_in(run / name)}
+    known |= {run / name for name in ("manifest.json", "recipe.yaml", "metrics.jsonl", "report.html", "report.md")}
+    known |= {path for step in (run / "checkpoints").glob("step-*") for path in written_in(step)}
+    assert {path.relative_to(run).as_posix() for path in written - known} == mine, "all else is known to be gemtune's"
 
 
 def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

@@ -184,7 +184,8 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
 
 def report(job: Job) -> Path:
     """The run directory -> report.html and report.md."""
-    return write_report(job.run)
+    with job.run.lock_if_free():
+        return write_report(job.run)
 
 
 @_locked
@@ -192,9 +193,10 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
 
-    train(job, progress)
+    training = train(job, progress)
     release_memory()
-    evaluate(job)
+    if training["best_step"] is not None:  # null: it diverged before there were weights to keep
+        evaluate(job)
     return report(job)
 
 
@@ -211,9 +213,11 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     """Answers every row of a file, one {"reply": ...} a line in the same order, and returns the path written."""
     from gemtune.evaluation.generate import replies
 
+    target = Path(output or Path(source).with_suffix(".replies.jsonl"))
+    if target.resolve() == Path(source).resolve():
+        raise RunError(f"{target}: the replies would take the place of the rows; give another --output")
     conversations = conversations_of(job, source, answered=False)
     model = model_named(job, name)
-    target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     progress = partial(_tick, job, "replies", len(conversations))
     answered = replies(model, job.renderer, conversations, job.recipe.evaluate, progress, job.image_features)
     write_jsonl(target, ({"reply": reply.text} for reply in answered))

@@ -178,7 +178,12 @@ class Train(Section):
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="Decays to zero; nothing else to tune."
     )
-    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Adam's second moment needs a few steps to settle.")
+    warmup_ratio: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Adam's second moment needs a few steps to settle; the first one has a rate above 0.",
+    )
     weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
     max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
     max_length: int = Field(

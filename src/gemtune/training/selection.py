@@ -5,7 +5,6 @@ The evaluations are lines of metrics.jsonl, so a resumed run selects among those
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,8 +26,8 @@ class Selection:
     since: int
 
 
-def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Selection | None:
-    """The best evaluation after step 0, the earliest of equals; None before there is one. NaN is the worst.
+def select(lines: Sequence[Mapping[str, float | None]], criterion: Criterion) -> Selection | None:
+    """The best evaluation after step 0, the earliest of equals; None before there is one.
 
     >>> lines = [{"step": s, "eval_loss": loss} for s, loss in [(0, 1.0), (4, 3.0), (8, 2.5), (12, 2.5), (16, 2.7)]]
     >>> select(lines, Criterion("eval_loss"))
@@ -36,13 +35,14 @@ def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Select
     >>> select(lines, Criterion("eval_loss", higher_is_better=True))
     Selection(step=4, value=3.0, since=3)
     >>> select(lines[:1], Criterion("eval_loss"))
-    >>> select([{"step": 4, "eval_loss": math.nan}, *lines[2:]], Criterion("eval_loss"))
-    Selection(step=8, value=2.5, since=2)
     """
-    evaluations = [(int(line["step"]), line[criterion.name]) for line in lines if criterion.name in line]
-    trained = [(step, value) for step, value in evaluations if step]
+    trained = [
+        (int(line["step"] or 0), value)
+        for line in lines
+        if line["step"] and (value := line.get(criterion.name)) is not None  # null: it was no number
+    ]
     if not trained:
         return None
     sign = -1 if criterion.higher_is_better else 1
-    step, value = min(trained, key=lambda evaluation: (math.isnan(evaluation[1]), sign * evaluation[1]))
+    step, value = min(trained, key=lambda evaluation: sign * evaluation[1])
     return Selection(step, value, len(trained) - 1 - trained.index((step, value)))
