@@ -11,6 +11,7 @@ import typer
 
 from gemtune.errors import DivergedError, GemtuneError
 from gemtune.models.families import TINY
+from gemtune.recipe.scaffold import recipe_names
 
 if TYPE_CHECKING:
     from gemtune.files import JsonObject
@@ -64,7 +65,7 @@ def options(
 
 @app.command()
 def new(
-    recipe: Annotated[str, typer.Argument(help="emoji or sql.", show_default=False)],
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(recipe_names())}.", show_default=False)],
     folder: Annotated[str, typer.Argument(help="Where to write it.")] = ".",
 ) -> None:
     """Writes a commented recipe and its example data to start from."""
@@ -289,9 +290,9 @@ def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> 
 @app.command()
 def doctor(as_json: Annotated[bool, JSON] = False) -> None:
     """What this machine can do, what is missing and how to get it."""
-    from gemtune.cli.doctor import examine
+    from gemtune.cli.doctor import diagnose
 
-    findings = examine()
+    findings = diagnose()
     if as_json:
         _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:

@@ -13,7 +13,7 @@ from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings
+from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings, require_trackers
 from gemtune.pipeline.resume import (
     begin,
     finished_training,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from gemtune.rendering.renderer import Example
+    from gemtune.runs import Run
     from gemtune.training.batch_contract import Finding
 
 P = ParamSpec("P")
@@ -54,6 +55,11 @@ def prepare(job: Job) -> JsonObject:
 
     Whatever can be refused is refused before the run is written to.
     """
+    return _prepare(job, lambda result: None)
+
+
+def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
+    """`prepare`; `judge` may refuse the new data with its tables before they take the place of the run's."""
     from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.rendering.token_table import write_tables
 
@@ -66,6 +72,7 @@ def prepare(job: Job) -> JsonObject:
         if job.recipe.evaluate.metric is not None:
             require_metric(job, result)
         require_parts(job, result)
+        judge(result)
         if job.fresh:
             start_again(job.run)
             job.fresh = False
@@ -82,12 +89,12 @@ def _own_rows(job: Job) -> JsonObject:
     return job.run.prepared_data().to_json()
 
 
-def _training_rows(job: Job) -> JsonObject:
+def _training_rows(job: Job, judge: Callable[[Run], None]) -> JsonObject:
     """The data manifest to train on: sources that have changed since the run began are refused, those gone are not."""
     refuse_another_recipe(job)
     gone = sources_gone(job) if has_its_rows(job) else None
     if gone is None:
-        return prepare(job)
+        return _prepare(job, judge)
     job.say(f"{gone}; the run goes on with the rows that it has")
     return _own_rows(job)
 
@@ -95,22 +102,31 @@ def _training_rows(job: Job) -> JsonObject:
 @_locked
 def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
+    require_settings(job)
+    _own_rows(job)
+    findings = _findings(job, job.run, model if model is not None else job.base_model())
+    job.run.note("check", [str(finding) for finding in findings])
+    _refuse_broken(findings)
+    job.run.note("checked", _check_key(job))
+    return findings
+
+
+def _findings(job: Job, run: Run, model: PreTrainedModel) -> list[Finding]:
+    """The batch contract of a run's data, which need not be in the job's run yet."""
     from gemtune.models.families import config_of
     from gemtune.training.batch_contract import check_batches, check_forward
     from gemtune.training.loss import labelled_loss
 
-    require_settings(job)
-    _own_rows(job)
     vocab_size = config_of(job.folder).get_text_config().vocab_size
-    findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
-    model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, partial(labelled_loss, features=job.image_features(model))))
-    job.run.note("check", [str(finding) for finding in findings])
+    findings = check_batches(run, job.renderer, job.recipe.train.max_length, vocab_size)
+    loss_of = partial(labelled_loss, features=job.image_features(model, run.data))
+    return [*findings, check_forward(run, model, loss_of)]
+
+
+def _refuse_broken(findings: Sequence[Finding]) -> None:
     broken = [finding for finding in findings if not finding.holds]
     if broken:
         raise CheckError("; ".join(str(finding) for finding in broken))
-    job.run.note("checked", _check_key(job))
-    return findings
 
 
 def _check_key(job: Job) -> str:
@@ -139,13 +155,18 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 
     run = job.run
     require_settings(job)
-    data = _training_rows(job)
+    require_trackers(job.recipe)
+    # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
+    model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
+    data = _training_rows(
+        job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else [])
+    )
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
     for sentence in foreseen(job):
         job.say(sentence)
-    model = job.base_model()
+    model = model if model is not None else job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
     setup = decide(job, model, data)
@@ -161,9 +182,11 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 @_locked
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> JsonObject | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
-    from gemtune.evaluation.evaluate import evaluation_rows, summarise, write_replies
+    from gemtune.evaluation.evaluate import evaluation_rows, require_rows, summarise, write_replies
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
+    refuse_another_recipe(job)
+    keys = {name: weights_key(job, name) for name in names}  # what cannot be asked is found before anything is written
     if data:
         conversations = conversations_of(job, data)
     else:
@@ -171,7 +194,9 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
         raise RunError(f"{run.data}: no test row to evaluate on; give rows of a file, --data FILE")
-    keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
+    other = names[-1] if names[-1] != "base" else "tuned"
+    for name in {"base", other} - set(names):
+        require_rows(folder, name, conversations)
     for name, key in keys.items():
         write_replies(
             folder.replies(name),
@@ -184,7 +209,6 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
             features_for=job.image_features,
         )
-    other = names[-1] if names[-1] != "base" else "tuned"
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()

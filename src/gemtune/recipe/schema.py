@@ -48,13 +48,20 @@ class DataSource(Section):
         "Relative paths start at the recipe file. `data: FILE` is short for it."
     )
     format: FormatName = Field(
-        "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
+        "auto",
+        description="auto: the file name decides; `.gz`, `.bz2` and `.xz` on top of a text format "
+        "are unpacked while reading.",
     )
     layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "vertex"] = Field(
         "auto", description="auto: the keys of each row decide; only the `messages` task looks at it."
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="The task's name for a column -> the file's name for it."
+    )
+    bad_rows: Literal["fail", "drop"] = Field(
+        "fail",
+        description="A line of CSV or JSON that cannot be read. fail: stop there; drop: count it as a dropped row, for "
+        "files that cannot be mended.",
     )
     encoding: str = Field("utf-8-sig", description="UTF-8, with or without a byte order mark.")
     hub_config: str | None = Field(None, description="The Hub data set's configuration, where it has several.")
@@ -81,7 +88,7 @@ Share = Annotated[int | float, Field(ge=0)]
 
 
 class Split(Section):
-    """How rows are divided: by a hash of their group, so order and growth of the file move nobody."""
+    """How rows are divided: by a hash of their group, so reordering or extending the file never moves a row."""
 
     decides = "data"
 
@@ -105,7 +112,7 @@ class Prepare(Section):
     decides = "data"
 
     dedupe: Literal["near", "exact", "none"] = Field(
-        "near", description="near: exact copies and almost equal questions; copies on both sides of a split flatter."
+        "near", description="near: exact copies and almost equal questions; duplicates across the split inflate scores."
     )
     similarity: float = Field(
         0.9, gt=0.5, le=1.0, description="Jaccard similarity of 5-character shingles from which two questions are near."
@@ -176,7 +183,7 @@ class Train(Section):
     )
     learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="Ends near zero without a tail to tune."
+        "cosine", description="Decays to zero; nothing else to tune."
     )
     warmup_ratio: float = Field(
         0.05,
@@ -196,7 +203,9 @@ class Train(Section):
     eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
     save_steps: int | None = Field(None, ge=1, description="With every evaluation when not set.")
     keep_checkpoints: int = Field(2, ge=1, description="The newest and the best; the best is never deleted.")
-    early_stopping: int | None = Field(3, ge=1, description="Evaluations without a better val loss before stopping.")
+    early_stopping: int | None = Field(
+        3, ge=1, description="Stops after this many evaluations without a better one, by `train.best_by`."
+    )
     best_by: Literal["loss", "metric"] = Field(
         "loss", description="loss: val loss. metric: the task's score on generated replies, slower, closer to the aim."
     )
@@ -240,7 +249,9 @@ class Vision(Section):
         "frozen tower sees every image once, whatever the epochs and runs.",
     )
     learning_rate: float | None = Field(
-        None, gt=0, description="Of tower and projector; a tenth of the text part's when not set: they know how to see."
+        None,
+        gt=0,
+        description="Of tower and projector; a tenth of the text part's when not set, because both are pretrained.",
     )
     cache_gb: float = Field(
         20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.", **deciding("run")
