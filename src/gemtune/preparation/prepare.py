@@ -1,7 +1,6 @@
 """Rows become conversations; duplicates are dropped; groups are kept whole when splitting; leaks are reported.
 
-Memory stays flat: the texts are in scratch files beside the run; a row takes some eighty bytes of hashes and offsets, a
-question 128 bytes of signature.
+Memory stays flat: the texts are in scratch files beside the run; a row takes some hundred bytes of hashes and offsets.
 """
 
 from __future__ import annotations
@@ -28,9 +27,10 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
-from gemtune.preparation.near_duplicates import Sketch, near_duplicates
-from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
-from gemtune.preparation.split import AUDITED, Parts, leak_lines, split
+from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
+from gemtune.preparation.near_duplicates import Questions
+from gemtune.preparation.row_store import Numbers, RowStore
+from gemtune.preparation.split import Parts, leak_lines, split
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
@@ -76,10 +76,10 @@ def _write_data(
     """Reads all rows, drops duplicates, splits, audits and writes."""
     with RowStore(staged.root, recipe) as store:
         rows_of = _read(recipe, store, staged, progress)
-        remaining, questions, sketch = _without_duplicates(recipe, store)
+        remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
-        leaks = write_jsonl(staged.leaks_file, leak_lines(sketch, store, questions, parts))
+        leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
         manifest = DataManifest(
             version=VERSIONS["data"],
@@ -92,7 +92,7 @@ def _write_data(
             groups={name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
             split=recipe.split.model_dump(),
             leaks=leaks,
-            audited_similarity=AUDITED,
+            audited_similarity=recipe.prepare.similarity,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -110,7 +110,7 @@ def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
     """Writes every row to its part's file, or to the list of dropped ones."""
     for number, name in enumerate(PARTS):
         with replacing(staged.part(name)) as out:
-            out.writelines(store.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
+            out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
     _remove_unused_images(staged)
 
@@ -216,63 +216,15 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 
 
-def _duplicates(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
-    """The rows with the hash of an earlier row, and for each of them the first such row."""
-    _, first, inverse = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    firsts = rows[first[inverse]]
-    return rows[firsts != rows], firsts[firsts != rows]
-
-
-def _without_duplicates(recipe: Recipe, store: RowStore) -> tuple[Numbers, Numbers, Sketch]:
-    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts."""
-    remaining = _without_exact_duplicates(recipe, store)
-    return _without_near_duplicates(recipe, store, remaining)
-
-
-def _without_exact_duplicates(recipe: Recipe, store: RowStore) -> Numbers:
-    """The rows without those whose id an earlier row has and, unless nothing is to be dropped, without exact copies."""
-    remaining, content = np.arange(len(store)), store.hashes("content")
-    same_id, first = _duplicates(store.hashes("id"), remaining[store.hashes("id") != 0])
-    differs = content[same_id] != content[first]
-    for row, other in zip(same_id[differs].tolist(), first[differs].tolist(), strict=True):
-        error = RowError("duplicate id", f"{store.conversation(other)['where']} has this id and says something else")
-        store.refuse(store.conversation(row)["where"], error)
-    remaining = np.setdiff1d(remaining, same_id[differs], assume_unique=True)
-    if recipe.prepare.dedupe == "none":
-        return remaining
-    return _drop_duplicates(store, remaining, "content", "duplicate", "the same as")
-
-
-def _drop_duplicates(store: RowStore, remaining: Numbers, name: str, reason: str, words: str) -> Numbers:
-    later, first = _duplicates(store.hashes(name), remaining)
-    for row, other in zip(later.tolist(), first.tolist(), strict=True):
-        store.drop(store.conversation(row)["where"], reason, f"{words} {store.conversation(other)['where']}")
-    return np.setdiff1d(remaining, later, assume_unique=True)
-
-
-def _without_near_duplicates(recipe: Recipe, store: RowStore, remaining: Numbers) -> tuple[Numbers, Numbers, Sketch]:
-    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts.
-
-    A question that nearly repeats an earlier one is dropped with all its rows. Rows with the very same question stay
-    where their answers differ: they are one group, which the split keeps whole.
-    """
-    is_near = recipe.prepare.dedupe == "near"
-    if is_near:
-        remaining = _drop_duplicates(
-            store, remaining, "normalised", "near duplicate", "but for case and white space the same as"
-        )
-    question = store.hashes("question")
-    rows = remaining[np.sort(np.unique(question[remaining], return_index=True)[1])]
-    sketch = Sketch(Subset(store.questions, rows))
-    compare_within = store.hashes("compare_within")[rows]
-    pairs = near_duplicates(sketch, recipe.prepare.similarity, compare_within) if is_near else []
-    pair_of = {int(question[rows[pair.text]]): pair for pair in pairs}
-    repeats = remaining[np.isin(question[remaining], np.array(list(pair_of), np.uint64))]
-    for row in repeats.tolist():
-        pair = pair_of[int(question[row])]
-        where = store.conversation(int(rows[pair.other]))["where"]
-        store.drop(store.conversation(row)["where"], "near duplicate", f"similarity {pair.similarity:.2f} with {where}")
-    return np.setdiff1d(remaining, repeats, assume_unique=True), rows, sketch
+def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Numbers, Questions]:
+    """The rows that stay, and the questions of all that are no exact copies; rows with one question are one group now."""
+    keep, rows = recipe.prepare, np.arange(len(store))
+    if keep.dedupe != "none":
+        rows = without_exact_copies(store, rows)
+    questions = Questions(store, rows, keep.similarity)
+    if recipe.split.by is None:
+        join_groups(store, questions, rows)
+    return without_near_copies(store, questions, rows) if keep.dedupe == "near" else rows, questions
 
 
 def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
