@@ -30,8 +30,8 @@ def mixed(values: U64) -> U64:
 def candidates(keys: U32, scopes: U64) -> Iterator[tuple[int, int]]:
     """Yields (text, earlier text) that share a scope and most letters, or all words; each pair once.
 
-    `keys` (PARTS + 1, N) are those of `wording.keys`. The most alike come first, and a text is named at most eight times
-    as the later one: where thousands resemble it, it does not cost thousands of comparisons.
+    `keys` (PARTS + 1, N) are those of `wording.keys`. The most alike come first, and a text is named at most eight
+    times as the later one: where thousands resemble it, it does not cost thousands of comparisons.
 
     >>> from gemtune.preparation.wording import keys
     >>> texts = ("a glass of water", "the capital of france", "the captial of france")
@@ -63,7 +63,9 @@ def _sharing(keys: U32, scopes: U64, columns: tuple[int, ...], left: NDArray[np.
         yield from zip(later[is_new].tolist(), earlier[is_new].tolist(), strict=True)
 
 
-def _is_new(keys: U32, later: NDArray[np.int64], earlier: NDArray[np.int64], columns: tuple[int, ...]) -> NDArray[np.bool_]:
+def _is_new(
+    keys: U32, later: NDArray[np.int64], earlier: NDArray[np.int64], columns: tuple[int, ...]
+) -> NDArray[np.bool_]:
     """Whether pairs are not equal in more columns, which were seen before, and share letters enough."""
     is_equal = keys[:PARTS, later] == keys[:PARTS, earlier]
     if columns == (PARTS,):

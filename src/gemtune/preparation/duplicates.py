@@ -55,7 +55,7 @@ def without_near_copies(store: RowStore, questions: Questions, remaining: Number
 
 
 def join_groups(store: RowStore, questions: Questions, rows: Numbers) -> None:
-    """Puts rows whose questions are the same, or nearly so, into one group: one of theirs, in whatever order they come."""
+    """Puts rows whose questions are the same, or nearly so, into one group, whatever the order of the rows."""
     groups, asked = store.hashes("group"), questions.hashes
     _, first, inverse = np.unique(asked[rows], return_index=True, return_inverse=True)
     is_split = groups[rows[first[inverse]]] != groups[rows]
@@ -91,9 +91,9 @@ class _Joined:
         self._parents[self._root(group)] = self._root(other)
 
     def chosen(self) -> dict[int, int]:
-        """Group -> the group of its set that stands for all of it; by a second hash, or sets would be held out more often.
+        """Group -> the group of its set that stands for all of it.
 
-        The first hash is where the group lies in the split.
+        A second hash chooses it: by the first, which is where the group lies in the split, sets would be held out more.
         """
         members: dict[int, list[int]] = defaultdict(list)
         for group in self._parents:

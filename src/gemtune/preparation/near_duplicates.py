@@ -1,8 +1,7 @@
 """Near duplicates: questions that share most letters are read, word by word; what tells them apart decides.
 
 What they share with many others says nothing. Two questions are nearly the same when slips of the pen alone tell them
-apart, and the more a slip could be another word, the more must speak for a copy: an answer or a run of words that hardly
-another row has.
+apart, and the more a slip could be another word, the more must speak for a copy: an answer, or words that few have.
 """
 
 from __future__ import annotations

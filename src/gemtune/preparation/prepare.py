@@ -176,8 +176,9 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     for data in recipe.data:
         _refuse_test_split(data)
         source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
+        named = [data.id] if data.id else []
         for where, row in read_rows(data):
-            check_columns(row, by if rows_read > start else [*source.task.columns, *by], where)
+            check_columns(row, by if rows_read > start else [*source.task.columns, *by, *named], where)
             try:
                 _store(recipe, store, source, row, where)
             except RowError as error:
@@ -208,7 +209,7 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")
     conversation = replace(conversation, group=group, weight=source.data.weight)
-    identity = None if by == "id" or row.get("id") in (None, "") else str(row["id"])
+    identity = text_of(row, source.data.id) if source.data.id else ""
     try:
         scope = f"{source.task.scope(conversation)} {pictures}".strip()
         store.add(conversation, _POOLS.index(source.data.part), scope, identity)
@@ -217,7 +218,7 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
 
 
 def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Numbers, Questions]:
-    """The rows that stay, and the questions of all that are no exact copies; rows with one question are one group now."""
+    """The rows that stay, and the questions of all but exact copies; rows with one question are in one group then."""
     keep, rows = recipe.prepare, np.arange(len(store))
     if keep.dedupe != "none":
         rows = without_exact_copies(store, rows)

@@ -87,12 +87,12 @@ class RowStore:
         columns = (np.frombuffer(column, np.uint32) if column else np.empty(0, np.uint32) for column in self._keys)
         return np.stack([column[rows] for column in columns])
 
-    def add(self, conversation: Conversation, pool: int, scope: str, identity: str | None) -> None:
+    def add(self, conversation: Conversation, pool: int, scope: str, identity: str) -> None:
         """Keeps a conversation and hashes what rows are compared by.
 
         pool: where its source may go, 0 for wherever `split` says; scope: Task.scope, and the images; group: what the
         split keeps whole; question: the folded question in its scope; answer: the answers there, with pool and system
-        message; content: the very same messages; id: the row's own id in its file, 0 for none.
+        message; content: the very same messages; id: the row's own id in its file (`data.id`), 0 for none.
         """
         value, folded = conversation.to_json(), fold(conversation.key)
         said = [normalise_text(message.text) for message in conversation.messages if message.role != "user"]
@@ -106,7 +106,7 @@ class RowStore:
             "answer": _hash(str(pool), scope, *said),
             "content": _hash(str(pool), conversation.key, messages),
             # Each file numbers its rows from the start, so an id counts within its file.
-            "id": 0 if identity is None else _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity),
+            "id": _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
         }.items():
             self._hashes[name].append(number)
         for column, key in zip(self._keys, keys(folded), strict=True):

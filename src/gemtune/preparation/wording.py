@@ -93,7 +93,9 @@ def _spelled(text: str) -> str:
     >>> _spelled("cafés أين")
     'cafes اين'
     """
-    return text if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(_FOLDED))
+    return (
+        text if text.isascii() else unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).translate(_FOLDED))
+    )
 
 
 def _folded(word: str) -> str:
@@ -112,8 +114,8 @@ def fold(text: str) -> str:
 def keys(folded: str) -> tuple[int, ...]:
     """A number for each part of the alphabet, equal where the letters of that part are the same, and one for the words.
 
-    So two texts with a slip share most of the first six, and texts with their words in another order the last. The lowest
-    five bits of a part's number tell how many letters it has.
+    So two texts with a slip share most of the first six, and texts with their words in another order the last. The
+    lowest five bits of a part's number tell how many letters it has.
 
     >>> [a == b for a, b in zip(keys("the capital of france"), keys("the captial of france"))]
     [True, True, True, True, True, True, False]
@@ -125,8 +127,10 @@ def keys(folded: str) -> tuple[int, ...]:
 
 
 class Slip(NamedTuple):
-    """A word and how another question spells it: `swapped`, two letters have changed places; `typed`, one is doubled, left
-    out, or its neighbour was hit; `changed`, one letter is another. `begins` says that it may be a name for all we know.
+    """A word and how another question spells it.
+
+    swapped: two letters have changed places; typed: one is doubled or left out, or the key beside it was hit; changed:
+    one letter is another. `begins`: its capital letter may be that of a sentence or of a name.
     """
 
     word: str
@@ -212,7 +216,7 @@ def slip_kind(a: str, b: str) -> Literal["swapped", "typed", "changed"] | None:
 
 
 def _is_moved(left: Wording, right: Wording) -> bool:
-    """Whether a clause has moved from one end to the other: a comma stands on one side only.
+    """Whether a clause has moved from one end to the other; things that are listed in another order have not.
 
     >>> _is_moved(Wording("In Paris, who sings at night?"), Wording("Who sings at night in Paris?"))
     True
@@ -222,9 +226,8 @@ def _is_moved(left: Wording, right: Wording) -> bool:
     count = len(left.words)
     if count < 4 or sorted(left.words) != sorted(right.words):
         return False
-    for cut in range(2, count - 1):
-        head, tail = left.words[:cut], left.words[cut:]
-        has_numbers = all(any(word[-1].isdigit() for word in words) for words in (head, tail))
-        if tail + head == right.words and not has_numbers:
-            return left.is_cut_before(cut) != right.is_cut_before(count - cut)
-    return False
+    cut = next((at for at in range(2, count - 1) if left.words[at:] + left.words[:at] == right.words), None)
+    if cut is None or all(any(word[-1].isdigit() for word in run) for run in (left.words[:cut], left.words[cut:])):
+        return False
+    is_long = 3 <= cut <= count - 3 and not any(map(left.is_name, range(count)))
+    return is_long or left.is_cut_before(cut) != right.is_cut_before(count - cut)
