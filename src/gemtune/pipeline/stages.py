@@ -17,6 +17,7 @@ from gemtune.pipeline.requirements import require_metric, require_settings
 from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
+from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.report import write_report
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     run = job.run
     require_settings(job)
     data = prepare(job)
+    for line in alarm_lines(run):
+        job.say(line)
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
@@ -140,7 +143,8 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         prepare(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
-        raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
+        move = next((alarm.headline for alarm in alarms(run)), "raise split.test")
+        raise RunError(f"{run.data}: no row to evaluate on; {move}")
     keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
     for name, key in keys.items():
         write_replies(

@@ -32,12 +32,13 @@ from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
 from gemtune.recipe.schema import DataSource, Recipe, deciders
-from gemtune.run_files import DataManifest, SourceRows
+from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
 from gemtune.tasks import Row, Task, task_of, text_of
 
 # Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
+_NAMED = 3  # reasons that an error names when no row is left
 
 
 def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda rows: None) -> DataManifest:
@@ -229,20 +230,23 @@ def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Numbers, Questions
 
 
 def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
-    """Why no row is left to train on."""
+    """Why no row is left to train on: what took most of them, which need not be the split."""
     source = ", ".join(data.source for data in recipe.data)
     rows_read = store.reasons.total() + remaining
-    if remaining:
-        split = recipe.split
-        return (
-            f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
-            f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
-        )
     if not rows_read:
         return f"{source}: no rows; a recipe needs some to train on"
-    reason, count = store.reasons.most_common(1)[0]
-    first = next(value for value in store.drops() if value["reason"] == reason)
+    large = [(reason, rows) for reason, rows in store.reasons.most_common(_NAMED) if rows * 10 > rows_read]
+    if large:
+        drops = "; ".join(_loss(store, reason, rows) for reason, rows in large)
+        rest = f"; the {remaining} that can be used are val or test" if remaining else ""
+        return f"{source}: no row is left to train on: {rows_read} read, {drops}{rest}"
+    split = recipe.split
     return (
-        f"{source}: no row is left to train on: {rows_read} read, {count} of them dropped as '{reason}', the first at "
-        f"{first['where']} ({first['detail']}); mend the rows, or check `task` and `data.columns`"
+        f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
+        f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
     )
+
+
+def _loss(store: RowStore, reason: str, rows: int) -> str:
+    first = next(value for value in store.drops() if value["reason"] == reason)
+    return f"{rows} dropped as '{reason}', the first at {first['where']} ({first['detail'][:200]}): {move_of(reason)}"
