@@ -26,6 +26,7 @@ ROOMS = (
     "metrics",
     "data",
     "recipe",
+    "run_contents",
     "run_files",
     "runs",
     "tasks",

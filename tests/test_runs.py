@@ -14,9 +14,11 @@ import command
 from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_jsonl, write_text
 from gemtune.pipeline.job import Job
+from gemtune.pipeline.resume import start_again
 from gemtune.recipe.loader import parse_recipe
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import VERSIONS, Run, step_name, step_of
+from gemtune.training.checkpoint import damage, save_folder
 
 TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
 
@@ -244,3 +246,147 @@ def test_a_summary_from_before_there_were_directions_is_read(run: Run) -> None:
     write_json(run.summary_file, {**summary, "metrics": {"f1": {"base": side, "tuned": side, "difference": gap}}})
     read = run.summary()
     assert read and read.deciding.direction == "higher" and read.deciding.difference.wins == 3
+
+
+# ---- what is the user's is never touched
+
+
+OTHERS = {
+    "notes.txt": "mine",
+    "data/rows.csv": "a,b\n",
+    "eval/mine.csv": "x",
+    "adapter/README.txt": "y",
+    "model/x.bin": "z",
+}
+OTHERS |= {"checkpoints/step-2/backup.zip": "PK", "checkpoints/old/weights.safetensors": "w", "tensorboard/a.txt": "t"}
+
+
+def place_others(folder: Path) -> dict[str, str]:
+    """Files of the user's in every folder of a run, with what they hold."""
+    for name, text in OTHERS.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return OTHERS
+
+
+def others_in(folder: Path) -> dict[str, str]:
+    return {name: (folder / name).read_text() for name in OTHERS if (folder / name).is_file()}
+
+
+@pytest.mark.parametrize(
+    "marker", [None, '{"name": "a web app", "version": "1.0"}', '{"version": 1}', "[]", "not json"]
+)
+def test_a_folder_that_gemtune_did_not_make_is_no_run(marker: str | None, tmp_path: Path) -> None:
+    folder = tmp_path / "runs" / "t"
+    place_others(folder)
+    if marker is not None:
+        (folder / "manifest.json").write_text(marker)
+    before = command.tree(tmp_path)
+    with pytest.raises(GemtuneError, match=r"runs/t"):
+        Run.of(recipe_in(tmp_path))
+    assert command.tree(tmp_path) == before
+
+
+def test_an_empty_folder_becomes_a_run(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "t").mkdir(parents=True)
+    assert accepted(recipe_in(tmp_path)).manifest_file.is_file()
+
+
+SOURCES = {
+    "rows": {"source": "runs/t/data/e.csv"},
+    "a folder of rows": {"source": "runs/t"},
+    "a glob": {"source": "runs/t/*.csv"},
+    "rows by another way": {"source": "runs/u/../t/e.csv"},
+    "images": {"source": "e.csv", "images": ["runs/t/data/images"]},
+}
+
+
+@pytest.mark.parametrize("what", SOURCES)
+def test_a_source_in_the_run_directory_is_refused(what: str, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "t").mkdir(parents=True)
+    text = json.dumps({"name": "t", "task": "emoji", "runs_dir": str(tmp_path / "runs"), "data": SOURCES[what]})
+    with pytest.raises(RunError, match=r"lies in the run directory .*move it, or give another name="):
+        Run.of(parse_recipe(text, tmp_path / "t.yaml"))
+
+
+def test_a_source_behind_a_link_into_the_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "t").mkdir(parents=True)
+    (tmp_path / "rows").symlink_to(tmp_path / "runs" / "t")
+    text = json.dumps({"name": "t", "task": "emoji", "runs_dir": str(tmp_path / "runs"), "data": "rows/e.csv"})
+    with pytest.raises(RunError, match="lies in the run directory"):
+        Run.of(parse_recipe(text, tmp_path / "t.yaml"))
+
+
+def test_data_is_replaced_between_what_is_the_users(run: Run) -> None:
+    place_others(run.root)
+    for text in ("old", "new"):
+        with run.lock(), run.staging() as staged:
+            write_text(staged.part("train"), text)
+            write_text(staged.images / "ab" / f"{'a' * 64}.png", text)
+            if text == "old":
+                write_text(staged.leaks_file, text)
+            write_text(staged.data_manifest_file, text)
+    assert run.part("train").read_text() == run.data_manifest_file.read_text() == "new"
+    assert not run.leaks_file.exists() and others_in(run.root) == OTHERS
+    assert sorted(path.name for path in run.data.iterdir()) == ["images", "manifest.json", "rows.csv", "train.jsonl"]
+
+
+def test_to_start_again_removes_what_gemtune_wrote_alone(run: Run) -> None:
+    place_others(run.root)
+    for folder in (run.checkpoint(2), run.checkpoint(4), run.adapter):
+        save_folder(folder, lambda path: write_text(path / "weights.safetensors", "w"))
+    write_text(run.replies("base"), "")
+    write_text(run.evaluation("mine.csv").summary_file(), "")
+    write_text(run.report_page, "")
+    start_again(run)
+    assert others_in(run.root) == OTHERS
+    left = {path.relative_to(run.root).as_posix() for path in run.root.rglob("*") if path.is_file()}
+    assert left == {"manifest.json", "recipe.yaml", *OTHERS}
+
+
+def test_a_folder_of_weights_takes_the_place_of_an_older_one(run: Run) -> None:
+    place_others(run.root)
+    for name in ("a.safetensors", "b.safetensors"):
+        save_folder(run.adapter, lambda path, name=name: write_text(path / name, "w"))
+        assert damage(run.adapter) is None
+    assert sorted(path.name for path in run.adapter.iterdir()) == ["README.txt", "b.safetensors", "whole.json"]
+
+
+SCRATCH = (".prepare-a1b2c3d4/data/train.jsonl", ".manifest.json.a1b2c3d4", ".report.html.__c3d4e5", ".adapter.tmp/x")
+SCRATCH += ("checkpoints/.step-3.tmp/weights.safetensors", "data/.train.arrow.tmp", "eval/.base.jsonl.a1b2c3d4")
+SCRATCH += (
+    f"data/images/ab/.{'a' * 64}.png.a1b2c3d4",
+    "eval/mine/.summary.json.a1b2c3d4",
+    "data/.manifest.json.a1b2c3d4",
+)
+NO_SCRATCH = (".git/config", ".notes.a1b2c3d4", ".env", "data/.rows.csv.a1b2c3d4", ".prepare", ".model.tmp.bak")
+
+
+def test_what_a_killed_process_left_is_swept_at_the_next_start_and_nothing_else(run: Run) -> None:
+    for name in (*SCRATCH, *NO_SCRATCH):
+        write_text(run.root / name, "x")
+    before = command.tree(run.root)
+    with run.lock(), run.lock():
+        pass
+    gone = {name for name in before if not (run.root / name).exists() and before[name]}
+    assert gone == set(SCRATCH)
+
+
+def test_scratch_of_a_process_at_work_is_left_to_it(run: Run) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", command.HOLD, str(run.root)], stdin=-1, stdout=-1, text=True
+    ) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
+        write_text(run.root / SCRATCH[0], "at work")
+        with run.lock_if_free(), pytest.raises(RunError, match="another gemtune process"), run.lock():
+            pass
+        assert (run.root / SCRATCH[0]).read_text() == "at work"
+        holder.kill()
+    with run.lock_if_free():
+        assert not (run.root / SCRATCH[0]).exists()
+
+
+def test_a_checkpoint_is_a_folder_that_gemtune_names(run: Run) -> None:
+    for name in ("step-x", "step-", "step-²", "step-07", "step-3.bak", "step-9"):
+        (run.checkpoints / name).mkdir(parents=True)
+    assert run.steps() == [9]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from gemtune.errors import RunError
 from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, write_json, write_text
+from gemtune.run_contents import put_in_place, refuse_foreign, sweep
 from gemtune.run_files import DataManifest, Decision, Evaluation, Stored, Summary, Training
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
 VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
-REVISIONS = {"data": 3, "tokens": 3, "replies": 2}
+REVISIONS = {"data": 4, "tokens": 3, "replies": 3}
 
 PARTS = ("train", "val", "test")
 
@@ -32,6 +35,7 @@ Kind = TypeVar("Kind", bound=Stored)
 
 
 _STEP, _STAGING = "step-", ".prepare-"
+_STEP_FOLDER = re.compile(rf"{_STEP}(0|[1-9][0-9]{{0,17}})")
 
 
 def step_name(step: int) -> str:
@@ -98,10 +102,16 @@ class Run:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Run:
-        """The run directory of a recipe, which need not be there yet; nothing is written before `accept`."""
+        """The run directory of a recipe, which need not be there yet; nothing is written before `accept`.
+
+        RunError when it is a folder of somebody else's: a run is new, empty, or has gemtune's manifest.
+        """
         run = cls(Path(recipe.runs_dir) / recipe.name)
+        refuse_foreign(run.root)
+        _refuse_sources_within(run.root, recipe)
         if run.manifest_file.exists():
             run._check_version()
+            _ = run.recipe
         return run
 
     def accept(self, recipe: Recipe, recipe_text: str | None) -> None:
@@ -249,7 +259,8 @@ class Run:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, the newest first."""
-        return sorted(map(step_of, self.checkpoints.glob(f"{_STEP}*")), reverse=True)
+        folders = (path for path in self.checkpoints.glob(f"{_STEP}*") if _STEP_FOLDER.fullmatch(path.name))
+        return sorted(map(step_of, folders), reverse=True)
 
     def replies(self, name: str) -> Path:
         """The replies of `base`, `tuned` or `step-N` to the test part, one line per row."""
@@ -261,13 +272,11 @@ class Run:
 
     def evaluation(self, data: str | None = None) -> EvaluationFolder:
         """The replies to the test part, or to the rows of a file of the user's."""
-        return EvaluationFolder(self.eval / Path(data).stem if data else self.eval)
+        return EvaluationFolder(self.eval / (Path(data).stem.strip(".") or "rows") if data else self.eval)
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Run]:
         """A run inside the run, whose data directory becomes the run's when the block ends without an error."""
-        for leftover in self.root.glob(f"{_STAGING}*"):  # of a process that was killed
-            shutil.rmtree(leftover, ignore_errors=True)
         with os_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             staged = Run(Path(tempfile.mkdtemp(dir=self.root, prefix=_STAGING)))
@@ -275,9 +284,7 @@ class Run:
         try:
             yield staged
             with os_errors(self.data):
-                if self.data.exists():
-                    self.data.rename(staged.root / "replaced")
-                staged.data.rename(self.data)
+                put_in_place(staged.data, self.data)
         finally:
             shutil.rmtree(staged.root, ignore_errors=True)
 
@@ -297,6 +304,8 @@ class Run:
                 raise RunError(
                     f"{self.root}: another gemtune process is working in it; wait for it or choose another name"
                 ) from error
+            if outermost:
+                sweep(self.root)
         try:
             yield
         finally:
@@ -307,6 +316,14 @@ class Run:
                         folder.rmdir()
             self._lock.release()
 
+    @contextlib.contextmanager
+    def lock_if_free(self) -> Iterator[None]:
+        """Holds the run where no other process does: for a reader that writes a page of its own beside it."""
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(RunError):
+                stack.enter_context(self.lock())
+            yield
+
 
 def _read(path: Path, version: str, kind: type[Kind]) -> Kind | None:
     """A versioned JSON file of a run, or None when it is not there."""
@@ -316,6 +333,17 @@ def _read(path: Path, version: str, kind: type[Kind]) -> Kind | None:
     if not isinstance(value, dict) or value.get("version") != VERSIONS[version]:
         raise RunError(f"{path}: not a version {VERSIONS[version]} file of gemtune; run the stage that wrote it again")
     return kind.from_json(value, path)
+
+
+def _refuse_sources_within(root: Path, recipe: Recipe) -> None:
+    """RunError when rows or images would be read from the run's own folder, in which files are replaced."""
+    inside = Path(os.path.abspath(root))
+    for name in (name for data in recipe.data for name in (data.source, *data.images)):
+        path = Path(name)  # relative is only what the Hub has
+        if path.is_absolute() and (path.is_relative_to(inside) or path.resolve().is_relative_to(root.resolve())):
+            raise RunError(
+                f"{name}: lies in the run directory {root}, which is gemtune's; move it, or give another name="
+            )
 
 
 def _text_of(path: Path) -> str | None:

@@ -11,18 +11,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 import command
 from gemtune.files import read_json, write_json
 from gemtune.pipeline import stages
+from gemtune.run_contents import written_in
 
 ROWS = [(f"good morning number {i}, coffee time", "☕🌅") for i in range(40)]
+NO_TRACKER = next((name for name in ("trackio", "wandb") if find_spec(name) is None), None)
 HALF = {"text": "cut \ud83d", "emoji": "☕"}  # half a surrogate pair, which JSON can spell
 
 
@@ -133,6 +137,9 @@ RECIPES: dict[str, Case] = {
     "no task file": (lambda p: ["task=mine.py:Mine"], r"mine\.py: no such file; it should hold class Mine"),
     "no task class": (lambda p: [f"task={p.write('mine.py', 'Main = 1')}:Mine"], r"mine\.py: no such class; wanted `class Mine\(Task\)`"),
     "task file is broken": (lambda p: [f"task={p.write('mine.py', 'def (')}:Mine"], r"mine\.py: cannot be imported \(invalid syntax"),
+    "a folder of one's own for a run": (lambda p: (p.write("mine/data/e.csv", "text,emoji\n"), ["name=mine", f"runs_dir={p.folder}"])[1], r"mine: a folder that gemtune did not make \(it holds data and no manifest\.json\); give another name= or runs_dir="),
+    "rows in the run directory": (lambda p: (p.write("runs/t/data/e.csv", "text,emoji\n"), [f"data.source={p / 'runs/t/data/e.csv'}"])[1], r"runs/t: a folder that gemtune did not make"),
+    "rows in a run directory that is to be": (lambda p: ["data.source=runs/t/e.csv"], r"runs/t/e\.csv: lies in the run directory .*move it, or give another name="),
     "runs_dir under a file": (lambda p: [f"runs_dir={p / 'e.csv'}/runs"], r"e\.csv/runs/t: Not a directory; a file is where a folder should be"),
     "nf4 without adapters": (lambda p: ["lora=none", "quantize=nf4"], r"quantize: nf4 needs lora"),
     "template without a column": (lambda p: ["task=columns", "template.answer=fixed"], r"template\.answer names no column"),
@@ -271,6 +278,13 @@ def _damaged(name: str) -> Callable[[Path], None]:
     return lambda run: halve(run / name)
 
 
+def _asked_tuned(run: Path) -> None:
+    """Replies of tuned as to another evaluate.limit."""
+    stages.evaluate(stages.Job(run, say=lambda text: None), ["tuned"])
+    replies = run / "eval/tuned.jsonl"
+    replies.write_text(2 * replies.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 def _manifest(**sections: Any) -> Callable[[Path], None]:
     return lambda run: write_json(run / "manifest.json", {**read_json(run / "manifest.json"), **sections})
 
@@ -293,10 +307,12 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "started again from rows that are not there": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "data.source=f.csv"), r"f\.csv: no such file or folder"),
     "started again with a target that is no layer": (lambda run: None, ("run", "PLACE/t.yaml", "--fresh", "lora.target_modules=[query]"), r"no linear layer is called 'query'"),
     "started again with answers too long": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "train.max_length=16"), r"no example is left to train on"),
+    "another limit for a checkpoint that is not there": (lambda run: None, ("evaluate", "PLACE/t.yaml", "evaluate.limit=2", "--checkpoint", "99"), r"step-99: no such folder"),
+    "base alone on other rows": (_asked_tuned, ("evaluate", "RUN", "--base"), r"eval/tuned\.jsonl: tuned was asked other rows; evaluate both together"),
     "another score": (lambda run: None, ("train", "PLACE/t.yaml", "evaluate.metric=bleu"), r"has no score 'bleu'"),
     "other rows": (lambda run: None, ("prepare", "PLACE/t.yaml", "data.limit=9"), r"begun with another recipe \(data\.0\.limit was None, is 9\)"),
     "other tokens": (lambda run: None, ("show", "PLACE/t.yaml", "train.max_length=64"), r"begun with another recipe \(train\.max_length was 128, is 64\)"),
-    "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|mps"),
+    "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|train\.device: mps, but"),
     "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
 }  # fmt: skip
 
@@ -309,6 +325,82 @@ def test_a_run_directory_is_refused(what: str, place: Place, trained: Path, capf
     paths = (arg.replace("RUN", str(run)).replace("PLACE", str(place.folder)) for arg in args)
     line = refused(place, capfd, *paths)
     assert re.search(wanted, line), line
+
+
+def _model(**files: str | bytes | None) -> Callable[[Place], list[str]]:
+    return lambda place: [f"model={place.model_copy(**files)}"]
+
+
+def _without_numbers(place: Place) -> list[str]:
+    """A copy of the model whose norms are NaN."""
+    copy = place.model_copy()
+    tensors = load_file(copy / "model.safetensors")
+    save_file({k: v * torch.nan if "norm" in k else v for k, v in tensors.items()}, copy / "model.safetensors")
+    return [f"model={copy}"]
+
+
+AGAIN: dict[str, tuple[Callable[[Place], list[str]], str]] = {
+    "no weights": (_model(model_safetensors=None), r"model: no model\.safetensors in it"),
+    "damaged weights": (_model(model_safetensors=b"\x00" * 5000), r"model\.safetensors: cannot be loaded"),
+    "weights without numbers": (_without_numbers, r"FAIL the base model's loss is finite"),
+    "a GPU that is not here": (lambda place: ["train.device=mps"], r"train\.device: mps, but torch sees no Apple GPU here"),
+    "a tracker that is not here": (lambda place: [f"track=[{NO_TRACKER}]"], rf"track: \[{NO_TRACKER}\] needs .* pip install 'gemtune\[{NO_TRACKER}\]'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AGAIN)
+def test_a_finished_run_is_kept_until_the_one_that_replaces_it_is_accepted(
+    what: str, place: Place, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if (torch.backends.mps.is_available() and "GPU" in what) or (NO_TRACKER is None and "tracker" in what):
+        pytest.skip("it is here")
+    a_run(place, trained)
+    overrides, wanted = AGAIN[what][0](place), AGAIN[what][1]
+    line = refused(place, capfd, "train", place / "t.yaml", "--fresh", *overrides)
+    assert re.search(wanted, line), line
+
+
+REFUSED_BY_ALL = {
+    "another recipe": ("train.max_steps=3", r"begun with another recipe \(train\.max_steps was 2, is 3\)"),
+    "other rows": ("split.seed=1", r"begun with another recipe \(split\.seed was 0, is 1\)"),
+    "no number": ("train.max_steps=many", r"train\.max_steps: wanted a valid integer"),
+    "no such task": ("task=emojis", r"unknown task 'emojis'|begun with another recipe"),
+    "a source in the run": ("data.source=runs/t/data/train.jsonl", r"lies in the run directory"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["prepare", "show", "check", "plan", "train", "run", "evaluate", "generate", "report"])
+def test_a_refusal_by_any_verb_leaves_the_run_as_it_was(
+    verb: str, place: Place, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = a_run(place, trained)
+    if verb in ("generate", "report"):  # these take no overrides: the recipe itself is wrong
+        for text in ("task: emoji\n", "[", f"{{name: t, task: emoji, runs_dir: {run.parent}, data: {run}/data/x.csv}}"):
+            place.write("t.yaml", text)
+            refused(place, capfd, verb, place / "t.yaml", *(["hello"] if verb == "generate" else []))
+        return
+    for override, wanted in REFUSED_BY_ALL.values():
+        line = refused(place, capfd, verb, place / "t.yaml", override)
+        assert re.search(wanted, line), line
+    if verb not in ("train", "run"):
+        return
+    for override, wanted in (("data.source=f.csv", "no such file"), ("lora.target_modules=[query]", "no linear layer")):
+        assert wanted in refused(place, capfd, verb, place / "t.yaml", "--fresh", override)
+
+
+def test_to_start_again_keeps_what_is_the_users(place: Place, trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run = a_run(place, trained)
+    mine = {"notes.txt", "data/rows.csv", "eval/mine.csv", "adapter/README.txt", "model/x.bin", "checkpoints/old/a.txt"}
+    for name in mine:
+        place.write(f"runs/t/{name}", "mine")
+    assert command.gemtune(capfd, "run", place / "t.yaml", "--fresh", "data.source=e.csv", "split.seed=1").code == 0
+    assert {name for name in mine if (run / name).read_text() == "mine"} == mine
+    assert command.gemtune(capfd, "evaluate", run).code == 0
+    written = {path for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
+    known = {path for name in ("data", "adapter", "eval") for path in written_in(run / name)}
+    known |= {run / name for name in ("manifest.json", "recipe.yaml", "metrics.jsonl", "report.html", "report.md")}
+    known |= {path for step in (run / "checkpoints").glob("step-*") for path in written_in(step)}
+    assert {path.relative_to(run).as_posix() for path in written - known} == mine, "all else is known to be gemtune's"
 
 
 def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Rows to a data directory: nothing is lost unseen, groups stay together, growth moves nobody."""
+"""Rows to a data directory: nothing is lost unseen, groups stay together, growth moves no row."""
 
 import csv
 import json
@@ -401,7 +401,9 @@ def test_a_failure_leaves_the_old_data_and_nothing_else(tmp_path: Path) -> None:
     assert list(files(run)) == before and sorted(run.root.iterdir()) == around
     (run.root / ".prepare-left").mkdir()
     write(tmp_path / "t.jsonl", pairs(40))
-    prepare(recipe, run)
+    with run.lock():
+        prepare(recipe, run)
+    (run.root / ".lock").unlink()
     assert sorted(run.root.iterdir()) == around
 
 

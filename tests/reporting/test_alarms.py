@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import command
 import pytest
 
+import command
 from gemtune.errors import DataError
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.schema import Recipe

@@ -18,7 +18,7 @@ LEFT_OUT = {
 
 
 def prepared_lines(run: Run) -> Iterator[str]:
-    """The data manifest in words: what takes many rows, what was read, dropped and why, kept by part, how long it is, what leaks."""
+    """The data manifest in words: large losses, what was read, dropped and why, the parts, their lengths, the leaks."""
     data = run.prepared_data()
     kept, dropped = sum(data.kept.values()), sum(data.dropped.values())
     yield from alarm_lines(run)

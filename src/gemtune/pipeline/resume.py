@@ -1,23 +1,23 @@
-"""Whether a run goes on: the recipe and the tokens that it was begun with, and what is removed to begin again."""
+"""Whether a run may resume: with the recipe and tokens it was begun with; and what `--fresh` removes."""
 
 from __future__ import annotations
 
-import shutil
-
 from gemtune.errors import RunError
-from gemtune.files import JsonObject, write_json
+from gemtune.files import JsonObject, os_errors, write_json
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import deciders
+from gemtune.run_contents import remove_written
 from gemtune.run_files import Training
 from gemtune.runs import Run
 
 
 def start_again(run: Run) -> None:
-    """Removes what a run has made but its data, which is made again when it must be."""
-    for path in (run.checkpoints, run.adapter, run.full_model, run.eval, run.tensorboard):
-        shutil.rmtree(path, ignore_errors=True)
-    for path in (run.metrics_file, run.report_page, run.report_markdown):
-        path.unlink(missing_ok=True)
+    """Removes what gemtune has made of a run's data, and nothing else that lies there."""
+    with os_errors(run.root):
+        for folder in (*map(run.checkpoint, run.steps()), run.adapter, run.full_model, run.eval, run.tensorboard):
+            remove_written(folder)
+        for path in (run.metrics_file, run.report_page, run.report_markdown):
+            path.unlink(missing_ok=True)
     manifest = run.manifest
     for section in ("trained_on", "training"):
         manifest.pop(section, None)

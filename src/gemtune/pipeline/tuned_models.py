@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def weights_key(job: Job, name: str) -> str:
     """What identifies the weights behind `base`, `tuned` or `step-N`."""
     from gemtune.models.hub import fingerprint
-    from gemtune.training.checkpoint import WHOLE, require_whole
+    from gemtune.run_contents import WHOLE
+    from gemtune.training.checkpoint import require_whole
 
     base = f"{fingerprint(job.weights_folder)} {job.precision} {job.recipe.quantize} {job.device}"
     if name == "base":

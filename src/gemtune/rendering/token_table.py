@@ -121,7 +121,7 @@ def write_tables(
 
 
 def _temporary(run: Run, part: str) -> Path:
-    return run.table(part).with_suffix(".tmp")
+    return run.table(part).with_name(f".{run.table(part).name}.tmp")
 
 
 def _write_table(

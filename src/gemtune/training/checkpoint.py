@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from gemtune.errors import RunError
 from gemtune.files import JsonObject, os_errors, read_json, sha256_of, write_json
+from gemtune.run_contents import WHOLE, put_in_place
 from gemtune.runs import Run
 
 if TYPE_CHECKING:
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
 
-WEIGHTS, OPTIMIZER, RANDOM, STATE, WHOLE = (
+WEIGHTS, OPTIMIZER, RANDOM, STATE = (
     "weights.safetensors",
     "optimizer.safetensors",
     "random.safetensors",
     "state.json",
-    "whole.json",
 )
 
 
@@ -40,8 +40,7 @@ def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
         try:
             write(temporary)
             write_json(temporary / WHOLE, {path.name: sha256_of(path) for path in sorted(temporary.iterdir())})
-            shutil.rmtree(folder, ignore_errors=True)
-            temporary.rename(folder)
+            put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
