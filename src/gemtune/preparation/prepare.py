@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gemtune.data.columns import check_columns
 from gemtune.data.conversation import read_conversations
 from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
-from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
+from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
 from gemtune.files import (
     read_json,
@@ -178,7 +179,8 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
         _refuse_test_split(data)
         source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
         named = [data.id] if data.id else []
-        for where, row in read_rows(data):
+        dropped = store.reasons["broken row"]
+        for where, row in read_rows(data, refuse=store.drop_broken):
             check_columns(row, by if rows_read > start else [*source.task.columns, *by, *named], where)
             try:
                 _store(recipe, store, source, row, where)
@@ -187,6 +189,7 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
             rows_read += 1
             if rows_read % 256 == 0:
                 progress(rows_read)
+        rows_read += store.reasons["broken row"] - dropped
         rows_of.append(rows_read - start)
     progress(rows_read)
     return rows_of

@@ -139,6 +139,10 @@ class RowStore:
         self.reasons[reason] += 1
         self.dropped.append(json.dumps({"where": where, "reason": reason, "detail": detail}))
 
+    def drop_broken(self, where: str, error: RowError) -> None:
+        """Drops a row that its file does not hold whole, which `data.bad_rows` says of a source."""
+        self.drop(where, error.reason, str(error))
+
     def drops(self) -> Iterator[dict[str, str]]:
         return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))
 

@@ -48,13 +48,20 @@ class DataSource(Section):
         "Relative paths start at the recipe file. `data: FILE` is short for it."
     )
     format: FormatName = Field(
-        "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
+        "auto",
+        description="auto: the file name decides; `.gz`, `.bz2` and `.xz` on top of a text format "
+        "are unpacked while reading.",
     )
     layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "vertex"] = Field(
         "auto", description="auto: the keys of each row decide; only the `messages` task looks at it."
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="The task's name for a column -> the file's name for it."
+    )
+    bad_rows: Literal["fail", "drop"] = Field(
+        "fail",
+        description="A line of CSV or JSON that cannot be read. fail: stop there; drop: count it as a dropped row, for "
+        "files that cannot be mended.",
     )
     encoding: str = Field("utf-8-sig", description="UTF-8, with or without a byte order mark.")
     hub_config: str | None = Field(None, description="The Hub data set's configuration, where it has several.")
