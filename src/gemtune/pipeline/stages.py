@@ -25,6 +25,7 @@ from gemtune.pipeline.resume import (
 )
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
+from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.report import write_report
 
 if TYPE_CHECKING:
@@ -161,6 +162,8 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     data = _training_rows(
         job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else [])
     )
+    for line in alarm_lines(run):
+        job.say(line)
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
@@ -193,7 +196,8 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         _own_rows(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
-        raise RunError(f"{run.data}: no test row to evaluate on; give rows of a file, --data FILE")
+        move = next((f"{alarm.headline}; " for alarm in alarms(run)), "")
+        raise RunError(f"{run.data}: no test row to evaluate on; {move}give rows of a file, --data FILE")
     other = names[-1] if names[-1] != "base" else "tuned"
     for name in {"base", other} - set(names):
         require_rows(folder, name, conversations)
