@@ -74,6 +74,10 @@ class DataSource(Section):
     download_images: bool = Field(
         False, description="Images that rows name by URL are downloaded, once; off, because data then opens addresses."
     )
+    id: str | None = Field(
+        None,
+        description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
+    )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
     train_on_test: bool = Field(
@@ -112,10 +116,12 @@ class Prepare(Section):
     decides = "data"
 
     dedupe: Literal["near", "exact", "none"] = Field(
-        "near", description="near: exact copies and almost equal questions; duplicates across the split inflate scores."
+        "near",
+        description="near: exact copies, and rows with one answer whose questions differ in slips of the pen only; "
+        "duplicates across the split inflate scores. none: nothing is deleted.",
     )
     similarity: float = Field(
-        0.9, gt=0.5, le=1.0, description="Jaccard similarity of 5-character shingles from which two questions are near."
+        0.9, gt=0.5, le=1.0, description="Share of letters from which two questions can be near; 1.0 allows no slip."
     )
     bad_rows: Literal["drop", "fail"] = Field(
         "drop", description="drop: counted with its reason and reported; fail: stop at the first one."
