@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Annotated, Any, Self
 
@@ -135,6 +135,8 @@ class DataManifest(Stored):
     split: Annotated[dict[str, object], "the `split` section"]
     leaks: Annotated[int, "lines of leaks.jsonl"]
     audited_similarity: Annotated[float, "from which similarity on a pair is listed there"]
+    scored: Annotated[dict[str, int], "score: rows of val and test that it counts for"] = field(default_factory=dict)
+    unscored: Annotated[int, "lines of unscored.jsonl"] = 0
     lengths: Annotated[
         Lengths | None,
         "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), and by part the "
@@ -174,6 +176,8 @@ class Evaluation(Stored):
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Stored):
     """One score of the base and the tuned model on the same rows."""
+
+    rows: int | None = None  # that have the score; all of them in a summary from before they were counted
 
     direction: Direction = "higher"  # a summary from before there were directions has none
     base: Interval
