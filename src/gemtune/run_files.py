@@ -218,8 +218,6 @@ class Evaluation(Stored):
 class Comparison(Stored):
     """One score of the base and the tuned model on the same rows."""
 
-    rows: int | None = None  # that have the score; all of them in a summary from before they were counted
-
     direction: Direction = "higher"  # a summary from before there were directions has none
     base: Interval
     tuned: Interval
@@ -267,6 +265,7 @@ class Summary(Stored):
         dict[str, Comparison],
         "score: `direction`, `base`, `tuned` and `difference`, below; the deciding one first",
     ]
+    scored: Annotated[dict[str, int], "score: test rows that have it"] = field(default_factory=dict)
     regressions: Annotated[
         list[Regression],
         "up to ten rows where tuned is furthest behind base: `where`, `prompt`, `gold`, `base`, `tuned`, `difference`",

@@ -174,6 +174,7 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
         metric=metric,
         rows=len(base),
         metrics={name: _compared(name, metric_of(task, name), before, after, settings.seed) for name in order},
+        scored={name: sum(name in row for row in before) for name in order},
         regressions=_regressions(base, tuned, metric, metric_of(task, metric)),
         decoding=Decoding(
             temperature=settings.temperature,
@@ -206,8 +207,7 @@ def _compared(
         with _parts_of(name):
             sides = [combined_interval(metric.combine, scores, seed=seed) for scores in (base, tuned)]
             difference = combined_difference(name, metric, base, tuned, seed=seed)
-    rows = len(base[name])
-    return Comparison(rows=rows, direction=metric.direction, base=sides[0], tuned=sides[1], difference=difference)
+    return Comparison(direction=metric.direction, base=sides[0], tuned=sides[1], difference=difference)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from gemtune.errors import RunError
 from gemtune.metrics.statistics import Difference, Direction, Interval
 from gemtune.reporting import charts
 from gemtune.reporting.text import count, interval, visible
-from gemtune.run_files import Evaluation, Regression, Summary
+from gemtune.run_files import Comparison, Evaluation, Regression, Summary
 from gemtune.runs import Run
 
 SURE = 0.05  # p value below which a difference is called one
@@ -89,12 +89,13 @@ def scores_of(summary: Summary) -> list[Score]:
     """The deciding metric first, the others by name."""
     names = sorted(summary.metrics, key=lambda name: (name != summary.metric, name))
     compared = [(name, summary.metrics[name]) for name in names]
-    return [
-        Score(name, c.rows, c.base, c.tuned, c.difference, c.direction, c.rows < summary.rows)
-        if c.rows
-        else Score(name, summary.rows, c.base, c.tuned, c.difference, c.direction)
-        for name, c in compared
-    ]
+    return [_score(summary, name, comparison) for name, comparison in compared]
+
+
+def _score(summary: Summary, name: str, comparison: Comparison) -> Score:
+    rows = summary.scored.get(name, summary.rows)
+    sides = comparison.base, comparison.tuned, comparison.difference
+    return Score(name, rows, *sides, comparison.direction, is_partial=rows < summary.rows)
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:
