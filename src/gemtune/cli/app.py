@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gemtune.cli.terminal import prepare_terminal, tell, tell_json
 from gemtune.errors import DivergedError, GemtuneError
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
@@ -35,14 +35,15 @@ FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
 
 def main() -> None:
     """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, or 3 if training diverged."""
+    prepare_terminal()
     try:
         app()
     except GemtuneError as error:
-        typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
+        tell(f"gemtune: {' '.join(str(error).split())}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
+            tell("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
         raise
 
 
@@ -50,7 +51,7 @@ def _print_version(wanted: bool) -> None:
     from gemtune.hardware import gemtune_version
 
     if wanted:
-        typer.echo(f"gemtune {gemtune_version()}")
+        tell(f"gemtune {gemtune_version()}")
         raise typer.Exit
 
 
@@ -72,7 +73,7 @@ def new(
     from gemtune.recipe.scaffold import write_example
 
     written = list(write_example(recipe, folder))
-    _print(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
+    tell(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
 
 
 @app.command()
@@ -91,9 +92,9 @@ def run(
         job = progress.job(recipe, overrides, fresh)
         page = stages.run(job, progress.train)
     if as_json:
-        _print_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
+        tell_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*report_lines(job.run))
+        tell(*report_lines(job.run))
     _fail_where_diverged(job.run)
 
 
@@ -112,9 +113,9 @@ def prepare(
         job = progress.job(recipe, overrides)
         manifest = stages.prepare(job)
     if as_json:
-        _print_json(manifest)
+        tell_json(manifest)
     else:
-        _print(*prepared_lines(job.run))
+        tell(*prepared_lines(job.run))
 
 
 @app.command()
@@ -139,7 +140,7 @@ def show(
         console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
         console.print(terminal_text(job.renderer, example), soft_wrap=True)
     write_page(job.run.show_page, job.run.data, job.renderer, pairs)
-    typer.echo(f"page: {job.run.show_page}")
+    tell(f"page: {job.run.show_page}")
 
 
 @app.command()
@@ -150,7 +151,7 @@ def tiny(
     """Writes a tiny random-weight model of a family, for dry runs of a recipe in seconds: model=FOLDER."""
     from gemtune.models.families import write_tiny
 
-    typer.echo(write_tiny(family, Path(folder)))
+    tell(write_tiny(family, Path(folder)))
 
 
 @app.command()
@@ -167,9 +168,9 @@ def check(
         job = progress.job(recipe, overrides)
         findings = stages.check(job)
     if as_json:
-        _print_json([vars(finding) for finding in findings])
+        tell_json([vars(finding) for finding in findings])
     else:
-        _print(*findings)
+        tell(*findings)
 
 
 @app.command()
@@ -187,9 +188,9 @@ def plan(
         job = progress.job(recipe, overrides)
         plans = stages.plan(job)
     if as_json:
-        _print_json(plans)
+        tell_json(plans)
     else:
-        _print(*plan_lines(plans))
+        tell(*plan_lines(plans))
 
 
 @app.command()
@@ -207,12 +208,12 @@ def train(
         job = progress.job(recipe, overrides, fresh)
         training = stages.train(job, progress.train)
     if as_json:
-        _print_json(training)
+        tell_json(training)
     else:
-        _print(*(f"{name}: {value}" for name, value in training.items()))
+        tell(*(f"{name}: {value}" for name, value in training.items()))
     _fail_where_diverged(job.run)
     if not as_json:
-        _print(f"next: gemtune evaluate {job.run.root}")
+        tell(f"next: gemtune evaluate {job.run.root}")
 
 
 @app.command()
@@ -235,9 +236,9 @@ def evaluate(
         job = progress.job(run, overrides)
         summary = stages.evaluate(job, names, data)
     if as_json:
-        _print_json(summary)
+        tell_json(summary)
     else:
-        _print(*evaluation_lines(summary))
+        tell(*evaluation_lines(summary))
 
 
 @app.command()
@@ -265,11 +266,11 @@ def generate(
         job = progress.job(run)
         name = "base" if base else "tuned"
         if source:
-            typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
+            tell(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
             for piece in stages.stream_reply(job, prompt, name, image or []):
-                typer.echo(piece, nl=False)
-            typer.echo()
+                tell(piece, end="")
+            tell("")
 
 
 @app.command()
@@ -282,9 +283,9 @@ def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> 
     job = Progress(quiet=True).job(run)
     page = stages.report(job)
     if as_json:
-        _print_json({"report": str(page), "summary": _summary(job.run)})
+        tell_json({"report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*report_lines(job.run))
+        tell(*report_lines(job.run))
 
 
 @app.command()
@@ -294,9 +295,9 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
 
     findings = diagnose()
     if as_json:
-        _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
+        tell_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:
-        _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+        tell(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
 
 
 def _fail_where_diverged(run: Run) -> None:
@@ -308,12 +309,3 @@ def _fail_where_diverged(run: Run) -> None:
 def _summary(run: Run) -> JsonObject | None:
     summary = run.summary()
     return summary.to_json() if summary else None
-
-
-def _print(*lines: object) -> None:
-    for line in lines:
-        typer.echo(str(line))
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict
 from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.files import cache_folder, os_errors, sha256_of, write_json
+from gemtune.files import cache_folder, os_errors, sha256_of, writable_cache, write_json
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -61,8 +61,9 @@ def embedded_model(say: Callable[[str], None] = print) -> Path:
     except ImportError as error:
         raise MissingExtra("the embedded Gemma 3 270M", "embedded") from error
     folder = cache_folder() / f"{NAME}-{GGUF_SHA256[:8]}-{LAYOUT}"
-    with os_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.is_dir():  # of a cache that may be read alone, too
+        return folder
+    writable_cache()
     with FileLock(folder.parent / f".{folder.name}.lock"):
         if not folder.is_dir():
             say(f"Preparing Gemma 3 270M from PyPI, once, in {folder}. Its licence: {LICENCE}.")
