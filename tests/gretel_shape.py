@@ -142,11 +142,4 @@ def _of_domain(
 
 def wrong_replies(sql: str) -> list[str]:
     """Replies that no row's SQL is: each gets less than full marks whatever the row."""
-    return [
-        "SELECT 1",
-        "SELECT 'Alder'",
-        "the SQL is not known",
-        "",
-        "DELETE FROM nothing",
-        sql.replace(";", " WHERE 0;"),
-    ]
+    return ["SELECT 1", "SELECT 'Alder'", "It is not known.", f"{sql} WHERE 0"]
