@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.pipeline.moved import found_again
 from gemtune.recipe.loader import as_data, as_yaml, from_folder, load_recipe, recipe_of, recipe_text
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
@@ -101,7 +102,9 @@ class Job:
     def renderer(self) -> Renderer:
         from gemtune.rendering.renderer import Renderer
 
-        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.image_tokenizer)
+        recipe = self.recipe
+        most = None if recipe.prepare.over_length == "shorten" else recipe.train.max_length
+        return Renderer(self.tokenizer, self.family, recipe.train.train_on, self.image_tokenizer, most)
 
     def image_features(self, model: PreTrainedModel, data: Path | None = None) -> ImageFeatures | None:
         """The features of the images in `data`, the run's own if not given; None for a text model."""
@@ -159,6 +162,7 @@ def _opened(source: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Reci
     path = Path(source)
     if path.is_dir():
         run = Run.open(path)
-        return recipe_of(run.recipe, run.manifest_file.absolute(), overrides), run, None
+        recipe = recipe_of(run.recipe, run.manifest_file.absolute(), overrides)
+        return found_again(recipe, run), run, None
     recipe = load_recipe(path, overrides)
     return recipe, Run.of(recipe), recipe_text(path)

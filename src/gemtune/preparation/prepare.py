@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gemtune.data.columns import check_columns
-from gemtune.data.conversation import read_conversations
+from gemtune.data.conversation import check_size, read_conversations
 from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
@@ -33,6 +33,7 @@ from gemtune.preparation.duplicates import join_groups, without_exact_copies, wi
 from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
+from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
@@ -148,7 +149,7 @@ def _digest(data: DataSource) -> str | None:
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
     task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    keys = json.dumps([digests, without_places(deciders(recipe, "data"))], sort_keys=True)
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
@@ -211,7 +212,9 @@ class _Source:
 def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: str) -> None:
     """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
-    conversation = source.images.resolve(source.task.conversation(row, where))
+    conversation = source.task.conversation(row, where)
+    check_size(message.text for message in conversation.messages)
+    conversation = source.images.resolve(conversation)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:
@@ -256,4 +259,5 @@ def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
 
 def _loss(store: RowStore, reason: str, rows: int) -> str:
     first = next(value for value in store.drops() if value["reason"] == reason)
-    return f"{rows} dropped as '{reason}', the first at {first['where']} ({first['detail'][:200]}): {move_of(reason)}"
+    example = f"the first at {first['where']} ({first['detail'][:200]})"
+    return f"{rows} of them dropped as '{reason}', {example}: {move_of(reason)}"
