@@ -13,7 +13,8 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from gemtune.errors import RunError
-from gemtune.files import JsonObject, os_errors, read_json, sha256_of, write_json
+from gemtune.files import JsonObject, read_json, sha256_of, write_json
+from gemtune.models.boundary import saving
 from gemtune.run_contents import WHOLE, put_in_place
 from gemtune.runs import Run
 
@@ -34,7 +35,7 @@ WEIGHTS, OPTIMIZER, RANDOM, STATE = (
 def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Fills a temporary folder with `write` and renames it to `folder`, with the list of what is in it."""
     temporary = folder.with_name(f".{folder.name}.tmp")
-    with os_errors(folder):
+    with saving(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
