@@ -99,6 +99,21 @@ def test_public_functions_and_classes_have_docstrings() -> None:
     assert set(unsaid(TREES)) == set(), "say in a sentence what it is for"
 
 
+def positional(node: ast.AST) -> int:
+    """How many positional parameters a function takes, or the constructor of a dataclass."""
+    if isinstance(node, ast.FunctionDef):
+        return len(node.args.posonlyargs) + len(node.args.args)
+    if isinstance(node, ast.ClassDef) and any("kw_only=True" in ast.unparse(word) for word in node.decorator_list):
+        return 0
+    is_dataclass = isinstance(node, ast.ClassDef) and any("dataclass" in ast.unparse(d) for d in node.decorator_list)
+    return sum(isinstance(part, ast.AnnAssign) for part in node.body) if is_dataclass else 0  # type: ignore[attr-defined]
+
+
+def test_nothing_takes_ten_positional_parameters() -> None:
+    many = [f"{path}:{n.lineno}" for path, tree in TREES.items() for n in ast.walk(tree) if positional(n) >= 10]  # type: ignore[attr-defined]
+    assert not many, "nobody can read such a call; take keywords"
+
+
 def is_broad(node: ast.AST) -> bool:
     if not isinstance(node, ast.ExceptHandler):
         return False

@@ -1,4 +1,4 @@
-"""The one exception tree and the words errors share; the CLI prints a GemtuneError as one line and exits 2."""
+"""The one exception tree and the words errors share; the CLI prints an error as one line and exits with its code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterable
 
 class GemtuneError(Exception):
     """What was found, what was wanted and the next move, in one line."""
+
+    exit_code = 2
 
 
 class RecipeError(GemtuneError):
@@ -32,6 +34,12 @@ class ModelError(GemtuneError):
 
 class RunError(GemtuneError):
     """A run directory that is missing, locked, of another version or damaged."""
+
+
+class DivergedError(GemtuneError):
+    """A training whose loss got out of hand; what was good before it, and the report, are there."""
+
+    exit_code = 3
 
 
 class CheckError(GemtuneError):

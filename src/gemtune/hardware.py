@@ -38,6 +38,8 @@ def choose_device(wanted: str) -> tuple[str, str]:
 
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ModelError("train.device: cuda, but torch sees no CUDA device here; `gemtune doctor` says why")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise ModelError("train.device: mps, but torch sees no Apple GPU here; set train.device: auto")
     if wanted != "auto":
         return wanted, "the recipe says so"
     if torch.cuda.is_available():

@@ -67,9 +67,13 @@ class Training(Stored):
     tokens: Annotated[int, "seen, padding not counted", "tokens"]
     labelled_tokens: Annotated[int, "of them trained on", "tokens"]
     peak_memory_gb: Annotated[float, "of the process; on a GPU, of the process there", "10⁹ bytes"]
-    best_step: Annotated[int, "whose weights were kept", "step"]
+    best_step: Annotated[
+        int | None, "whose weights were kept; null where a training diverged before it had any", "step"
+    ]
     best_eval_loss: Annotated[float | None, "there; null without val rows", "nats per labelled token"]
     stopped: Annotated[str, "why it ended"]
+    # A run from before this was looked at has none.
+    diverged: Annotated[bool, "whether it ended because its loss was no number, or far above the base model's"] = False
 
 
 # --- data/manifest.json -----------------------------------------------------------------------------------------------

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 import command
 from gemtune.files import read_json, write_json
@@ -24,6 +26,7 @@ from gemtune.pipeline import stages
 from gemtune.run_contents import written_in
 
 ROWS = [(f"good morning number {i}, coffee time", "☕🌅") for i in range(40)]
+NO_TRACKER = next((name for name in ("trackio", "wandb") if find_spec(name) is None), None)
 HALF = {"text": "cut \ud83d", "emoji": "☕"}  # half a surrogate pair, which JSON can spell
 
 
@@ -288,6 +291,13 @@ def _damaged(name: str) -> Callable[[Path], None]:
     return lambda run: halve(run / name)
 
 
+def _asked_tuned(run: Path) -> None:
+    """Replies of tuned as to another evaluate.limit."""
+    stages.evaluate(stages.Job(run, say=lambda text: None), ["tuned"])
+    replies = run / "eval/tuned.jsonl"
+    replies.write_text(2 * replies.read_text(encoding="utf-8"), encoding="utf-8")
+
+
 def _manifest(**sections: Any) -> Callable[[Path], None]:
     return lambda run: write_json(run / "manifest.json", {**read_json(run / "manifest.json"), **sections})
 
@@ -310,10 +320,12 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "started again from rows that are not there": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "data.source=f.csv"), r"f\.csv: no such file or folder"),
     "started again with a target that is no layer": (lambda run: None, ("run", "PLACE/t.yaml", "--fresh", "lora.target_modules=[query]"), r"no linear layer is called 'query'"),
     "started again with answers too long": (lambda run: None, ("train", "PLACE/t.yaml", "--fresh", "train.max_length=16"), r"no example is left to train on"),
+    "another limit for a checkpoint that is not there": (lambda run: None, ("evaluate", "PLACE/t.yaml", "evaluate.limit=2", "--checkpoint", "99"), r"step-99: no such folder"),
+    "base alone on other rows": (_asked_tuned, ("evaluate", "RUN", "--base"), r"eval/tuned\.jsonl: tuned was asked other rows; evaluate both together"),
     "another score": (lambda run: None, ("train", "PLACE/t.yaml", "evaluate.metric=bleu"), r"has no score 'bleu'"),
     "other rows": (lambda run: None, ("prepare", "PLACE/t.yaml", "data.limit=9"), r"begun with another recipe \(data\.0\.limit was None, is 9\)"),
     "other tokens": (lambda run: None, ("show", "PLACE/t.yaml", "train.max_length=64"), r"begun with another recipe \(train\.max_length was 128, is 64\)"),
-    "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|mps"),
+    "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|train\.device: mps, but"),
     "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
 }  # fmt: skip
 
@@ -325,6 +337,39 @@ def test_a_run_directory_is_refused(what: str, place: Place, trained: Path, capf
     break_it(run)
     paths = (arg.replace("RUN", str(run)).replace("PLACE", str(place.folder)) for arg in args)
     line = refused(place, capfd, *paths)
+    assert re.search(wanted, line), line
+
+
+def _model(**files: str | bytes | None) -> Callable[[Place], list[str]]:
+    return lambda place: [f"model={place.model_copy(**files)}"]
+
+
+def _without_numbers(place: Place) -> list[str]:
+    """A copy of the model whose norms are NaN."""
+    copy = place.model_copy()
+    tensors = load_file(copy / "model.safetensors")
+    save_file({k: v * torch.nan if "norm" in k else v for k, v in tensors.items()}, copy / "model.safetensors")
+    return [f"model={copy}"]
+
+
+AGAIN: dict[str, tuple[Callable[[Place], list[str]], str]] = {
+    "no weights": (_model(model_safetensors=None), r"model: no model\.safetensors in it"),
+    "damaged weights": (_model(model_safetensors=b"\x00" * 5000), r"model\.safetensors: cannot be loaded"),
+    "weights without numbers": (_without_numbers, r"FAIL the base model's loss is finite"),
+    "a GPU that is not here": (lambda place: ["train.device=mps"], r"train\.device: mps, but torch sees no Apple GPU here"),
+    "a tracker that is not here": (lambda place: [f"track=[{NO_TRACKER}]"], rf"track: \[{NO_TRACKER}\] needs .* pip install 'gemtune\[{NO_TRACKER}\]'"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", AGAIN)
+def test_a_finished_run_is_kept_until_the_one_that_replaces_it_is_accepted(
+    what: str, place: Place, trained: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if (torch.backends.mps.is_available() and "GPU" in what) or (NO_TRACKER is None and "tracker" in what):
+        pytest.skip("it is here")
+    a_run(place, trained)
+    overrides, wanted = AGAIN[what][0](place), AGAIN[what][1]
+    line = refused(place, capfd, "train", place / "t.yaml", "--fresh", *overrides)
     assert re.search(wanted, line), line
 
 

@@ -1,4 +1,4 @@
-"""Rows to a data directory: nothing is lost unseen, groups stay together, growth moves nobody."""
+"""Rows to a data directory: nothing is lost unseen, groups stay together, growth moves no row."""
 
 import csv
 import json

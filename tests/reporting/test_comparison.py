@@ -9,6 +9,7 @@ from gemtune.reporting.comparison import Answer, Score, sample, summary_lines
 from gemtune.run_files import Comparison, CutReplies, Decoding, Summary
 
 SIDE = Interval(0.5, 0.4, 0.6)
+TEXTS = {"prompt": "p", "gold": "g", "base": "b", "tuned": "t"}
 
 
 def gap(low: float, high: float, p_value: float = 0.001) -> Difference:
@@ -30,8 +31,13 @@ def test_a_difference_is_claimed_only_when_it_is_sure(low: float, high: float, p
     assert ("no sure difference" in score.claim) == (outcome == "undecided")
 
 
+@pytest.mark.parametrize(("rows", "words"), [(1, "1 test row shows no sure"), (1200, "1,200 test rows show no sure")])
+def test_a_claim_counts_its_rows(rows: int, words: str) -> None:
+    assert Score("f1", rows, SIDE, SIDE, gap(-0.1, 0.1, 0.6)).claim.startswith(words)
+
+
 def test_the_sample_is_a_seeded_spread_wins_first() -> None:
-    answers = [Answer(str(i), "p", "g", "b", "t", d) for i, d in enumerate([0.5] * 90 + [0.0] * 6 + [-0.5] * 4)]
+    answers = [Answer(where=str(i), difference=d, **TEXTS) for i, d in enumerate([0.5] * 90 + [0.0] * 6 + [-0.5] * 4)]
     shown = sample(answers, 12)
     assert [answer.outcome for answer in shown] == ["wins"] * 6 + ["ties"] * 3 + ["losses"] * 3
     assert shown == sample(answers, 12) != sample(answers, 12, seed=1)
@@ -47,7 +53,8 @@ def test_a_report_claims_by_the_direction(low: float, high: float, outcome: str)
 
 
 def test_an_answer_wins_by_the_direction() -> None:
-    answers = [Answer(str(gap), "p", "g", "b", "t", gap, direction="lower") for gap in (0.5, -0.5, 0.0, 0.25, -0.25)]
+    gaps = (0.5, -0.5, 0.0, 0.25, -0.25)
+    answers = [Answer(where=str(gap), difference=gap, direction="lower", **TEXTS) for gap in gaps]
     assert [answer.outcome for answer in answers] == ["losses", "wins", "ties", "losses", "wins"]
     assert [answer.where for answer in sample(answers, 5)] == ["-0.5", "-0.25", "0.0", "0.25", "0.5"]
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gemtune.tasks.sql.dialects import query_for, script_for
 from gemtune.tasks.sql.sandbox import MAX_QUERY, MAX_VALUE, Result, SqlError, execute, same_result
-from gemtune.tasks.sql.text import canonical, first_statement, orders, parses, to_sqlite
+from gemtune.tasks.sql.text import canonical, first_statement, orders, parses
 
 SCHEMA = """
 CREATE TABLE "singer" (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, country TEXT, age REAL);
@@ -246,6 +247,11 @@ def test_a_schema_only_creates_and_inserts(script, tmp_path):
 def test_a_schema_may_be_a_dump():
     dump = 'CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT);\nCREATE TABLE "sqlite_sequence" (\n "name" TEXT\n);'
     assert execute("SELECT count(*) FROM t", dump).rows == ((0,),)
+    rows = "INSERT INTO t VALUES(7);\nDELETE FROM sqlite_sequence;\nINSERT INTO sqlite_sequence VALUES('t',7);\nCOMMIT;"
+    dump = (
+        f"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT);\n{rows}"
+    )
+    assert execute("SELECT id FROM t", dump).rows == ((7,),)
     assert execute("SELECT a FROM t", "BEGIN TRANSACTION; CREATE TABLE t (a); COMMIT;").rows == ()
 
 
@@ -428,12 +434,54 @@ def test_no_text_makes_the_parsers_raise(text):
         orders(text, dialect)
 
 
-def test_other_dialects_become_sqlite():
-    assert to_sqlite("SELECT a FROM t LIMIT 3, 2", "mysql") == "SELECT a FROM t LIMIT 2 OFFSET 3"
-    assert to_sqlite("CREATE TABLE t (a INT); INSERT INTO t VALUES (1);", "postgres").count(";\n") == 1
-    assert to_sqlite("SELECT `kept` as  it Is", "sqlite") == "SELECT `kept` as  it Is"
-    schema = to_sqlite("CREATE TABLE `t` (`id` INT AUTO_INCREMENT PRIMARY KEY, `a` VARCHAR(9)) ENGINE=InnoDB", "mysql")
-    assert execute("SELECT a FROM t", schema) == Result(("a",), ())
+def to_sqlite(sql, dialect):
+    return query_for("sqlite", sql, dialect, "")
+
+
+SCHEMAS = {  # of a table with a key that counts by itself, and two rows
+    "postgres": "CREATE TYPE mood AS ENUM ('x'); CREATE TABLE public.t (id SERIAL PRIMARY KEY, n TEXT[] DEFAULT '{}', "
+    "u UUID DEFAULT gen_random_uuid(), a INT CHECK (a > 0)); INSERT INTO t (a) VALUES (3), (4); "
+    "COMMENT ON TABLE t IS 'x';",
+    "mysql": "CREATE TABLE `t` (`id` INT NOT NULL AUTO_INCREMENT, `n` ENUM('x', 'y') COMMENT 'of', `a` INT UNSIGNED, "
+    "PRIMARY KEY (`id`), KEY `k` (`n`), UNIQUE KEY `u` (`a`)) ENGINE=InnoDB DEFAULT CHARSET=utf8; "
+    "INSERT INTO `t` (`a`) VALUES (3), (4);",
+    "tsql": "CREATE TABLE [dbo].[t] ([id] INT IDENTITY(1,1), [n] NVARCHAR(MAX), [a] MONEY, CONSTRAINT [p] PRIMARY KEY "
+    "CLUSTERED ([id] ASC)); INSERT INTO [dbo].[t] ([n], [a]) VALUES (N'x', 3), (N'y', 4);",
+    "oracle": "CREATE TABLE t (id NUMBER GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n VARCHAR2(30), a NUMBER(10, 2)); "
+    "INSERT INTO t (a) VALUES (3); INSERT INTO t (a) VALUES (4);",
+}
+
+
+@pytest.mark.parametrize("dialect", SCHEMAS)
+def test_schemas_of_other_dialects_load_and_their_keys_count(dialect):
+    schema = script_for("sqlite", SCHEMAS[dialect], dialect)
+    assert execute("SELECT id, a FROM t ORDER BY id", schema).rows == ((1, 3), (2, 4))
+
+
+@pytest.mark.parametrize(
+    ("sql", "dialect", "wanted"),
+    [
+        ("SELECT a FROM t LIMIT 3, 2", "mysql", "SELECT a FROM t LIMIT 2 OFFSET 3"),
+        ("SELECT TOP 3 a FROM dbo.t WHERE n = N'x'", "tsql", "SELECT a FROM t WHERE n = 'x' LIMIT 3"),
+        (
+            "SELECT EXTRACT(YEAR FROM day) FROM t WHERE day > DATE '2024-01-31'",
+            "postgres",
+            "SELECT CAST(STRFTIME('%Y', day) AS INTEGER) FROM t WHERE day > DATE('2024-01-31')",
+        ),
+    ],
+)
+def test_queries_of_other_dialects_become_sqlite(sql, dialect, wanted):
+    assert to_sqlite(sql, dialect) == wanted
+
+
+def test_texts_are_joined_and_numbers_added_as_sql_server_does():
+    schema = "CREATE TABLE t (a NVARCHAR(9), b VARCHAR(9), x INT, y INT)"
+    assert query_for("sqlite", "SELECT MAX(a + b), x + y FROM t", "tsql", schema) == "SELECT MAX(a || b), x + y FROM t"
+
+
+def test_a_column_that_counts_without_being_a_key_is_not_left_empty():
+    with pytest.raises(SqlError, match="column n counts by itself and is no key"):
+        script_for("sqlite", "CREATE TABLE t (id INT PRIMARY KEY, n SERIAL)", "postgres")
 
 
 @pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT 'a", "SELECT " + "(" * 5000, "SELECT 1\0"])
@@ -450,6 +498,9 @@ def test_what_cannot_be_translated_says_so(sql):
         ("  SELECT 1 ;\n", "SELECT 1"),
         ("\n\nSELECT a\nFROM t;\n\nThis lists a.", "SELECT a\nFROM t"),
         ("SELECT a\r\n\r\nNote", "SELECT a"),
+        ("SELECT a\n\nFROM t\n\nWHERE b = 'x\n\ny'\n\nA list.", "SELECT a\n\nFROM t\n\nWHERE b = 'x\n\ny'"),
+        ("SELECT a FROM t\n\nWhere a is a name.", "SELECT a FROM t"),
+        ("SELECT a,\n\n  b\nFROM t\n\nORDER BY a;\n\nSELECT 1", "SELECT a,\n\n  b\nFROM t\n\nORDER BY a"),
         ("```sql\nSELECT 1;\n```", "SELECT 1"),
         ("Here:\n```SQLite\nSELECT 1\n\nFROM t\n```\n```sql\nSELECT 2\n```", "SELECT 1\n\nFROM t"),
         ("```\nSELECT 1\n```", "SELECT 1"),

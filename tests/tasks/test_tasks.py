@@ -229,10 +229,8 @@ def test_the_order_of_rows_counts_where_the_gold_query_orders() -> None:
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        (sql_row("SELEC name"), "gold SQL does not run"),
-        (sql_row("SELECT nme FROM pet", inserts=INSERTS), "gold SQL does not run"),
-        (sql_row("DELETE FROM pet", inserts=INSERTS), "gold SQL does not run"),
-        (sql_row("SELECT name FROM pet", inserts="INSERT INTO dog VALUES (1)"), "gold SQL does not run"),
+        (sql_row("SELEC name"), "not SQL"),
+        (sql_row("the name of each pet"), "not SQL"),
         (sql_row(" ; "), "empty answer"),
         (sql_row("SELECT 1", question=" "), "empty prompt"),
     ],
@@ -241,8 +239,113 @@ def test_sql_rows_that_are_refused(row: dict[str, Any], reason: str) -> None:
     assert refused(task_of(recipe("sql")), row) == reason
 
 
-def test_a_gold_query_is_only_run_where_there_is_data() -> None:
-    assert made(task_of(recipe("sql")), sql_row("SELECT nme FROM pet")).answer == "SELECT nme FROM pet"
+PG_SCHEMA = "CREATE TABLE pet (id SERIAL PRIMARY KEY, name TEXT, age INT)"
+PG_INSERTS = "INSERT INTO pet (name, age) VALUES ('Mia', 3), ('Rex', 5)"
+DEEP = "SELECT " + "DATE(" * 30 + "name" + ")" * 30 + " FROM pet"
+NOT_RUN = {
+    "a column that is not there": (sql_row("SELECT nme FROM pet", inserts=INSERTS), "no such column: nme"),
+    "no data": (sql_row("SELECT nme FROM pet"), "no such column: nme"),
+    "rows of another table": (
+        sql_row("SELECT name FROM pet", inserts="INSERT INTO dog VALUES (1)"),
+        "no such table: dog",
+    ),
+    "an unknown function": (sql_row("SELECT SOUNDS_LIKE(name) FROM pet", inserts=INSERTS), "SOUNDS_LIKE"),
+    "a lateral join": (
+        sql_row("SELECT p.name FROM pet p, LATERAL (SELECT p.age + 1) AS x", inserts=INSERTS),
+        "syntax error",
+    ),
+    "a table of others": (sql_row("SELECT name FROM pet", schema="CREATE TABLE pet (n GEOMETRY(", inserts="x"), ""),
+    "no statement of any dialect": (sql_row("SELECT FROM WHERE pet", inserts=INSERTS), "not one sqlite statement"),
+    "nested too deep": (sql_row(DEEP, inserts=INSERTS), "not one sqlite statement"),
+    "a procedure": (sql_row("CALL age_all(3)", inserts=INSERTS), "not one sqlite statement"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_RUN)
+def test_a_row_that_cannot_be_run_is_kept_and_scored_by_its_form(name: str) -> None:
+    row, why = NOT_RUN[name]
+    task = task_of(recipe("sql"))
+    conversation = made(task, row)
+    assert conversation.answer == row["sql"] and why in conversation.meta["reading"]["why"] != ""
+    assert set(task.score(conversation, row["sql"]).values()) == {1.0}
+    assert task.score(conversation, f"```sql\n{row['sql']} ;\n```")["canonical"] == 1
+    wrong = task.score(conversation, "SELECT age FROM pet")
+    assert wrong["canonical"] == 0 and not {"runs", "execution"} & set(wrong)
+
+
+@pytest.mark.parametrize(
+    ("schema", "inserts", "sql", "dialect"),
+    [
+        (PG_SCHEMA, PG_INSERTS, "SELECT name FROM pet WHERE id = 2", "postgres"),
+        (PG_SCHEMA, PG_INSERTS, "SELECT name FROM pet WHERE name ILIKE 'R%' AND id::int = 2", "postgres"),
+        (
+            "CREATE TABLE `pet` (`id` INT AUTO_INCREMENT, `name` ENUM('Mia', 'Rex'), PRIMARY KEY (`id`), KEY (`name`))",
+            "INSERT INTO `pet` (`name`) VALUES ('Mia'), ('Rex')",
+            "SELECT name FROM `pet` WHERE id = 2",
+            "mysql",
+        ),
+        (
+            "CREATE TABLE pet (id INT IDENTITY(1,1) PRIMARY KEY, name NVARCHAR(9))",
+            "INSERT INTO pet (name) VALUES (N'Mia'), (N'Rex')",
+            "SELECT TOP 1 name FROM pet WHERE name = N'Rex'",
+            "tsql",
+        ),
+    ],
+)
+def test_the_dialect_of_a_row_is_found_and_it_is_run(schema: str, inserts: str, sql: str, dialect: str) -> None:
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row(sql, schema=schema, inserts=inserts))
+    assert conversation.meta["reading"] == {"dialect": dialect, "why": ""}
+    assert set(task.score(conversation, sql).values()) == {1.0}
+    assert task.score(conversation, "SELECT 'Rex'")["runs"] == 1
+    assert task.score(conversation, "SELECT name FROM pet")["execution"] == 0
+
+
+def test_rows_inside_the_schema_are_data() -> None:
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row("SELECT name FROM pet WHERE age > 4", schema=f"{SCHEMA} {INSERTS}"))
+    assert task.score(conversation, "SELECT name FROM pet")["execution"] == 0
+    assert task.score(conversation, "SELECT name FROM pet WHERE NOT age <= 4")["execution"] == 1
+
+
+@pytest.mark.parametrize(
+    ("gold", "right", "wrong"),
+    [
+        (
+            "UPDATE pet SET age = 6 WHERE age = 5",
+            "UPDATE pet SET age = age + 1 WHERE age >= 5",
+            "UPDATE pet SET age = 6",
+        ),
+        ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE NOT age <= 4", "DELETE FROM pet"),
+        ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age = 5", "SELECT name FROM pet WHERE age < 4"),
+        (
+            "INSERT INTO pet (name, age) VALUES ('Bo', 1)",
+            "INSERT INTO pet (age, name) SELECT 1, 'Bo'",
+            "INSERT INTO pet VALUES ('Bo', 2)",
+        ),
+    ],
+)
+def test_what_changes_tables_is_scored_by_what_it_leaves(gold: str, right: str, wrong: str) -> None:
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row(gold, inserts=INSERTS))
+    assert set(task.score(conversation, gold).values()) == {1.0}
+    assert task.score(conversation, right)["execution"] == 1
+    assert task.score(conversation, wrong)["execution"] == 0
+    assert task.score(conversation, "DROP TABLE pet")["runs"] == 0
+
+
+def test_a_reply_that_would_take_for_ever_costs_its_limit_and_is_wrong() -> None:
+    task = task_of(recipe("sql"))
+    conversation = made(task, sql_row("SELECT name FROM pet", inserts=INSERTS))
+    long, half = (f"replace(printf('%{width}d', 1), ' ', '{'a' * 50}')" for width in (990, 490))
+    calls = ", ".join(
+        f"instr(a, b || '{number}')" for number in range(190)
+    )  # 7 s: SQLite looks at the clock in between
+    killed = f"SELECT {calls} FROM (SELECT {long} || 'x' AS a, {half} || 'y' AS b FROM pet LIMIT 1)"
+    wrong = {"canonical": 0, "runs": 0, "execution": 0}
+    assert task.score(conversation, DEEP) == {**wrong, "valid": 0}
+    assert wrong.items() <= task.score(conversation, killed).items()
+    assert set(task.score(conversation, "SELECT name FROM pet").values()) == {1.0}
 
 
 def test_inserts_may_be_a_list() -> None:

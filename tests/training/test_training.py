@@ -360,12 +360,3 @@ def test_without_val_rows_the_last_step_is_kept(write_recipe: WriteRecipe) -> No
     job = trained(write_recipe(split={"val": 0, "test": 0.2}))
     training = job.run.manifest["training"]
     assert training["best_step"] == training["steps"] == training["planned_steps"]
-
-
-def test_a_loss_that_is_not_finite_stops_the_run(write_recipe: WriteRecipe) -> None:
-    with pytest.raises(stages.RunError, match=r"loss is (nan|inf).*learning_rate"):
-        trained(
-            write_recipe(
-                lora="none", train={"learning_rate": 1e18, "epochs": 3, "max_grad_norm": 1e9, "warmup_ratio": 0.0}
-            )
-        )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gemtune.errors import GemtuneError
+from gemtune.errors import DivergedError, GemtuneError
 from gemtune.models.families import TINY
+from gemtune.recipe.scaffold import recipe_names
 
 if TYPE_CHECKING:
     from gemtune.files import JsonObject
@@ -33,12 +34,12 @@ FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
 
 
 def main() -> None:
-    """Runs the command line; a GemtuneError is one line on stderr and exit code 2."""
+    """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, or 3 if training diverged."""
     try:
         app()
     except GemtuneError as error:
         typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
             typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
@@ -64,7 +65,7 @@ def options(
 
 @app.command()
 def new(
-    recipe: Annotated[str, typer.Argument(help="emoji or sql.", show_default=False)],
+    recipe: Annotated[str, typer.Argument(help=f"One of {', '.join(recipe_names())}.", show_default=False)],
     folder: Annotated[str, typer.Argument(help="Where to write it.")] = ".",
 ) -> None:
     """Writes a commented recipe and its example data to start from."""
@@ -93,6 +94,7 @@ def run(
         _print_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
     else:
         _print(*report_lines(job.run))
+    _fail_where_diverged(job.run)
 
 
 @app.command()
@@ -207,7 +209,10 @@ def train(
     if as_json:
         _print_json(training)
     else:
-        _print(*(f"{name}: {value}" for name, value in training.items()), f"next: gemtune evaluate {job.run.root}")
+        _print(*(f"{name}: {value}" for name, value in training.items()))
+    _fail_where_diverged(job.run)
+    if not as_json:
+        _print(f"next: gemtune evaluate {job.run.root}")
 
 
 @app.command()
@@ -292,6 +297,12 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
         _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:
         _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+
+
+def _fail_where_diverged(run: Run) -> None:
+    training = run.training
+    if training and training.diverged:
+        raise DivergedError(f"{run.root} {training.stopped}")
 
 
 def _summary(run: Run) -> JsonObject | None:

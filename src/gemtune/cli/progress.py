@@ -77,8 +77,9 @@ class Progress:
         if "loss" in line:
             note = f"loss {line['loss']:.3f}  {line['tokens_per_s']:.0f} tokens/s"
             self.tick("training", step, steps, note)
-        elif "eval_loss" in line:
-            self.say(f"step {step} of {steps}: val loss {line['eval_loss']:.4f}, train probe {line['probe_loss']:.4f}")
+        elif "probe_loss" in line:
+            val = f"val loss {line['eval_loss']:.4f}, " if "eval_loss" in line else ""
+            self.say(f"step {step} of {steps}: {val}train probe {line['probe_loss']:.4f}")
 
 
 def _hush() -> None:

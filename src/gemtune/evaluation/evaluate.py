@@ -127,6 +127,16 @@ def reported(task: Task, names: Sequence[str]) -> list[str]:
     return [name for name in names if metric_of(task, name).reported]
 
 
+def require_rows(folder: EvaluationFolder, name: str, conversations: Sequence[Conversation]) -> None:
+    """RunError when `name` has answered other rows than these, so that no pairs could be made."""
+    if not folder.replies(name).exists():
+        return
+    if [row.where for row in folder.evaluations(name)] != [conversation.where for conversation in conversations]:
+        raise RunError(
+            f"{folder.replies(name)}: {name} was asked other rows; evaluate both together, or set evaluate.limit back"
+        )
+
+
 def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str = "tuned") -> Summary:
     """Pairs the replies of base and tuned (or `other`) by row; writes and returns the summary."""
     base, tuned = folder.evaluations("base"), folder.evaluations(other)

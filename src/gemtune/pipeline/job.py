@@ -103,8 +103,8 @@ class Job:
 
         return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.image_tokenizer)
 
-    def image_features(self, model: PreTrainedModel) -> ImageFeatures | None:
-        """The features of the run's images under a vision-language model; None for a text model."""
+    def image_features(self, model: PreTrainedModel, data: Path | None = None) -> ImageFeatures | None:
+        """The features of the images in `data`, the run's own if not given; None for a text model."""
         from gemtune.models.image_features import ImageFeatures
         from gemtune.models.structure import without_adapters
 
@@ -112,7 +112,7 @@ class Job:
             return None
         vision, plain = self.recipe.vision, without_adapters(model)
         frozen = vision.trains != "tower"
-        return ImageFeatures(plain, self.image_tokenizer, self.run.data, vision.cache_gb, frozen)
+        return ImageFeatures(plain, self.image_tokenizer, data or self.run.data, vision.cache_gb, frozen)
 
     def forget_tokenizer(self) -> None:
         """Lets go of tokenizer and renderer until they are asked for again: 0.34 GB for Gemma's 262,144 words."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from itertools import islice
 
 from gemtune.data.conversation import read_conversations
+from gemtune.errors import MissingExtra
 from gemtune.metrics.statistics import Metric
 from gemtune.pipeline.job import Job
+from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
 from gemtune.tasks import metric_of
 
@@ -24,6 +27,13 @@ def require_settings(job: Job) -> None:
         require_targets(lora.target_modules, job.folder)
     if lora and isinstance(lora.token_rows, list):
         require_tokens(lora.token_rows, job.tokenizer.get_vocab())
+
+
+def require_trackers(recipe: Recipe) -> None:
+    """MissingExtra when a tracker of the recipe is not installed; the Trainer would say so after the first writes."""
+    for tracker in recipe.track:
+        if find_spec(tracker) is None:
+            raise MissingExtra(f"track: [{tracker}]", tracker)
 
 
 def require_metric(job: Job, run: Run) -> Metric:

@@ -1,4 +1,4 @@
-"""Whether a run goes on: the recipe and the tokens that it was begun with, and what is removed to begin again."""
+"""Whether a run may resume: with the recipe and tokens it was begun with; and what `--fresh` removes."""
 
 from __future__ import annotations
 

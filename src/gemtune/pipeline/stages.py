@@ -13,7 +13,7 @@ from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.requirements import require_metric, require_settings
+from gemtune.pipeline.requirements import require_metric, require_settings, require_trackers
 from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from gemtune.rendering.renderer import Example
+    from gemtune.runs import Run
     from gemtune.training.batch_contract import Finding
 
 P = ParamSpec("P")
@@ -46,6 +47,11 @@ def prepare(job: Job) -> JsonObject:
 
     Whatever can be refused is refused before the run is written to.
     """
+    return _prepare(job, lambda result: None)
+
+
+def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
+    """`prepare`; `judge` may refuse the new data with its tables before they take the place of the run's."""
     from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.rendering.token_table import write_tables
 
@@ -57,6 +63,7 @@ def prepare(job: Job) -> JsonObject:
         write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
         if job.recipe.evaluate.metric is not None:
             require_metric(job, result)
+        judge(result)
         if job.fresh:
             start_again(job.run)
             job.fresh = False
@@ -67,22 +74,31 @@ def prepare(job: Job) -> JsonObject:
 @_locked
 def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
+    require_settings(job)
+    prepare(job)
+    findings = _findings(job, job.run, model if model is not None else job.base_model())
+    job.run.note("check", [str(finding) for finding in findings])
+    _refuse_broken(findings)
+    job.run.note("checked", _check_key(job))
+    return findings
+
+
+def _findings(job: Job, run: Run, model: PreTrainedModel) -> list[Finding]:
+    """The batch contract of a run's data, which need not be in the job's run yet."""
     from gemtune.models.families import config_of
     from gemtune.training.batch_contract import check_batches, check_forward
     from gemtune.training.loss import labelled_loss
 
-    require_settings(job)
-    prepare(job)
     vocab_size = config_of(job.folder).get_text_config().vocab_size
-    findings = check_batches(job.run, job.renderer, job.recipe.train.max_length, vocab_size)
-    model = model if model is not None else job.base_model()
-    findings.append(check_forward(job.run, model, partial(labelled_loss, features=job.image_features(model))))
-    job.run.note("check", [str(finding) for finding in findings])
+    findings = check_batches(run, job.renderer, job.recipe.train.max_length, vocab_size)
+    loss_of = partial(labelled_loss, features=job.image_features(model, run.data))
+    return [*findings, check_forward(run, model, loss_of)]
+
+
+def _refuse_broken(findings: Sequence[Finding]) -> None:
     broken = [finding for finding in findings if not finding.holds]
     if broken:
         raise CheckError("; ".join(str(finding) for finding in broken))
-    job.run.note("checked", _check_key(job))
-    return findings
 
 
 def _check_key(job: Job) -> str:
@@ -111,11 +127,14 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 
     run = job.run
     require_settings(job)
-    data = prepare(job)
+    require_trackers(job.recipe)
+    # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
+    model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
+    data = _prepare(job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else []))
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
-    model = job.base_model()
+    model = model if model is not None else job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
     setup = decide(job, model, data)
@@ -131,9 +150,11 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 @_locked
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> JsonObject | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
-    from gemtune.evaluation.evaluate import evaluation_rows, summarise, write_replies
+    from gemtune.evaluation.evaluate import evaluation_rows, require_rows, summarise, write_replies
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
+    refuse_another_recipe(job)
+    keys = {name: weights_key(job, name) for name in names}  # what cannot be asked is found before anything is written
     if data:
         conversations = conversations_of(job, data)
     else:
@@ -141,7 +162,9 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
         raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
-    keys = {name: weights_key(job, name) for name in names}  # a damaged adapter is found before base has answered
+    other = names[-1] if names[-1] != "base" else "tuned"
+    for name in {"base", other} - set(names):
+        require_rows(folder, name, conversations)
     for name, key in keys.items():
         write_replies(
             folder.replies(name),
@@ -154,7 +177,6 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
             features_for=job.image_features,
         )
-    other = names[-1] if names[-1] != "base" else "tuned"
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()
@@ -171,9 +193,10 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
 
-    train(job, progress)
+    training = train(job, progress)
     release_memory()
-    evaluate(job)
+    if training["best_step"] is not None:  # null: it diverged before there were weights to keep
+        evaluate(job)
     return report(job)
 
 

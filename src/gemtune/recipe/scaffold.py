@@ -16,11 +16,19 @@ def shipped(folder: str) -> Path:
     return inside if inside.is_dir() else Path(__file__).parents[3] / folder
 
 
+def recipe_names() -> list[str]:
+    """What `gemtune new` can write.
+
+    >>> recipe_names()
+    ['emoji', 'multi_image', 'product', 'sql']
+    """
+    return sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
+
+
 def write_example(name: str, folder: str) -> Iterator[Path]:
     """Writes the recipe and the data it reads into `folder` and yields what was written; never over a file."""
-    known = sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
-    if name not in known:
-        raise RecipeError(f"no recipe is called '{name}'; there are {', '.join(known)}")
+    if name not in recipe_names():
+        raise RecipeError(f"no recipe is called '{name}'; there are {', '.join(recipe_names())}")
     text = (shipped("recipes") / f"{name}.yaml").read_text(encoding="utf-8")
     target, examples = Path(folder), shipped("examples")
     named = [path for path in sorted(examples.iterdir()) if f"../examples/{path.name}" in text]

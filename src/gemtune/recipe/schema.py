@@ -81,7 +81,7 @@ Share = Annotated[int | float, Field(ge=0)]
 
 
 class Split(Section):
-    """How rows are divided: by a hash of their group, so order and growth of the file move nobody."""
+    """How rows are divided: by a hash of their group, so reordering or extending the file never moves a row."""
 
     decides = "data"
 
@@ -105,7 +105,7 @@ class Prepare(Section):
     decides = "data"
 
     dedupe: Literal["near", "exact", "none"] = Field(
-        "near", description="near: exact copies and almost equal questions; copies on both sides of a split flatter."
+        "near", description="near: exact copies and almost equal questions; duplicates across the split inflate scores."
     )
     similarity: float = Field(
         0.9, gt=0.5, le=1.0, description="Jaccard similarity of 5-character shingles from which two questions are near."
@@ -176,9 +176,14 @@ class Train(Section):
     )
     learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
-        "cosine", description="Ends near zero without a tail to tune."
+        "cosine", description="Decays to zero; nothing else to tune."
     )
-    warmup_ratio: float = Field(0.05, ge=0, lt=1, description="Adam's second moment needs a few steps to settle.")
+    warmup_ratio: float = Field(
+        0.05,
+        ge=0,
+        lt=1,
+        description="Adam's second moment needs a few steps to settle; the first one has a rate above 0.",
+    )
     weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
     max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
     max_length: int = Field(
@@ -191,7 +196,9 @@ class Train(Section):
     eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
     save_steps: int | None = Field(None, ge=1, description="With every evaluation when not set.")
     keep_checkpoints: int = Field(2, ge=1, description="The newest and the best; the best is never deleted.")
-    early_stopping: int | None = Field(3, ge=1, description="Evaluations without a better val loss before stopping.")
+    early_stopping: int | None = Field(
+        3, ge=1, description="Stops after this many evaluations without a better one, by `train.best_by`."
+    )
     best_by: Literal["loss", "metric"] = Field(
         "loss", description="loss: val loss. metric: the task's score on generated replies, slower, closer to the aim."
     )
@@ -235,7 +242,9 @@ class Vision(Section):
         "frozen tower sees every image once, whatever the epochs and runs.",
     )
     learning_rate: float | None = Field(
-        None, gt=0, description="Of tower and projector; a tenth of the text part's when not set: they know how to see."
+        None,
+        gt=0,
+        description="Of tower and projector; a tenth of the text part's when not set, because both are pretrained.",
     )
     cache_gb: float = Field(
         20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.", **deciding("run")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import jinja2
+from transformers.utils.chat_template_utils import render_jinja_template
+
 from gemtune.worker import Worker, WorkerError
 
 if TYPE_CHECKING:
@@ -33,9 +36,6 @@ def stock_ids(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Messag
 
 def render(request: dict[str, Any]) -> dict[str, object]:
     """In the child: the conversations' texts, or the template's fault in one line."""
-    import jinja2
-    from transformers.utils.chat_template_utils import render_jinja_template
-
     try:
         texts, _ = render_jinja_template(
             conversations=request["conversations"], chat_template=request["template"], **request["special_tokens"]

@@ -57,13 +57,17 @@ class Score:
     @property
     def claim(self) -> str:
         if self.outcome == "undecided":
-            return f"{count(self.rows)} test rows show no sure difference in {self.title} between tuned and base."
+            shows = "shows" if self.rows == 1 else "show"
+            return f"{self._test_rows} {shows} no sure difference in {self.title} between tuned and base."
         return f"The tuned model is {self.outcome} than the base model in {self.title}."
 
     @property
     def sentence(self) -> str:
-        rows = f"{count(self.rows)} test row{'' if self.rows == 1 else 's'}"
-        return f"Tuned {interval(self.tuned)} against base {interval(self.base)} on {rows}; {self.p}."
+        return f"Tuned {interval(self.tuned)} against base {interval(self.base)} on {self._test_rows}; {self.p}."
+
+    @property
+    def _test_rows(self) -> str:
+        return f"{count(self.rows)} test row{'' if self.rows == 1 else 's'}"
 
     def bars(self, labels: bool = False) -> Markup:
         """Both models with their intervals as a chart."""
@@ -98,7 +102,7 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield visible(f"{scores[0].claim} {scores[0].sentence}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """One test row with the replies of both models; the scores are of the deciding metric."""
 
@@ -178,4 +182,4 @@ def regressions_of(summary: Summary, answers: Sequence[Answer]) -> list[Answer]:
 
 
 def _regression(row: Regression, direction: Direction) -> Answer:
-    return Answer(row.where, row.prompt, row.gold, row.base, row.tuned, row.difference, direction=direction)
+    return Answer(**vars(row), direction=direction)

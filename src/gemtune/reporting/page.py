@@ -85,6 +85,9 @@ def _commands(run: Run) -> dict[str, str]:
 
 def _fit(run: Run) -> Verdict | None:
     metrics, training = run.metrics(), run.training
+    if training and training.diverged:
+        why, _, move = training.stopped.rpartition("; ")
+        return Verdict("diverged", f"The run {why}.", f"Next: {move}.")
     return verdict(metrics, training.best_step if training else None) if metrics else None
 
 

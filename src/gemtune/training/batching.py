@@ -12,7 +12,7 @@ import torch
 from gemtune.rendering.renderer import IGNORE, Example
 from gemtune.rendering.token_table import ExampleTable
 
-ALIGNED = 16  # tokens, and labelled ones, are filled up to it: numbers that come back save oneDNN new kernels a step
+ALIGNED = 16  # tokens, and labelled ones, are rounded up to it: shapes repeat, so oneDNN compiles no kernel each step
 
 Order = list[np.ndarray]  # one array of row numbers an effective batch
 

@@ -32,6 +32,8 @@ EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
 BY_LOSS = Criterion("eval_loss")
+# Whether adapters are trained -> the learning rate, and why.
+DEFAULT_RATES = {True: (2e-4, "adapters start at zero and bear it"), False: (2e-5, "every weight moves; small steps")}
 
 
 def training_setup(
@@ -62,7 +64,8 @@ def training_setup(
     steps_per_epoch = len(batches) / settings.epochs
     if settings.max_steps:
         batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
-    parts = {"eval": (val, VAL_ROWS), "probe": (table, PROBE_ROWS)} if len(val) else {}
+    parts = {"eval": (val, VAL_ROWS)} if len(val) else {}
+    parts["probe"] = (table, PROBE_ROWS)
     return TrainingSetup(
         run=run,
         recipe=recipe,
@@ -106,7 +109,8 @@ def train(
     setup.run.keep_metrics(step if resume else -1)
     if resume:
         say(f"Resuming from step {step} of {trainer.args.max_steps}.")
-    trainer.args.eval_on_start = bool(setup.evaluation) and not resume
+        trainer.watch.begin(setup.run.metrics())
+    trainer.args.eval_on_start = not resume
     release_memory()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return _finish(trainer)
@@ -120,13 +124,11 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=choose_learning_rate(setup.recipe)[0],
-        lr_scheduler_type="constant_with_warmup" if settings.schedule == "constant" else settings.schedule,
-        warmup_steps=math.ceil(settings.warmup_ratio * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         logging_steps=settings.logging_steps,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if setup.evaluation else "no",
+        eval_strategy="steps",
         eval_steps=eval_steps,
         save_strategy="steps",
         save_steps=settings.save_steps or eval_steps,
@@ -144,17 +146,17 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
 def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
     """Saves the best weights for good and returns what the manifest keeps of the training."""
     setup, state, run = trainer.setup, trainer.state, trainer.run
-    best = trainer.best_step() or state.global_step
-    folder = ckpt.require_whole(run.checkpoint(best))
-    ckpt.load_weights(setup.model, folder / ckpt.WEIGHTS)
-    target = run.adapter if setup.recipe.lora else run.full_model
-    reads = setup.image_features.tokenizer.settings if setup.image_features else {}
-    ckpt.save_folder(
-        target, lambda path: save_tuned(setup.model, setup.base, setup.family, setup.special_ids, path, reads)
-    )
+    best = trainer.good_step() if trainer.diverged else trainer.best_step() or state.global_step
+    if best is not None:
+        folder = ckpt.require_whole(run.checkpoint(best))
+        ckpt.load_weights(setup.model, folder / ckpt.WEIGHTS)
+        target = run.adapter if setup.recipe.lora else run.full_model
+        reads = setup.image_features.tokenizer.settings if setup.image_features else {}
+        ckpt.save_folder(
+            target, lambda path: save_tuned(setup.model, setup.base, setup.family, setup.special_ids, path, reads)
+        )
     lines = run.metrics()
     steps = [line for line in lines if "loss" in line]
-    early = state.global_step < state.max_steps
     training = Training(
         steps=state.global_step,
         planned_steps=state.max_steps,
@@ -165,14 +167,29 @@ def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
         peak_memory_gb=max(line["peak_memory_gb"] for line in steps),
         best_step=best,
         best_eval_loss=next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
-        stopped=f"no better for {setup.recipe.train.early_stopping} evaluations" if early else "ran to the end",
+        stopped=_why_stopped(trainer, best),
+        diverged=trainer.diverged is not None,
     )
     run.note("training", training.to_json())
     return training.to_json()
+
+
+def _why_stopped(trainer: EffectiveBatchTrainer, kept: int | None) -> str:
+    """Why a training ended, in words; of one that diverged, with what is kept and the next move."""
+    setup, state = trainer.setup, trainer.state
+    if trainer.diverged:
+        rate = min(choose_learning_rate(setup.recipe)[0] / 10, DEFAULT_RATES[bool(setup.recipe.lora)][0])
+        precision = "" if setup.precision == "fp32" else ", or train.precision=fp32"
+        keeps = "no weights are kept" if kept is None else f"the weights of step {kept} are kept"
+        again = "" if kept is None else " under another name="
+        return f"diverged at {trainer.diverged}; {keeps}; try train.learning_rate={rate:.1g}{precision}{again}"
+    if state.global_step < state.max_steps:
+        return f"no better for {setup.recipe.train.early_stopping} evaluations"
+    return "ran to the end"
 
 
 def choose_learning_rate(recipe: Recipe) -> tuple[float, str]:
     """The learning rate and why."""
     if recipe.train.learning_rate is not None:
         return recipe.train.learning_rate, "the recipe says so"
-    return (2e-4, "adapters start at zero and bear it") if recipe.lora else (2e-5, "every weight moves; small steps")
+    return DEFAULT_RATES[bool(recipe.lora)]

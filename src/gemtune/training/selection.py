@@ -26,7 +26,7 @@ class Selection:
     since: int
 
 
-def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Selection | None:
+def select(lines: Sequence[Mapping[str, float | None]], criterion: Criterion) -> Selection | None:
     """The best evaluation after step 0, the earliest of equals; None before there is one.
 
     >>> lines = [{"step": s, "eval_loss": loss} for s, loss in [(0, 1.0), (4, 3.0), (8, 2.5), (12, 2.5), (16, 2.7)]]
@@ -36,8 +36,11 @@ def select(lines: Sequence[Mapping[str, float]], criterion: Criterion) -> Select
     Selection(step=4, value=3.0, since=3)
     >>> select(lines[:1], Criterion("eval_loss"))
     """
-    evaluations = [(int(line["step"]), line[criterion.name]) for line in lines if criterion.name in line]
-    trained = [(step, value) for step, value in evaluations if step]
+    trained = [
+        (int(line["step"] or 0), value)
+        for line in lines
+        if line["step"] and (value := line.get(criterion.name)) is not None  # null: it was no number
+    ]
     if not trained:
         return None
     sign = -1 if criterion.higher_is_better else 1

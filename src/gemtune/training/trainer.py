@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
@@ -23,7 +24,9 @@ from gemtune.run_contents import remove_written
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch
+from gemtune.training.divergence import DivergenceWatch, good_steps
 from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
+from gemtune.training.schedule import rate_share
 from gemtune.training.selection import Criterion, select
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, TrainerControl
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingSetup:
     """What a training works with: the run, the model with its decisions, the batches, and what is evaluated."""
 
@@ -47,7 +50,7 @@ class TrainingSetup:
     precision: str
     batches: EffectiveBatches
     steps_per_epoch: float
-    evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval` and `probe`; empty without rows of val
+    evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval`, not there without rows of val, and `probe`
     criterion: Criterion  # by which the best checkpoint is kept
     score: Callable[[PreTrainedModel], dict[str, float]] | None = (
         None  # the task's scores of a model, where they decide
@@ -69,12 +72,15 @@ class EffectiveBatchTrainer(Trainer):
         self.setup, self.run, self.recipe = setup, setup.run, setup.recipe
         self.progress, self.say = progress, say
         self.window = _empty_window()  # since the last log
+        self.watch = DivergenceWatch(math.log(setup.model.config.get_text_config().vocab_size))
+        self.diverged: str | None = None  # why, once it has
+        self.evaluated_at: int | None = None  # the step
         self.control: TrainerControl
         super().__init__(
             model=setup.model,
             args=args,
             train_dataset=setup.batches,
-            eval_dataset=setup.evaluation or None,
+            eval_dataset=setup.evaluation,
             callbacks=[_StoppingCallback(self)],
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
@@ -91,6 +97,17 @@ class EffectiveBatchTrainer(Trainer):
                     group["params"] = [p for p in group["params"] if id(p) not in of_images]
                     self.optimizer.add_param_group({**group, "params": own, "lr": rate})
         return self.optimizer
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:
+        """A rate for every step that is above 0, the first of warm-up included, which the Trainer takes at 0."""
+        settings = self.recipe.train
+
+        def share(step: int) -> float:
+            return rate_share(step, num_training_steps, settings.warmup_ratio, settings.schedule)
+
+        scheduler = LambdaLR(optimizer or self.optimizer, share)
+        self.lr_scheduler = scheduler
+        return scheduler
 
     def get_train_dataloader(self) -> DataLoader:
         # Item i is step i of the whole training: resuming skips by number and nothing is drawn again.
@@ -168,10 +185,7 @@ class EffectiveBatchTrainer(Trainer):
         step = self.state.global_step
         line: JsonObject = {"step": step, "epoch": round(step / self.setup.steps_per_epoch, 4)}
         if "loss" in logs:
-            if not math.isfinite(logs["loss"]):
-                raise RunError(
-                    f"step {step}: the loss is {logs['loss']}; lower train.learning_rate, or set train.precision: fp32"
-                )
+            self._stop_where(self.watch.of_step(step, logs["loss"]))
             seconds = max(self.window["seconds"], 1e-9)
             line |= {
                 "loss": logs["loss"],
@@ -187,33 +201,56 @@ class EffectiveBatchTrainer(Trainer):
             self.window = _empty_window()
         else:
             line |= logs
-        self.run.log(line)
+        self.run.log({name: None if _is_no_number(value) else value for name, value in line.items()})
         self.progress({**line, "steps": self.state.max_steps})
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, {**logs, **line})
 
     def evaluate(self, *_: object, **__: object) -> dict[str, float]:
         """The loss on val and on the train probe, and the task's score where it decides; logged and returned."""
-        metrics = {
-            f"{name}_loss": mean_loss(self.model, batches, self.accelerator.autocast, self.setup.image_features)
-            for name, batches in self.eval_dataset.items()
-        }
-        if self.setup.score is not None:
+        metrics = {f"{name}_loss": self.loss_on(name) for name in self.eval_dataset}
+        self.evaluated_at = self.state.global_step
+        self._stop_where(self.watch.of_evaluation(self.evaluated_at, metrics))
+        if self.setup.score is not None and self.diverged is None:
             metrics |= {f"eval_{name}": value for name, value in self.setup.score(self.model).items()}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def loss_on(self, name: str) -> float:
+        """The model's loss on the fixed rows of `eval` or `probe`."""
+        batches = self.setup.evaluation[name]
+        return mean_loss(self.model, batches, self.accelerator.autocast, self.setup.image_features)
+
+    def _stop_where(self, diverged: str | None) -> None:
+        """Ends the training after this step where it has diverged; nothing more of it is kept."""
+        if diverged and self.diverged is None:
+            self.diverged = diverged
+            self.control.should_training_stop = True
+
     def best_step(self) -> int | None:
-        """The step of the best evaluation so far, if there was one after the first step."""
-        selection = select(self.run.metrics(), self.setup.criterion)
+        """The step of the best evaluation that has a checkpoint, if there was one after the first step."""
+        steps = self.run.steps()
+        selection = select([line for line in self.run.metrics() if line["step"] in steps], self.setup.criterion)
         return selection.step if selection else None
 
+    def good_step(self) -> int | None:
+        """Of the checkpoints that are no worse than the base model the best, or the newest where none was evaluated."""
+        good, best = good_steps(self.run.metrics()), self.best_step()
+        return best if best in good else next((step for step in self.run.steps() if step in good), None)
+
     def _save_checkpoint(self, model: PreTrainedModel, trial: object) -> None:
+        step = self.state.global_step
+        if self.evaluated_at != step:  # by save_steps: the rows of the probe tell whether these weights may be kept
+            losses = {"probe_loss": self.loss_on("probe")}
+            self._stop_where(self.watch.of_evaluation(step, losses))
+            self.log(losses)
+        if self.diverged:
+            return
         self.run.checkpoints.mkdir(exist_ok=True)
-        ckpt.save_folder(self.run.checkpoint(self.state.global_step), self._write_checkpoint)
-        best = self.best_step()
-        old = [path for step, path in ckpt.checkpoints(self.run) if step != best]
-        for path in old[max(1, self.recipe.train.keep_checkpoints - (best is not None)) :]:
+        ckpt.save_folder(self.run.checkpoint(step), self._write_checkpoint)
+        kept = self.best_step() or self.good_step()
+        others = [path for old, path in ckpt.checkpoints(self.run) if old != kept]
+        for path in others[max(int(kept != step), self.recipe.train.keep_checkpoints - (kept is not None)) :]:
             remove_written(path)
 
     def _write_checkpoint(self, folder: Path) -> None:
@@ -242,6 +279,10 @@ def _empty_window() -> JsonObject:
     return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
 
 
+def _is_no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 class _StoppingCallback(TrainerCallback):
     """Counts tokens and time a step, evaluates at the end, saves with every evaluation and stops early."""
 
@@ -260,14 +301,13 @@ class _StoppingCallback(TrainerCallback):
         batches = self.trainer.train_dataset
         window["tokens"] += int(batches.table.lengths[batches.batches[state.global_step - 1]].sum())
         if state.global_step >= state.max_steps:
-            control.should_log = control.should_save = True
-            control.should_evaluate = bool(self.trainer.eval_dataset)
+            control.should_log = control.should_save = control.should_evaluate = True
         return control
 
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
-        control.should_save = state.global_step > 0
+        control.should_save = state.global_step > 0 and self.trainer.diverged is None
         patience = self.trainer.recipe.train.early_stopping
         selection = select(self.trainer.run.metrics(), self.trainer.setup.criterion)
         if patience and selection and selection.since >= patience:

@@ -1,7 +1,8 @@
-"""Runs SQL that a model wrote, in memory and within limits, and says whether two results agree.
+"""Runs SQL that a model wrote in SQLite, in memory and within limits, and says whether two results agree.
 
 The text is hostile: an authorizer lets through reads of the loaded tables and a list of ordinary functions, SQLite's
-own limits bound every value, and a deadline is checked both while a statement is compiled and while it runs.
+own limits bound every value, and a deadline is checked both while a statement is compiled and while it runs. What no
+check of SQLite's bounds (a parser, one long function, the planner) is bounded by the child process that this runs in.
 """
 
 import functools
@@ -18,15 +19,12 @@ Cell = int | float | str | bytes | None
 
 MAX_QUERY = 100_000  # characters; sqlglot, in Python, needs about a second for this much
 MAX_SCRIPT = 4_000_000  # characters of schema or inserts
-# SQLite looks at the clock only where its program jumps, so the longest call times the most calls is how far a query
-# can overrun: one instr() needs 20 ms at this length and 2 s at ten times it.
 MAX_VALUE = 50_000  # bytes of a text, a blob or a row
 MAX_CALLS = 200  # function calls in a query, its views and CTEs
 MAX_RESULT = 16_000_000  # bytes of all cells of one result
 MAX_PAGES = 2_000  # of 4 KiB: the largest database; 32 of them are cached
-LOAD_SECONDS = 10.0
-# SQLite's cap counts for the whole process and can only be lowered, so it leaves room for the other users of SQLite
-# in a process (a tracker's page cache is 2 MB). Without it, a sort of long strings takes 2 GB within two seconds.
+LOAD_SECONDS = 4.0
+# SQLite's cap counts for the whole process. Without it, a sort of long strings takes 2 GB within two seconds.
 HEAP_BYTES = 128 * 2**20
 
 _PRAGMAS = (
@@ -45,7 +43,7 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
-_READING = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE}
+_READING = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 _LOADING = _READING | {
     sqlite3.SQLITE_CREATE_TABLE,
     sqlite3.SQLITE_CREATE_INDEX,
@@ -54,6 +52,12 @@ _LOADING = _READING | {
     sqlite3.SQLITE_REINDEX,  # part of CREATE INDEX
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_READ,
+}
+_CHANGING = _READING | {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+_ONLY = {
+    _READING: "only reading is allowed",
+    _LOADING: "only CREATE TABLE, INDEX or VIEW and INSERT are allowed",
+    _CHANGING: "only reading, INSERT, UPDATE and DELETE are allowed",
 }
 _FUNCTIONS = frozenset(
     name
@@ -72,8 +76,14 @@ _FUNCTIONS = frozenset(
 _RANK = {type(None): 0, int: 1, float: 1, str: 2, bytes: 3}  # as SQLite sorts values of several types
 _QUERY = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
 _WIDE = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{4})")
-# A dump lists tables that SQLite makes by itself and refuses to have made (120 of Spider's 1,034 schemas).
-_OWN_TABLE = re.compile(r"""CREATE\s+TABLE\s+["'`\[]?sqlite_\w+["'`\]]?\s*\([^;]*\)\s*(?:;|\Z)""", re.IGNORECASE)
+# A dump turns foreign keys off, and lists tables that SQLite makes by itself and refuses to have made (120 of Spider's
+# 1,034 schemas). Only at the start of a statement: searched for everywhere, 176 KB took 3.8 s.
+_OF_A_DUMP = re.compile(
+    r"""(?:\A|(?<=;))\s*+
+    (?:PRAGMA\s++foreign_keys\b | (?:CREATE\s++TABLE|INSERT\s++INTO|DELETE\s++FROM)\s++["'`\[]?sqlite_\w)
+    [^;]*+(?:;|\Z)""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class SqlError(Exception):
@@ -97,15 +107,47 @@ def execute(sql: str, schema: str, inserts: str = "", *, seconds: float = 2.0, m
     Traceback (most recent call last):
     gemtune.tasks.sql.sandbox.SqlError: not a query: it does not begin with SELECT, WITH or VALUES
     """
+    return query(sql, load(schema, inserts), seconds=seconds, max_rows=max_rows)
+
+
+def query(sql: str, image: bytes, *, seconds: float = 2.0, max_rows: int = 10_000) -> Result:
+    """The result of one query on a copy of the database `image`."""
     check_text(sql, MAX_QUERY)
     if not _QUERY.match(sql):
         raise SqlError("not a query: it does not begin with SELECT, WITH or VALUES")
-    with _open(_loaded(schema, inserts), seconds, loading=False) as connection:
-        cursor = connection.execute(sql)
-        return Result(tuple(column[0] for column in cursor.description), _fetch(cursor, max_rows))
+    with _open(image, seconds, _READING) as connection:
+        return _rows(connection.execute(sql), max_rows)
 
 
-def _fetch(cursor: sqlite3.Cursor, max_rows: int) -> tuple[tuple[Cell, ...], ...]:
+def change(sql: str, image: bytes, *, seconds: float = 2.0, max_rows: int = 10_000) -> tuple[Result, ...]:
+    """Every table of a copy of the database `image`, by name, after one INSERT, UPDATE or DELETE.
+
+    >>> image = load("CREATE TABLE pet (name, age)", "INSERT INTO pet VALUES ('Mia', 3), ('Rex', 5)")
+    >>> change("DELETE FROM pet WHERE age > 4", image)
+    (Result(columns=('name', 'age'), rows=(('Mia', 3),)),)
+    """
+    check_text(sql, MAX_QUERY)
+    with _open(image, seconds, _CHANGING) as connection:
+        connection.execute(sql).fetchall()  # the rows of RETURNING
+        connection.set_authorizer(None)
+        contents = [connection.execute(f"SELECT * FROM {quoted(name)}") for name in _tables(connection)]  # noqa: S608
+        return tuple(_rows(cursor, max_rows) for cursor in contents)
+
+
+def _tables(connection: sqlite3.Connection) -> list[str]:
+    names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
+    return [name for (name,) in names if not name.startswith("sqlite_")]
+
+
+def quoted(name: str) -> str:
+    """
+    >>> quoted('order')
+    '"order"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _rows(cursor: sqlite3.Cursor, max_rows: int) -> Result:
     rows: list[tuple[Cell, ...]] = []
     size = 0
     for row in cursor:
@@ -115,23 +157,40 @@ def _fetch(cursor: sqlite3.Cursor, max_rows: int) -> tuple[tuple[Cell, ...], ...
         if size > MAX_RESULT:
             raise SqlError(f"it returns more than {MAX_RESULT:,} bytes")
         rows.append(row)
-    return tuple(rows)
+    return Result(tuple(column[0] for column in cursor.description), tuple(rows))
 
 
-@functools.lru_cache(maxsize=32)
-def _loaded(schema: str, inserts: str) -> bytes:
-    """The database that `schema` and `inserts` make, serialized; scoring opens it twice for every row."""
+def load(*scripts: str) -> bytes:
+    """The database that scripts of CREATE and INSERT make, serialized; SqlError when they do not load."""
+    image = _loaded(scripts)
+    if isinstance(image, SqlError):
+        raise SqlError(f"the schema or its rows do not load: {image}")
+    return image
+
+
+@functools.lru_cache(maxsize=16)
+def _loaded(scripts: tuple[str, ...]) -> bytes | SqlError:
+    """Scoring opens a database several times for every row, and one that does not load must fail only once."""
     try:
-        check_text(schema, MAX_SCRIPT)
-        check_text(inserts, MAX_SCRIPT)
-        with _open(b"", LOAD_SECONDS, loading=True) as connection:
-            connection.executescript(_OWN_TABLE.sub("", schema))
-            connection.executescript(inserts)
-            connection.set_authorizer(None)  # serialize() reads a PRAGMA, and the scripts are done
+        with _open(b"", LOAD_SECONDS, _LOADING) as connection:
+            for script in scripts:
+                check_text(script, MAX_SCRIPT)
+                connection.executescript(_OF_A_DUMP.sub("", script))
+            connection.set_authorizer(None)  # the scripts are done
+            _check_keys(connection)
             tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             return connection.serialize() if tables else b""  # SQLite cannot serialize a database without pages
     except SqlError as error:
-        raise SqlError(f"the schema or its rows do not load: {error}") from None
+        return error
+
+
+def _check_keys(connection: sqlite3.Connection) -> None:
+    """SqlError where a key has no value: SQLite takes any word for a type, and fills a SERIAL key with NULL."""
+    for table in _tables(connection):
+        for _, column, kind, _, _, key in connection.execute(f"PRAGMA table_info({quoted(table)})").fetchall():
+            empty = f"SELECT 1 FROM {quoted(table)} WHERE {quoted(column)} IS NULL LIMIT 1"  # noqa: S608
+            if (key or kind.upper().endswith("SERIAL")) and connection.execute(empty).fetchone():
+                raise SqlError(f"the key {column} of table {table} has no value")
 
 
 def check_text(sql: str, most: int) -> None:
@@ -147,9 +206,9 @@ def check_text(sql: str, most: int) -> None:
 
 
 @contextmanager
-def _open(image: bytes, seconds: float, *, loading: bool) -> Iterator[sqlite3.Connection]:
+def _open(image: bytes, seconds: float, actions: frozenset[int]) -> Iterator[sqlite3.Connection]:
     """A guarded connection to a private copy of `image`; SQLite's errors leave the block as SqlError."""
-    guard = _Guard(seconds, loading)
+    guard = _Guard(seconds, actions)
     try:
         with (
             closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
@@ -170,10 +229,9 @@ def _open(image: bytes, seconds: float, *, loading: bool) -> Iterator[sqlite3.Co
 class _Guard:
     """Decides what one connection may do and until when, and keeps the reason of its first refusal."""
 
-    def __init__(self, seconds: float, loading: bool) -> None:
+    def __init__(self, seconds: float, actions: frozenset[int]) -> None:
         self.reason = ""
-        self._actions = _LOADING if loading else _READING
-        self._only = "only CREATE TABLE, INDEX or VIEW and INSERT are allowed" if loading else "only reading is allowed"
+        self._actions = actions
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._tables: set[str] = set()
@@ -201,13 +259,13 @@ class _Guard:
         # Nested CTEs can take a compiler exponential time; SQLite below 3.41 checks for progress only while running.
         if self._is_late():
             return sqlite3.SQLITE_DENY
-        reason = self._only
+        reason = _ONLY[self._actions]
         if action in self._actions:
             reason = ""
         elif action == sqlite3.SQLITE_FUNCTION:
             self._calls += 1
             reason = "" if str(second).lower() in _FUNCTIONS else f"the function {second} is not allowed"
-            if self._calls > MAX_CALLS and self._actions is _READING:
+            if self._calls > MAX_CALLS and self._actions is not _LOADING:
                 reason = f"it calls more than {MAX_CALLS} functions"
         elif action == sqlite3.SQLITE_READ:  # an empty column stands for a table of which no column is read
             reason = "" if not second or first in self._tables else f"the table {first} is not part of the schema"

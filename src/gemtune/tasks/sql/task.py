@@ -3,38 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
 
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
-
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
-from gemtune.files import sha256_of_text
+from gemtune.files import JsonObject, sha256_of_text
 from gemtune.recipe import schema as config
 from gemtune.tasks.base import Row, Task, text_of
-from gemtune.tasks.sql.sandbox import Result, SqlError, execute, same_result
-from gemtune.tasks.sql.text import canonical, first_statement, orders, parses, to_sqlite
+from gemtune.worker import Worker, WorkerError
 
 SYSTEM = "Write one {dialect} query that answers the question."
+SECONDS = 5.0  # for all that is done with one reply or one row; the usual is 2 ms
 
-_SQL_TOKEN = re.compile(
-    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|`[^`]*`|\[[^\]]*\]  # quoted: kept as it is
-    |(?P<drop>--[^\n]*|/\*.*?\*/)|(?P<space>\s+)|(?P<end>;)|.""",
-    re.VERBOSE | re.DOTALL,
+# Warm from the first row on, and started again after a statement that had to be stopped.
+_CHILD = Worker("gemtune.tasks.sql.child:answer", seconds=SECONDS)
+_STATEMENT = re.compile(
+    r"(?:[\s(]|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*+(?:SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|REPLACE|MERGE|CREATE|ALTER|DROP"
+    r"|TRUNCATE|GRANT|REVOKE|EXPLAIN|DESCRIBE|SHOW|CALL|EXEC|EXECUTE|DECLARE|BEGIN|SET|TABLE|FROM|PIVOT)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_SQL_TOKEN = (
+    re.compile(  # what is opened and never closed goes on to the end: looked for from each place, it is quadratic
+        r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`[^`]*+`?|\[[^\]]*+\]?  # quoted: kept as it is
+    |(?P<drop>--[^\n]*+|/\*.*?(?:\*/|\Z))|(?P<space>\s+)|(?P<end>;)|.""",
+        re.VERBOSE | re.DOTALL,
+    )
 )
 
 
 class Sql(Task):
     """Columns `question`, `schema` and `sql`, and where there are any `inserts` (rows of data) and `db_id`.
 
-    Every reply is scored `canonical` (the gold query except for spelling), `runs` (on the schema, with the rows where
-    there are any) and `valid` (it parses). A row with `inserts` is also scored by `execution`: both queries
-    return the same rows, in the same order where the gold query orders them. `execution` decides when every row has
-    it, else `canonical`.
+    Every reply is scored `canonical`: it is the gold query except for spelling. Where the gold query runs, `runs` says
+    whether the reply does, where it parses, `valid` whether the reply does. A row with data is also scored by
+    `execution`: both queries return the same rows, in the same order where the gold query orders them, or leave the
+    same tables. `execution` decides when every row has it, else `canonical`.
     """
 
     section = "sql"
@@ -50,45 +55,20 @@ class Sql(Task):
         prompt = _prompt(schema, question) if question else ""
         messages = (Message.of("system", system), Message.of("user", prompt), Message.of("assistant", sql))
         database = text_of(row, "db_id") or sha256_of_text(schema)[:16]
-        meta = {"question": question, "schema": schema, "inserts": _inserts(row), "sql": sql, "database": database}
+        if sql and not _STATEMENT.match(sql):
+            raise RowError("not SQL", f"column 'sql' holds {sql[:80]!r}; wanted one statement")
+        gold = {"sql": sql, "schema": schema, "inserts": _inserts(row), "dialect": self.options.dialect}
+        meta = {**gold, "question": question, "database": database}
         key = f"{question}\n{database}"
         conversation = Conversation(validate(messages), "sql", key=key, group=key, where=where, meta=meta)
-        self._check_gold(meta)
-        return conversation
-
-    def _check_gold(self, meta: Mapping[str, str]) -> None:
-        dialect = self.options.dialect
-        if not parses(meta["sql"], dialect):
-            raise RowError("gold SQL does not run", f"not one {dialect} statement: {meta['sql'][:80]!r}")
-        if meta["inserts"]:
-            try:
-                self._result(meta["sql"], meta)
-            except SqlError as error:
-                raise RowError("gold SQL does not run", f"{error}: {meta['sql'][:80]!r}") from error
-
-    def _result(self, sql: str, meta: Mapping[str, str]) -> Result:
-        dialect = self.options.dialect
-        return execute(*(to_sqlite(text, dialect) for text in (sql, meta["schema"], meta["inserts"])))
-
-    def _result_or_none(self, sql: str, meta: Mapping[str, str]) -> Result | None:
-        try:
-            return self._result(sql, meta)
-        except SqlError:
-            return None
+        return replace(conversation, meta={**meta, "reading": _reading(gold)})
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        dialect, meta, sql = self.options.dialect, conversation.meta, first_statement(reply)
-        result, spelling = self._result_or_none(sql, meta), canonical(sql, dialect)
-        scores = {
-            "canonical": float(spelling is not None and spelling == canonical(meta["sql"], dialect)),
-            "runs": float(result is not None),
-            "valid": float(parses(sql, dialect)),
-        }
-        if meta["inserts"]:
-            gold, ordered = self._result_or_none(meta["sql"], meta), orders(meta["sql"], dialect)
-            same = result is not None and gold is not None and same_result(result, gold, ordered=ordered)
-            scores["execution"] = float(same)
-        return scores
+        reading = conversation.meta["reading"]
+        try:
+            return dict(_CHILD({"do": "score", "gold": _gold(conversation), "reading": reading, "reply": reply}))
+        except WorkerError:  # the gold query stayed within the limits
+            return dict.fromkeys(_CHILD({"do": "scores", "gold": _gold(conversation), "reading": reading}), 0.0)
 
     def scope(self, conversation: Conversation) -> str:
         """One question asked of two databases has two answers."""
@@ -103,13 +83,26 @@ class Sql(Task):
         allowed = int(share * sum(len(message.text) for message in messages[:-1]))
         allowed -= sum(len(message.text) for message in messages[:-2])
         tables = list(statements(meta["schema"]))
-        spare = sorted(_unrelated(tables, meta["question"], self.options.dialect), key=len, reverse=True)
+        spare = sorted(_unrelated(tables, meta["question"], meta["dialect"]), key=len, reverse=True)
         while len(prompt := _prompt("\n".join(tables), meta["question"])) > allowed:
             if not spare:
                 return None
             tables.remove(spare.pop(0))
         messages[-2] = Message.of("user", prompt)
         return replace(conversation, messages=validate(tuple(messages)))
+
+
+def _reading(gold: dict[str, str]) -> JsonObject:
+    """How the gold query can be scored; one that goes over the limits by its text alone."""
+    try:
+        reading: JsonObject = _CHILD({"do": "read", "gold": gold})
+    except WorkerError as error:
+        return {"dialect": "", "why": str(error)}
+    return reading
+
+
+def _gold(conversation: Conversation) -> dict[str, str]:
+    return {name: conversation.meta[name] for name in ("sql", "schema", "inserts", "dialect")}
 
 
 def _prompt(schema: str, question: str) -> str:
@@ -142,19 +135,14 @@ def statements(script: str) -> Iterator[str]:
             text = text[:-1]
 
 
-def _unrelated(tables: list[str], question: str, dialect: str) -> Iterator[str]:
+def _unrelated(tables: list[str], question: str, dialect: str) -> list[str]:
     """The CREATE TABLE statements in which no name, of the table or a column, has a word of the question."""
-    question_words = _words(question)
-    for statement in tables:
-        try:
-            tree = sqlglot.parse_one(statement, read=dialect)
-        except (SqlglotError, RecursionError):
-            continue  # what cannot be parsed is kept
-        if isinstance(tree, exp.Create) and tree.kind == "TABLE":
-            table = tree.find(exp.Table)
-            names = [table.name if table else "", *(column.name for column in tree.find_all(exp.ColumnDef))]
-            if not question_words & _words(" ".join(names)):
-                yield statement
+    try:
+        names_of = _CHILD({"do": "table_names", "statements": tables, "dialect": dialect})
+    except WorkerError:  # what cannot be parsed is kept
+        return []
+    asked = _words(question)
+    return [table for table, names in zip(tables, names_of, strict=True) if names and not asked & _words(names)]
 
 
 def _words(text: str) -> set[str]:
