@@ -290,9 +290,9 @@ def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> 
 @app.command()
 def doctor(as_json: Annotated[bool, JSON] = False) -> None:
     """What this machine can do, what is missing and how to get it."""
-    from gemtune.cli.doctor import examine
+    from gemtune.cli.doctor import diagnose
 
-    findings = examine()
+    findings = diagnose()
     if as_json:
         _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:

@@ -28,7 +28,7 @@ EXTRAS = {
 }
 
 
-def examine() -> list[tuple[str, str, str]]:
+def diagnose() -> list[tuple[str, str, str]]:
     """(what, what was found, the next move or nothing) of everything gemtune leans on."""
     return list(_findings())
 

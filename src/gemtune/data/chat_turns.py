@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from gemtune.data.cells import is_empty, unpacked
+from gemtune.data.cells import is_empty, kind_of, unpacked
 from gemtune.data.conversation import Message, Part, Role
 from gemtune.data.formats import Row
 from gemtune.data.images import reference_of
-from gemtune.data.json_stream import kind_of
 from gemtune.data.row_fields import NO_MEDIA, NO_TOOLS, WHOLE_ANSWERS, is_trained, refuse_unsupported, values_of
 from gemtune.errors import RowError
 

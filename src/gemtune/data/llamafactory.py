@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.data.cells import unpacked
-from gemtune.data.formats import Row, Rows, open_text
+from gemtune.data.formats import Row, Rows
 from gemtune.data.row_fields import field_of
+from gemtune.data.text_files import open_text
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.files import JsonObject
 

@@ -98,7 +98,7 @@ DEVICES: dict[str, tuple[float, float]] = {
 
 
 @dataclass(frozen=True)
-class Plan:
+class Estimate:
     """What a run needs: GB by what needs it, and seconds."""
 
     memory_gb: dict[str, float]
@@ -121,7 +121,7 @@ def estimate(
     tokens: int,
     labelled: float,
     tflops: float,
-) -> Plan:
+) -> Estimate:
     """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
     size = 4 if precision == "fp32" else 2
     block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
@@ -148,7 +148,7 @@ def estimate(
         blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
     flops = blocks + head
     seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
-    return Plan(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
+    return Estimate(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 
 def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> JsonObject:
