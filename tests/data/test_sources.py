@@ -282,14 +282,14 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
         '{"a": 1, b: []}',
         ["x.json:1: broken JSON (expecting a key in double quotes, found 'b' at column 10)"],
     ),
-    "two tops": ("x.json", '[{"a": 1}]\n[{"a": 2}]', ["x.json:2: more text after the end of the array", "jsonl"]),
+    "two tops": ("x.json", '[{"a": 1}]\n5', ["x.json:2: more text after the end of the array", "jsonl"]),
     "deep json": ("x.json", '[{"a":' + "[" * 200_000, ["x.json:1: broken JSON (nested too deeply at column 2)"]),
     "not utf-8": (
         "x.csv",
         "text\nhé\n".encode("cp1252"),
         ["x.csv: byte 6 (0xe9) is not utf-8", "data.encoding", "cp1252"],
     ),
-    "utf-16": ("x.csv", "a,b\n1,2".encode("utf-16"), ["byte 0 (0xff)", "data.encoding to utf-16"]),
+    "utf-16": ("x.csv", "a,b\n1,2".encode("utf-16"), ["byte 0 (0xff)", "data.encoding to utf-16, "]),
     "not utf-8, far in": (
         "x.jsonl",
         b'{"a": "' + b"\xc3\xa9" * 50_000 + b'"}\n\x80',
@@ -775,7 +775,18 @@ def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) ->
         ({"formatting": "chatml"}, "formatting 'chatml'; wanted alpaca, sharegpt, openai"),
         ({"file_name": None, "script_url": "x.py"}, "never runs a data set's own code"),
         ({"revision": "v2", "hf_hub_url": "a/b"}, "revision is set: download that revision"),
-        ({"columns": ["prompt"]}, "columns is ['prompt']; wanted an object of names"),
+        ({"columns": ["prompt"]}, "columns is \"['prompt']\"; wanted an object of names"),
+        ({"columns": {"prompt": 5}}, "columns is {'prompt': 5}; wanted an object of names"),
+        ({"tags": "x"}, "tags is 'x'; wanted an object of names"),
+        ({"formatting": {}}, "formatting is '{}'; wanted a name"),
+        ({"num_samples": -1}, "num_samples is '-1'; wanted a whole number"),
+        ({"num_samples": "9"}, "num_samples is '9'; wanted a whole number"),
+        ({"hf_hub_url": 5}, "hf_hub_url is '5'; wanted a name"),
+        ({"hf_hub_url": ""}, "hf_hub_url is ''; wanted a name"),
+        ({"hf_hub_url": "a/b", "split": []}, "split is '[]'; wanted a name"),
+        ({"file_name": []}, "file_name is '[]'; wanted a name"),
+        ({"file_name": "x" * 300}, "File name too long"),
+        ({"file_name": "a\0b"}, "cannot be a path (a NUL byte)"),
         ({"columns": {"prompt": "q", "response": "a"}}, "x.json[1]: column 'q', the prompt of dataset_info.json#mine"),
         (
             {"columns": {"prompt": "instruction", "response": "output", "system": "sistem"}},
@@ -786,6 +797,13 @@ def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) ->
 )
 def test_an_entry_that_cannot_be_used(tmp_path: Path, entry: dict[str, Any], said: str) -> None:
     assert said in refused(info(tmp_path, entry, [{"instruction": "a", "output": "b", "system": "c"}]))
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"mine": ' + "9" * 5000 + "}", '{"mine": 5}', "[]", "null", "{", b"\xff"]
+)
+def test_an_info_file_of_any_shape_is_one_line(tmp_path: Path, content: str | bytes) -> None:
+    assert "dataset_info.json" in refused(f"{file(tmp_path / llamafactory.INFO, content)}#mine")
 
 
 def test_an_entry_of_another_hub(tmp_path: Path) -> None:

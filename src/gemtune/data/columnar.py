@@ -92,6 +92,13 @@ def _named(batches: Iterable[pyarrow.RecordBatch], name: str) -> FileRows:
             yield f"{name}[{number}]", row
 
 
+def has_times(kind: pyarrow.DataType) -> bool:
+    """Whether values of a type are times, or hold some."""
+    from pyarrow import types
+
+    return types.is_temporal(kind) or any(has_times(kind.field(number).type) for number in range(kind.num_fields))
+
+
 def plain_rows(batch: pyarrow.RecordBatch | pyarrow.Table) -> Iterable[Row]:
     """The rows of a batch: what Python has no value for is text, or is told to those alone who ask for its column.
 

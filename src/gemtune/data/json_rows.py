@@ -107,13 +107,18 @@ def _all_of(window: Window) -> Iterator[tuple[int, Row]]:
     opening = window.peek()
     if opening not in ("[", "{"):
         raise DataError(f"{window.where()}: found {window.kind()}; wanted an array of objects, [{{...}}, {{...}}]")
-    yield from enumerate(_array(window) if opening == "[" else _table(window), 1)
+    yield from enumerate(_arrays(window) if opening == "[" else _table(window), 1)
     if window.peek():
         kind = "array" if opening == "[" else "object"
         raise DataError(
             f"{window.where()}: more text after the end of the {kind}; "
             "set data.format: jsonl if every line is an object of its own, or cut it off"
         )
+
+
+def _arrays(window: Window) -> Iterator[Row]:
+    while window.peek() == "[":
+        yield from _array(window)
 
 
 def _array(window: Window, columns: list[str] | None = None) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.data import llamafactory
-from gemtune.data.columnar import plain_rows
+from gemtune.data.columnar import has_times, plain_rows
 from gemtune.data.columns import renamed_rows
 from gemtune.data.formats import CONVERSIONS, SUFFIXES, format_name, format_of, suffix_of
 from gemtune.data.paths import existing, expanded, is_there, matching, refuse_special, walk
@@ -51,7 +51,8 @@ def read_rows(
     rows = _hub_rows(data, load_dataset) if is_hub(data) else _whole_rows(_file_rows(data), data, refuse)
     if entry:
         rows = llamafactory.standard_rows(rows, entry)
-    several = not is_hub(data) and not expanded(data.source, "data.source").is_file()
+    path = expanded(data.source, "data.source")
+    several = not is_hub(data) and not (is_there(path) and path.is_file())
     yield from itertools.islice(renamed_rows(rows, data.columns, several), data.limit)
 
 
@@ -150,15 +151,17 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
 def _undecoded(*args: str | None, **options: object) -> Iterable[Row]:
     """datasets.load_dataset, with pictures as their bytes or path: one that is damaged then costs its row alone.
 
-    In Arrow's tables, so that no value which Python cannot hold costs its neighbours.
+    Times come in Arrow's tables: one that Python has no value for would end the stream.
     """
     import datasets
 
     rows = datasets.load_dataset(*args, **options)
     if not isinstance(rows, datasets.IterableDataset) or not rows.features:
         return rows
-    tables = rows.decode(False).with_format("arrow").iter(batch_size=_HUB_ROWS)
-    return (row for table in tables for row in plain_rows(table))
+    rows = rows.decode(False)
+    if not any(map(has_times, rows.features.arrow_schema.types)):
+        return rows
+    return (row for table in rows.with_format("arrow").iter(batch_size=_HUB_ROWS) for row in plain_rows(table))
 
 
 def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:

@@ -73,10 +73,21 @@ def _undecodable(error: UnicodeError, binary: IO[bytes], encoding: str) -> str:
         return f"not {encoding} text ({error}); set data.encoding to the one it was written in"
     offset = binary.tell() - len(error.object) + error.start  # the decoder's bytes end where reading stopped
     binary.seek(0)
-    is_utf_16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-    move = "utf-16, by its first two bytes" if is_utf_16 else "the one it was written in (cp1252 for Excel on Windows)"
+    known = _unicode_by(binary.read(64))
+    move = f"{known}, by its first bytes" if known else "the one it was written in (cp1252 for Excel on Windows)"
     byte = error.object[error.start]
     return f"byte {offset} (0x{byte:02x}) is not {encoding} text; set data.encoding to {move}"
+
+
+def _unicode_by(head: bytes) -> str:
+    """
+    >>> [_unicode_by("text".encode(name)) for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-8")]
+    ['utf-16', 'utf-16-le', 'utf-16-be', '']
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    halves = head[1::2].count(0), head[::2].count(0)  # Latin letters have a NUL as their high byte
+    return "utf-16-le" if halves[0] * 3 > len(head) else "utf-16-be" if halves[1] * 3 > len(head) else ""
 
 
 class Lines:
