@@ -187,7 +187,7 @@ def test_what_is_not_there_yet_is_nothing(run: Run) -> None:
 
 
 def test_a_line_of_metrics_is_one_line_of_json(run: Run) -> None:
-    run.log({"step": 0, "text": "a\nb\u2028c"})
+    run.log({"step": 0, "a\nb\u2028c": 1.5})
     assert [json.loads(line) for line in run.metrics_file.read_bytes().splitlines()] == run.metrics()
 
 
@@ -217,7 +217,13 @@ DAMAGE = {
     "no object": (None, r"manifest\.json: training: wanted .*, found \[\]"),
 }
 TRAINING = {"steps": 3, "planned_steps": 3, "epochs": 1.0, "seconds": 1.5, "tokens": 30, "labelled_tokens": 9}
-TRAINING |= {"peak_memory_gb": 0.5, "best_step": 3, "best_eval_loss": None, "stopped": "ran to the end"}
+TRAINING |= {
+    "peak_memory_gb": 0.5,
+    "best_step": 3,
+    "best_eval_loss": None,
+    "stopped": "ran to the end",
+    "diverged": False,
+}
 
 
 @pytest.mark.parametrize("what", DAMAGE)

@@ -133,7 +133,6 @@ class Manifest(Stored):
 
 MOST = 1e100  # of a loss or any other number there
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-_TRAINED = ("tokens", "labelled_tokens", "seconds", "peak_memory_gb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +140,7 @@ class MetricsLine(Stored):
     """One line of metrics.jsonl: the step, and the numbers of a training step or of an evaluation."""
 
     step: Int64
-    epoch: float
+    epoch: float | None = None
     values: dict[str, float | Int64 | None]
 
     @classmethod
@@ -151,12 +150,9 @@ class MetricsLine(Stored):
         checked: JsonObject = {name: line[name] for name in ("step", "epoch") if name in line}
         checked["values"] = values
         read = cls.from_json(checked, where)
-        return {"step": read.step, "epoch": read.epoch, **read.values}
+        return {"step": read.step, **read.values} | ({"epoch": read.epoch} if "epoch" in line else {})
 
     def fault(self) -> str | None:
-        missing = [name for name in _TRAINED if "loss" in self.values and self.values.get(name) is None]
-        if missing:
-            return f"{missing[0]} is missing"
         far = [name for name, value in self.values.items() if value and math.isfinite(value) and abs(value) > MOST]
         return f"{far[0]} is {self.values[far[0]]}, beyond any number of a training" if far else None
 
@@ -259,12 +255,6 @@ class DataManifest(Stored):
     ] = None
     files: Annotated[dict[str, str] | None, "the SHA-256 of each `.jsonl` file beside it"] = None
     seal: Annotated[str | None, "the SHA-256 of all else in this file: a damaged one is seen"] = None
-
-    def fault(self) -> str | None:
-        for name, counts in (("kept", self.kept), ("groups", self.groups)):
-            if missing := [part for part in ("train", "val", "test") if part not in counts]:
-                return f"{name}: {missing[0]} is missing"
-        return None
 
     @classmethod
     def from_json(cls, value: object, where: object) -> Self:
