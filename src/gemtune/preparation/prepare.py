@@ -27,10 +27,12 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
+from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
+from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
@@ -80,6 +82,7 @@ def _write_data(
         remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
+        scored, unscored = write_claims(staged, task_of(recipe))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
         manifest = DataManifest(
@@ -95,6 +98,8 @@ def _write_data(
             leaks=leaks,
             audited_similarity=recipe.prepare.similarity,
             files={path.name: sha256_of(path) for path in _row_files(staged)},
+            scored=scored,
+            unscored=unscored,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -144,12 +149,12 @@ def _digest(data: DataSource) -> str | None:
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
     task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    keys = json.dumps([digests, without_places(deciders(recipe, "data"))], sort_keys=True)
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
 def _row_files(run: Run) -> list[Path]:
-    return [run.dropped_file, run.leaks_file, *map(run.part, PARTS)]
+    return [run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
 
 
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
