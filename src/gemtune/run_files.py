@@ -89,6 +89,37 @@ class SourceRows(Stored):
     sha256: str | None
 
 
+# Reason that rows are dropped for -> the key that changes it, where it is one; see `move_of`.
+_MOVES = {
+    "duplicate": "prepare.dedupe: none keeps them",
+    "near duplicate": "prepare.dedupe: exact keeps them, prepare.similarity: 1.0 those with a slip",
+    "duplicate id": "without data.id they are kept",
+    "no group": "fill the column of split.by, or split by another",
+    "unclear field": "prepare.ignore: [the field] uses them as they are",
+    "preference data": "prepare.ignore: [the field] uses them as they are",
+    "not trained": "prepare.ignore: [the field] uses them as they are",
+    "marked wrong": "prepare.ignore: [the field] uses them as they are",
+    "roles out of order": "prepare.merge_turns: true joins messages of one role",
+    "no layout": "data.layout names their layout",
+    "missing image": "data.images names the folders and archives to look in",
+    "image outside": "data.images names the folders and archives to look in",
+    "image not here": "data.download_images: true fetches them",
+    "not emoji": "data.columns: {emoji: ...} names the column of the answer",
+    "gold SQL does not run": "sql.dialect names its dialect",
+    "over length": "a higher train.max_length keeps them, or prepare.over_length: shorten",
+    "control token": "mend the rows, or choose another model",
+}
+
+
+def move_of(reason: str) -> str:
+    """What a user changes to keep the rows that are dropped for a reason.
+
+    >>> move_of("duplicate id"), move_of("empty answer")
+    ('without data.id they are kept', 'mend the rows, or check `task` and data.columns')
+    """
+    return _MOVES.get(reason, "mend the rows, or check `task` and data.columns")
+
+
 @dataclass(frozen=True, kw_only=True)
 class PartLengths(Stored):
     """The token table of one part: how long its rows are, and which are not in it."""
@@ -140,6 +171,16 @@ class DataManifest(Stored):
         "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), and by part the "
         "fields below",
     ] = None
+
+    @property
+    def losses(self) -> dict[str, int]:
+        """Reason -> rows that it takes, the most first; with those that are in no token table."""
+        losses = dict(self.dropped)
+        if self.lengths:
+            tables = [self.lengths.of(part) for part in self.kept]
+            losses["over length"] = sum(table.over_length for table in tables)
+            losses["control token"] = sum(table.control_token for table in tables)
+        return {reason: rows for reason, rows in sorted(losses.items(), key=lambda loss: -loss[1]) if rows}
 
     @property
     def token_lengths(self) -> Lengths:

@@ -22,9 +22,10 @@ from hypothesis import strategies as st
 
 from gemtune.data import llamafactory
 from gemtune.data.chat_layouts import to_messages
+from gemtune.data.columns import check_columns
 from gemtune.data.formats import FORMATS, SUFFIXES, format_name
-from gemtune.data.json_stream import json_rows
-from gemtune.data.sources import check_columns, read_rows, source_files, source_for
+from gemtune.data.json_rows import json_rows
+from gemtune.data.sources import read_rows, source_files, source_for
 from gemtune.errors import DataError, GemtuneError, MissingExtra, RowError
 from gemtune.recipe.schema import DataSource, Recipe
 
@@ -72,6 +73,14 @@ def as_parquet(rows: list[dict[str, Any]]) -> bytes:
     return out.getvalue()
 
 
+def as_arrow(rows: list[dict[str, Any]]) -> bytes:
+    table = pyarrow.Table.from_pylist(rows)
+    out = io.BytesIO()
+    with pyarrow.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    return out.getvalue()
+
+
 FILES: dict[str, tuple[str | bytes, list[str]]] = {  # file name -> content, where its two rows are
     "x.csv": (as_csv(ROWS), ["x.csv:2", "x.csv:3"]),
     "x.CSV": (as_csv(ROWS), ["x.CSV:2", "x.CSV:3"]),
@@ -88,6 +97,7 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {  # file name -> content, whe
     ),
     "lines.json": (as_jsonl(ROWS), ["lines.json:1", "lines.json:2"]),
     "x.parquet": (as_parquet(ROWS), ["x.parquet[1]", "x.parquet[2]"]),
+    "x.arrow": (as_arrow(ROWS), ["x.arrow[1]", "x.arrow[2]"]),
 }
 
 
@@ -96,8 +106,8 @@ FILES: dict[str, tuple[str | bytes, list[str]]] = {  # file name -> content, whe
 def test_every_format_yields_the_same_rows_with_their_places(tmp_path: Path, name: str, packed: bool) -> None:
     content, places = FILES[name]
     data = content.encode() if isinstance(content, str) else content
-    if packed and name.endswith("parquet"):
-        assert "not Parquet" in refused(file(tmp_path / f"{name}.gz", gzip.compress(data)))
+    if packed and name.endswith(("parquet", "arrow")):
+        assert "damaged or not" in refused(file(tmp_path / f"{name}.gz", gzip.compress(data)))
         return
     path = file(tmp_path / f"{name}.gz", gzip.compress(data)) if packed else file(tmp_path / name, data)
     rows = read(path)
@@ -210,8 +220,9 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
     "long tsv row": ("x.tsv", "a\tb\n1\t2\t3\n", ["x.tsv:2: 3 fields", "tab in double quotes"]),
     "unclosed quote": ("x.csv", 'a,b\n1,2\n"3,4\n5,6\n', ["x.csv:3: ", "never closed"]),
     "stray quote": ("x.csv", 'a,b\n"1"x,2\n', ["x.csv:2: broken CSV", '""this""']),
-    "nameless column": ("x.csv", ",a\n0,1\n", ["x.csv:1: column 1 of the header has no name", "index=False"]),
-    "two columns of a name": ("x.csv", "\na,b,a\n1,2,3\n", ["x.csv:2: column 'a' stands twice", "rename"]),
+    "nameless columns": ("x.csv", ",\n0,1\n", ["x.csv:1: no column of the header has a name", "first line"]),
+    "NUL in the header": ("x.csv", "a,b\0\n1,2\n", ["x.csv:1: a NUL byte", "utf-16"]),
+    "broken header": ("x.csv", 'a,"b"c\n1,2\n', ["x.csv:1: broken CSV"]),
     "NUL": ("x.csv", "a,b\n1,2\n\0,4\n", ["x.csv:3: a NUL byte", "utf-16"]),
     "empty csv": ("x.csv", "", ["x.csv: the file is empty", "wanted at least one row"]),
     "blank csv": ("x.csv", "\n \n", ["x.csv: no rows in it"]),
@@ -224,43 +235,61 @@ BROKEN: dict[str, tuple[str, str | bytes, list[str]]] = {  # what -> file name, 
     "broken line": (
         "x.jsonl",
         '{"a": 1}\n{"a": 2,}\n{"a": 3}\n',
-        ["x.jsonl:2: broken JSON (", "property name", "column 9", "mend or delete it"],
+        ["x.jsonl:2: broken JSON (a comma before the closing } at column 9); mend it there"],
     ),
-    "cut line": ("x.jsonl", '{"a": 1}\n{"a": "2', ["x.jsonl:2: broken JSON (unterminated string at column 7)"]),
-    "array in jsonl": ("x.jsonl", '[{"a": 1}]', ["x.jsonl:1: an array; wanted an object", "data.format: json"]),
-    "pretty jsonl": ("x.jsonl", '[\n{"a": 1}]', ["x.jsonl:1: broken JSON", "data.format: json"]),
+    "cut line": (
+        "x.jsonl",
+        '{"a": 1}\n{"a": "2',
+        ["x.jsonl:2: broken JSON (unterminated string); the file ends too early"],
+    ),
+    "lists in jsonl": (
+        "x.jsonl",
+        "[1]\n[2]",
+        ["x.jsonl:1: x.jsonl[1] is a number; wanted an object with named values"],
+    ),
+    "commas in jsonl": ("x.jsonl", '{"a": 1},\n{"a": 2}', ["x.jsonl:1: a comma between objects", "put [ ] around"]),
+    "list in jsonl": ("x.jsonl", '{"a": 1}\n[2]', ["x.jsonl[1] is a number"]),
     "string in jsonl": ("x.jsonl", '"a"', ["x.jsonl:1: a string; wanted an object"]),
-    "deep jsonl": ("x.jsonl", "[" * 200_000, ["x.jsonl:1: broken JSON (nested too deeply)"]),
+    "deep jsonl": ("x.jsonl", "[" * 200_000, ["x.jsonl:1: broken JSON (nested too deeply at column 2)"]),
     "long number": ("x.jsonl", '{"a": ' + "9" * 5000 + "}", ["x.jsonl:1: broken JSON (", "digits"]),
     "broken array": (
         "x.json",
         '[\n{"a": 1},\n{"a": 2 "b"},\n{"a": 3}]',
-        ["x.json:3: broken JSON (expecting ',' delimiter)", "mend it there"],
+        ["x.json:3: broken JSON (expecting ',' delimiter at column 9)", "mend it there"],
     ),
     "missing comma": (
         "x.json",
         '[{"a": 1}\n{"a": 2}]',
-        ["x.json:2: broken JSON (expecting ',' or ']', found an object)"],
+        ["x.json:2: broken JSON (expecting ',' or ']', found an object at column 1)"],
     ),
-    "last comma": ("x.json", '[{"a": 1},\n]', ["x.json:2: broken JSON (expecting an object, found ']')"]),
+    "last comma": ("x.json", '[{"a": 1},\n]', ["x.json:2: broken JSON (a comma before the closing ] at column 1)"]),
     "cut array": ("x.json", '[{"a": 1},\n{"a": ', ["x.json:2: broken JSON (expecting value); the file ends too early"]),
     "cut string": ("x.json", '[{"a": 1},\n{"a": "b', ["x.json:2: broken JSON (unterminated string); the file ends"]),
     "open array": ("x.json", '[{"a": 1}', ["x.json:1: broken JSON (expecting ',' or ']', found the end of the file)"]),
     "numbers": ("x.json", "[\n1, 2]", ["x.json:2: x.json[1] is a number; wanted an object with named values"]),
-    "column-wise": ("x.json", '{"text": ["a", "b"]}', ["x.json:1: x.json[1] is a string; wanted an object"]),
+    "uneven rows": ("x.json", "[[1, 2], [3]]", ["x.json:1: x.json[2] has 1 values, wanted 2 (0, 1)"]),
+    "uneven columns": ("x.json", '{"a": [1], "b": [1, 2]}', ["x.json:1: arrays of different lengths (a 1, b 2)"]),
     "one string": ("x.json", '"a"', ["x.json:1: found a string; wanted an array of objects"]),
     "one object": ("x.json", '{"a": 1, "b": 2}', ["x.json:1: one object without an array (keys: a, b)", "put [ ]"]),
     "no object": ("x.json", "{}", ["x.json:1: one object without an array (keys: none)"]),
-    "two arrays": ("x.json", '{"a": [{}],\n "b": []}', ["x.json:2: two arrays, 'a' and 'b'; wanted one", "of its own"]),
-    "bad key": ("x.json", '{"a": 1, b: []}', ["x.json:1: broken JSON (expecting a key in double quotes, found 'b')"]),
-    "two tops": ("x.json", '[{"a": 1}]\n[{"a": 2}]', ["x.json:2: more text after the end of the array", "jsonl"]),
-    "deep json": ("x.json", '[{"a":' + "[" * 200_000, ["x.json:1: broken JSON (nested too deeply)"]),
+    "two arrays": (
+        "x.json",
+        '{"a": [{}],\n "b": [{}]}',
+        ["x.json:2: two arrays, 'a' and 'b'; wanted one", "of its own"],
+    ),
+    "bad key": (
+        "x.json",
+        '{"a": 1, b: []}',
+        ["x.json:1: broken JSON (expecting a key in double quotes, found 'b' at column 10)"],
+    ),
+    "two tops": ("x.json", '[{"a": 1}]\n5', ["x.json:2: more text after the end of the array", "jsonl"]),
+    "deep json": ("x.json", '[{"a":' + "[" * 200_000, ["x.json:1: broken JSON (nested too deeply at column 2)"]),
     "not utf-8": (
         "x.csv",
         "text\nhé\n".encode("cp1252"),
         ["x.csv: byte 6 (0xe9) is not utf-8", "data.encoding", "cp1252"],
     ),
-    "utf-16": ("x.csv", "a,b\n1,2".encode("utf-16"), ["byte 0 (0xff)", "data.encoding to utf-16"]),
+    "utf-16": ("x.csv", "a,b\n1,2".encode("utf-16"), ["byte 0 (0xff)", "data.encoding to utf-16, "]),
     "not utf-8, far in": (
         "x.jsonl",
         b'{"a": "' + b"\xc3\xa9" * 50_000 + b'"}\n\x80',
@@ -294,12 +323,6 @@ def test_rows_before_the_broken_one_are_read(tmp_path: Path) -> None:
         next(rows)
 
 
-def test_parquet_with_two_columns_of_a_name_is_refused(tmp_path: Path) -> None:
-    table = pyarrow.Table.from_arrays([pyarrow.array([1]), pyarrow.array([2])], names=["a", "a"])
-    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    assert "x.parquet: column 'a' stands twice" in refused(tmp_path / "x.parquet")
-
-
 def test_a_damaged_page_of_parquet_is_refused(tmp_path: Path) -> None:
     table = pyarrow.table({"text": [f"row {number}" for number in range(10_000)]})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet", use_dictionary=False)
@@ -330,9 +353,8 @@ def test_a_folder_without_rows_says_what_it_holds(tmp_path: Path) -> None:
     file(tmp_path / ".hidden.csv", as_csv(ROWS))
     said = refused(tmp_path)
     assert f"{tmp_path}: no file in it ends in one of .csv" in said and "found .md" in said
-    file(tmp_path / "data.arrow", "a")
-    file(tmp_path / "dataset_info.json", '{"features": {"text": {}}}')  # what Dataset.save_to_disk leaves
-    assert "Dataset.to_parquet" in refused(tmp_path)
+    file(tmp_path / "rows.xlsx", "a")
+    assert "CSV UTF-8" in refused(tmp_path)
 
 
 def test_an_encoding_python_does_not_know(tmp_path: Path) -> None:
@@ -455,11 +477,12 @@ def test_json_streams_just_what_json_loads_takes(text: str, chunk: int) -> None:
     except DataError:
         assert not (isinstance(expected, list) and all(isinstance(row, dict) for row in expected))
     else:
-        arrays = [v for v in expected.values() if isinstance(v, list)] if isinstance(expected, dict) else [expected]
-        assert found in arrays
+        assert isinstance(expected, dict) or found == [
+            row if isinstance(row, dict) else {str(at): value for at, value in enumerate(row)} for row in expected
+        ]
 
 
-NAMES = st.lists(st.text("abcé 🙂\n\"'", min_size=1).filter(str.strip), min_size=1, max_size=4, unique=True)
+NAMES = st.lists(st.text("abcé 🙂\n\"'").map(str.strip).filter(bool), min_size=1, max_size=4, unique=True)
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -477,7 +500,7 @@ def test_csv_reads_back_what_csv_wrote(
 
 
 @settings(deadline=None)  # the machine may be busy
-@given(st.binary(), st.sampled_from(["csv", "tsv", "json", "jsonl", "csv.gz", "parquet"]))
+@given(st.binary(), st.sampled_from(["csv", "tsv", "json", "jsonl", "csv.gz", "parquet", "arrow"]))
 def test_any_bytes_are_rows_or_one_line(tmp_path_factory: pytest.TempPathFactory, content: bytes, suffix: str) -> None:
     path = tmp_path_factory.getbasetemp() / f"bytes.{suffix}"
     try:
@@ -540,7 +563,7 @@ def test_one_row_group_of_parquet_does_not_fill_memory(tmp_path: Path) -> None:
 
 def test_an_early_error_in_a_large_array_is_found_early() -> None:
     text = io.StringIO('[{"a": 1}, {"a": oops}, ' + '{"a": "b"}, ' * 100_000)
-    with pytest.raises(DataError, match=r"x\.json:1: broken JSON \(expecting value\); mend it there"):
+    with pytest.raises(DataError, match=r"x\.json:1: broken JSON \(expecting value at column 18\); mend it there"):
         list(json_rows(text, "x.json", chunk=64))
     assert text.tell() < 1000
 
@@ -752,7 +775,18 @@ def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) ->
         ({"formatting": "chatml"}, "formatting 'chatml'; wanted alpaca, sharegpt, openai"),
         ({"file_name": None, "script_url": "x.py"}, "never runs a data set's own code"),
         ({"revision": "v2", "hf_hub_url": "a/b"}, "revision is set: download that revision"),
-        ({"columns": ["prompt"]}, "columns is ['prompt']; wanted an object of names"),
+        ({"columns": ["prompt"]}, "columns is \"['prompt']\"; wanted an object of names"),
+        ({"columns": {"prompt": 5}}, "columns is {'prompt': 5}; wanted an object of names"),
+        ({"tags": "x"}, "tags is 'x'; wanted an object of names"),
+        ({"formatting": {}}, "formatting is '{}'; wanted a name"),
+        ({"num_samples": -1}, "num_samples is '-1'; wanted a whole number"),
+        ({"num_samples": "9"}, "num_samples is '9'; wanted a whole number"),
+        ({"hf_hub_url": 5}, "hf_hub_url is '5'; wanted a name"),
+        ({"hf_hub_url": ""}, "hf_hub_url is ''; wanted a name"),
+        ({"hf_hub_url": "a/b", "split": []}, "split is '[]'; wanted a name"),
+        ({"file_name": []}, "file_name is '[]'; wanted a name"),
+        ({"file_name": "x" * 300}, "File name too long"),
+        ({"file_name": "a\0b"}, "cannot be a path (a NUL byte)"),
         ({"columns": {"prompt": "q", "response": "a"}}, "x.json[1]: column 'q', the prompt of dataset_info.json#mine"),
         (
             {"columns": {"prompt": "instruction", "response": "output", "system": "sistem"}},
@@ -763,6 +797,13 @@ def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) ->
 )
 def test_an_entry_that_cannot_be_used(tmp_path: Path, entry: dict[str, Any], said: str) -> None:
     assert said in refused(info(tmp_path, entry, [{"instruction": "a", "output": "b", "system": "c"}]))
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"mine": ' + "9" * 5000 + "}", '{"mine": 5}', "[]", "null", "{", b"\xff"]
+)
+def test_an_info_file_of_any_shape_is_one_line(tmp_path: Path, content: str | bytes) -> None:
+    assert "dataset_info.json" in refused(f"{file(tmp_path / llamafactory.INFO, content)}#mine")
 
 
 def test_an_entry_of_another_hub(tmp_path: Path) -> None:

@@ -1,138 +1,234 @@
-"""Near duplicates against brute force."""
+"""Near duplicates: real ones are found, rows of their own stay; both kinds are in labelled_pairs.jsonl."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gemtune.preparation.near_duplicates import PERMUTATIONS, Sketch, band_rows, leaks, near_duplicates, shingles
+from gemtune.data.conversation import read_conversations
+from gemtune.preparation.candidates import COMPARED, candidates
+from gemtune.preparation.prepare import prepare
+from gemtune.preparation.wording import PARTS, Wording, fold, keys, likeness
+from gemtune.recipe.schema import Recipe
+from gemtune.runs import PARTS as SPLIT
+from gemtune.runs import Run
 
-WORDS = ["where", "is", "the", "nearest", "station", "please", "tell", "me", "a", "joke", "about", "cats", "Über", "🏊"]
+Rows = list[dict[str, Any]]
 
-
-def pieces(text: str) -> set[str]:
-    """The reference: the different 5-character pieces, spelled out."""
-    return {text[i : i + 5] for i in range(max(1, len(text) - 4))}
-
-
-def reference(a: str, b: str) -> float:
-    return len(pieces(a) & pieces(b)) / len(pieces(a) | pieces(b))
-
-
-def anywhere(count: int) -> np.ndarray:
-    return np.zeros(count, np.uint64)
-
-
-@st.composite
-def close_texts(draw: st.DrawFn) -> list[str]:
-    """A few sentences and copies of them with some characters changed; different from one another."""
-    texts = []
-    for _ in range(draw(st.integers(1, 3))):
-        base = " ".join(draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=30)))
-        texts.append(base)
-        for _ in range(draw(st.integers(0, 2))):
-            copy = list(base)
-            for place in draw(st.lists(st.integers(0, len(base) - 1), max_size=4)):
-                copy[place] = draw(st.sampled_from("xyz "))
-            texts.append("".join(copy))
-    return list(dict.fromkeys(texts))
+PAIRS = [json.loads(line) for line in Path(__file__).with_name("labelled_pairs.jsonl").read_text("utf-8").splitlines()]
+WORDS = [
+    "river", "market", "bridge", "stone", "winter", "harvest", "garden", "letter", "captain", "harbour",
+    "silver", "mountain", "valley", "morning", "window", "kitchen", "teacher", "doctor", "engine", "station",
+    "summer", "island", "forest", "music", "painter", "hunter", "castle", "village", "ancient", "narrow",
+    "broken", "golden", "distant", "frozen", "crowded", "travel", "carry", "build", "follow", "remember",
+    "discover", "promise", "believe", "gather", "whisper", "between", "behind",
+]  # fmt: skip
 
 
-@given(st.lists(st.text(max_size=30), min_size=1, max_size=8))
-def test_similarities_are_the_exact_jaccard_similarities(texts: list[str]) -> None:
-    texts = [text.replace("\0", "") for text in texts]  # shorter texts are filled up with it
-    found = Sketch(texts).similarities(0, np.arange(len(texts)))
-    assert found == pytest.approx([reference(texts[0], text) for text in texts])
-
-
-@given(st.text(alphabet=st.characters(exclude_characters="\0"), max_size=60))
-def test_a_shingle_is_one_different_piece(text: str) -> None:
-    assert len(shingles(text)) == len(pieces(text))
-
-
-@settings(max_examples=300, deadline=None)
-@given(close_texts(), st.sampled_from([0.6, 0.8, 0.9, 1.0]))
-def test_what_is_removed_is_near_to_a_kept_one_and_nothing_near_is_kept(texts: list[str], threshold: float) -> None:
-    found = near_duplicates(Sketch(texts), threshold, anywhere(len(texts)))
-    removed = {near.text for near in found}
-    for near in found:
-        assert near.other < near.text and near.other not in removed
-        assert near.similarity == pytest.approx(reference(texts[near.text], texts[near.other]))
-        assert near.similarity >= threshold
-    kept = [i for i in range(len(texts)) if i not in removed]
-    missed = [(i, j) for i in kept for j in kept if i < j and reference(texts[i], texts[j]) >= threshold + 0.05]
-    assert not missed
-
-
-@settings(max_examples=150, deadline=None)
-@given(close_texts(), st.data())
-def test_leaks_are_the_closest_of_each_part_before(texts: list[str], data: st.DataObject) -> None:
-    parts = np.array(data.draw(st.lists(st.integers(-1, 2), min_size=len(texts), max_size=len(texts))), np.int8)
-    found = {
-        (near.text, int(parts[near.other])): near for near in leaks(Sketch(texts), 0.8, anywhere(len(texts)), parts)
+def prepared(folder: Path, rows: Rows, **sections: Any) -> tuple[Run, dict[int, str]]:
+    """A run of some rows, and the details of those that are dropped as near duplicates, by number from 1."""
+    (folder / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    value = {"task": "columns", "runs_dir": str(folder), "data": str(folder / "t.jsonl"), **sections}
+    recipe = Recipe.model_validate(value)
+    run = Run.of(recipe)
+    prepare(recipe, run)
+    lines = map(json.loads, run.dropped_file.read_text("utf-8").splitlines())
+    return run, {
+        int(line["where"].split(":")[1]): line["detail"] for line in lines if line["reason"] == "near duplicate"
     }
-    for i in range(len(texts)):
-        for part in range(3):
-            others = [reference(texts[i], texts[j]) for j in range(len(texts)) if parts[j] == part]
-            closest = max(others, default=0.0)
-            if part < parts[i] and closest >= 0.85:
-                assert found[i, part].similarity == pytest.approx(closest)
-            elif part >= parts[i] or closest < 0.8:
-                assert (i, part) not in found
 
 
-def test_the_estimate_is_unbiased_and_as_wide_as_the_binomial() -> None:
-    generator = np.random.default_rng(1)
-    errors = []
-    for _ in range(300):
-        codes = generator.integers(97, 110, 150)
-        other = codes.copy()
-        other[generator.integers(0, 150, 6)] = 120
-        sketch = Sketch(["".join(map(chr, codes)), "".join(map(chr, other))])
-        estimate = (sketch.signatures[0] == sketch.signatures[1]).mean()
-        errors.append(estimate - sketch.similarities(0, np.array([1]))[0])
-    assert abs(np.mean(errors)) < 0.01
-    assert np.std(errors) < 1.2 * 0.5 / np.sqrt(PERMUTATIONS)
+def groups(run: Run) -> dict[int, str]:
+    return {int(c.where.split(":")[1]): c.group for part in SPLIT for c in read_conversations(run.part(part))}
 
 
-@pytest.mark.parametrize("similarity", [0.51, 0.6, 0.75, 0.8, 0.9, 0.95, 0.99])
-def test_bands_catch_a_pair_at_the_threshold(similarity: float) -> None:
-    rows = band_rows(similarity)
-    assert (1 - similarity**rows) ** (PERMUTATIONS // rows) <= 0.001
+def phrase(draw: random.Random, fewest: int, most: int) -> str:
+    return " ".join(draw.choices(WORDS, k=draw.randint(fewest, most)))
 
 
-def test_texts_behind_different_fences_are_not_compared() -> None:
-    texts = ["How many singers are there in the database?", "How many singers are there in the database??"]
-    assert len(near_duplicates(Sketch(texts), 0.9, anywhere(2))) == 1
-    assert not near_duplicates(Sketch(texts), 0.9, np.array([1, 2], np.uint64))
-
-
-def test_equal_texts_are_left_to_the_caller() -> None:
-    assert not near_duplicates(Sketch(["the very same question"] * 3), 0.9, anywhere(3))
-
-
-def test_short_reviews_behind_one_long_instruction_are_not_copies() -> None:
-    instruction = (
-        "Classify the sentiment of this customer review as positive, neutral or negative. Answer with exactly a word, "
-        "in lower case, without any punctuation; when in doubt choose the milder of two labels, and never explain why. "
+def misspelt(draw: random.Random, text: str) -> str:
+    """The text with two letters in another order, one left out, one doubled, or the key beside one hit."""
+    words = text.split(" ")
+    place = draw.choice([place for place, word in enumerate(words) if len(word) >= 5 and place])
+    word = words[place]
+    at = draw.choice([at for at in range(1, len(word) - 2) if word[at] != word[at + 1]])
+    beside = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wqreytiuposafdhgkjkxzvcnbn", strict=True))
+    words[place] = draw.choice(
+        [
+            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+            word[:at] + word[at + 1 :],
+            word[:at] + word[at] + word[at:],
+            word[:at] + beside[word[at]] + word[at + 1 :],
+        ]
     )
-    reviews = [
-        "good",
-        "terrible food",
-        "I loved it",
-        "never again",
-        "meh",
-        "what a surprise",
-        "cold soup",
-        "warm welcome",
+    return " ".join(words)
+
+
+# ---- both kinds, labelled
+
+
+def test_precision_and_recall_on_the_labelled_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All pairs are rows of one data set: to drop the second row of a pair as a copy of its first is right."""
+    _, dropped = prepared(tmp_path, [pair[side] for pair in PAIRS for side in ("a", "b")])
+    firsts = {2 * number + 2: f"t.jsonl:{2 * number + 1}" for number, pair in enumerate(PAIRS) if pair["same"]}
+    right = {row for row, detail in dropped.items() if row in firsts and detail.endswith(f"with {firsts[row]}")}
+    precision, recall = len(right) / len(dropped), len(right) / len(firsts)
+    with capsys.disabled():
+        print(f"\nnear duplicates on {len(PAIRS)} pairs: precision {precision:.3f}, recall {recall:.3f}")
+    assert not [PAIRS[(row - 1) // 2] for row in dropped.keys() - right]
+    assert recall >= 0.95
+
+
+def test_the_labels_are_the_same_one_pair_at_a_time(tmp_path: Path) -> None:
+    """In a set of its own a pair has no other rows to tell what is usual."""
+    filler = [{"prompt": f"{phrase(random.Random(i), 4, 8)} {i}", "answer": f"answer {i}"} for i in range(8)]
+    wrong = []
+    for pair in PAIRS:
+        _, dropped = prepared(tmp_path, [*filler, pair["a"], pair["b"]])
+        wrong += [pair] if dropped and not pair["same"] else []
+    assert not wrong
+
+
+# ---- what many rows share says nothing
+
+
+@pytest.mark.parametrize("answers", [["yes", "no"], [f"answer {number}" for number in range(300)]])
+def test_questions_about_one_passage_stay(tmp_path: Path, answers: list[str]) -> None:
+    draw, rows = random.Random(0), []
+    for _ in range(60):
+        passage = ". ".join(phrase(draw, 10, 15) for _ in range(40))
+        asked = [f"{passage}\n{word} {phrase(draw, 2, 4)}?" for word in ("Who", "When", "Where", "Why", "How")]
+        rows += [{"prompt": question, "answer": draw.choice(answers)} for question in asked]
+    run, dropped = prepared(tmp_path, rows)
+    assert not dropped and sum(run.prepared_data().kept.values()) == 300
+
+
+def test_rows_under_one_long_instruction_stay(tmp_path: Path) -> None:
+    draw, rows = random.Random(1), []
+    for _ in range(30):
+        instruction = ". ".join(phrase(draw, 10, 15) for _ in range(20))
+        inputs = {phrase(draw, 1, 4): None for _ in range(60)}
+        rows += [
+            {"prompt": f"{instruction}\n{text}", "answer": draw.choice(["good", "bad"])} for text in [*inputs][:33]
+        ]
+    _, dropped = prepared(tmp_path, rows)
+    assert not dropped and len(rows) == 990
+
+
+# ---- copies are found
+
+
+def test_misspelt_copies_are_found(tmp_path: Path) -> None:
+    draw = random.Random(2)
+    rows = [
+        {"prompt": f"Tell me about {phrase(draw, 4, 12)}?", "answer": f"{phrase(draw, 2, 5)} {i}"} for i in range(300)
     ]
-    texts = [instruction + review for review in [*reviews, *(f"{review} today" for review in reviews)]]
-    copy = instruction + "what a surprise!"
-    found = near_duplicates(Sketch([*texts, copy]), 0.8, anywhere(len(texts) + 1))
-    assert reference(texts[0], texts[1]) > 0.9
-    assert [(near.text, near.other) for near in found] == [(len(texts), texts.index(copy[:-1]))]
+    copies = [{**row, "prompt": misspelt(draw, row["prompt"])} for row in rows]
+    _, dropped = prepared(tmp_path, [*rows, *copies])
+    assert {*dropped} == {*range(301, 601)}
 
 
-def test_nothing_is_found_among_no_texts() -> None:
-    assert near_duplicates(Sketch([]), 0.9, anywhere(0)) == []
-    assert list(leaks(Sketch([]), 0.8, anywhere(0), np.empty(0, np.int8))) == []
+def test_of_many_copies_one_stays_and_each_line_names_a_row_that_does(tmp_path: Path) -> None:
+    draw = random.Random(3)
+    rows = []
+    for number in range(20):
+        question, answer = f"Tell me about {phrase(draw, 6, 9)} {number}", f"{phrase(draw, 3, 5)} {number}"
+        rows += [{"prompt": question + "?" * marks, "answer": answer} for marks in range(40)]
+    draw.shuffle(rows)
+    run, dropped = prepared(tmp_path, rows)
+    kept = groups(run)
+    assert len(kept) == 20 and len(dropped) == 780
+    assert {int(detail.rsplit(":", 1)[1]) for detail in dropped.values()} == {*kept}
+
+
+# ---- other answers
+
+
+def test_rows_with_other_answers_are_one_group_whatever_their_order(tmp_path: Path) -> None:
+    questions = [
+        "What should one see in Kyoto on a rainy day in spring?",
+        "what should one see in kyoto on a rainy day in spring",
+        "What should one see in Kyoto on a rainy day in sprnig?",
+    ]
+    rows = [{"prompt": question, "answer": f"place {number}"} for number, question in enumerate(questions)]
+    rows += [{"prompt": f"{phrase(random.Random(i), 5, 9)} {i}", "answer": f"answer {i}"} for i in range(60)]
+    run, dropped = prepared(tmp_path, rows)
+    found = groups(run)
+    assert not dropped and found[1] == found[2] == found[3]
+    assert len({*found.values()}) == 61 == sum(run.prepared_data().groups.values())
+    turned, _ = prepared(tmp_path, rows[::-1])
+    assert {len(rows) + 1 - row: group for row, group in groups(turned).items()} == found
+
+
+def test_with_a_column_to_split_by_groups_are_the_users(tmp_path: Path) -> None:
+    rows = [{"prompt": "How many are there" + "?" * n, "answer": str(n), "g": f"g{n % 9}"} for n in range(45)]
+    run, dropped = prepared(tmp_path, rows, split={"by": "g", "val": 0, "test": 0.3})
+    assert not dropped and len({*groups(run).values()}) == 9
+    leaks = [json.loads(line) for line in run.leaks_file.read_text("utf-8").splitlines()]
+    assert len(leaks) == run.prepared_data().groups["test"] and {leak["similarity"] for leak in leaks} == {1.0}
+
+
+def test_nothing_is_deleted_where_nothing_is_to_be(tmp_path: Path) -> None:
+    rows = [pair[side] for pair in PAIRS for side in ("a", "b", "b")]
+    run, dropped = prepared(tmp_path, rows, prepare={"dedupe": "none"})
+    assert not dropped and sum(run.prepared_data().kept.values()) == len(rows)
+
+
+# ---- how candidates are found
+
+
+def columns(texts: list[str]) -> np.ndarray:
+    return np.array([keys(fold(text)) for text in texts], np.uint32).reshape(len(texts), PARTS + 1).T
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(WORDS), min_size=4, max_size=12, unique=True), st.randoms(use_true_random=False))
+def test_every_question_with_one_slip_is_a_candidate(words: list[str], draw: random.Random) -> None:
+    text = "x " + " ".join(words)
+    texts = [*{text: None, **{misspelt(draw, text): None for _ in range(3)}}]
+    pairs = [*candidates(columns(texts), np.zeros(len(texts), np.uint64))]
+    assert len(pairs) == len({*pairs})
+    assert {(later, 0) for later in range(1, len(texts))} <= {*pairs}
+
+
+@given(st.lists(st.text(max_size=8), max_size=30), st.integers(1, 3))
+def test_candidates_are_pairs_of_one_scope_and_few(texts: list[str], scopes: int) -> None:
+    scope = np.arange(len(texts), dtype=np.uint64) % np.uint64(scopes)
+    pairs = [*candidates(columns(texts), scope)]
+    assert all(later > earlier and scope[later] == scope[earlier] for later, earlier in pairs)
+    assert max([sum(pair[0] == number for pair in pairs) for number in range(len(texts))], default=0) <= COMPARED
+
+
+def test_thousands_alike_are_compared_with_few() -> None:
+    texts = [f"the same long sentence in every row {a}{b}{c}" for a, b, c in combinations("abcdefghijklmnopqrst", 3)]
+    assert len([*candidates(columns(texts), np.zeros(len(texts), np.uint64))]) <= COMPARED * len(texts)
+
+
+# ---- how two questions are read
+
+
+@given(st.text(max_size=40))
+def test_a_question_is_like_itself_and_its_words_are_those_of_its_hash(text: str) -> None:
+    words = Wording(text).words
+    assert sorted(" ".join(words)) == sorted(fold(text)) or not text.isascii()
+    same = likeness(Wording(text), Wording(f"  {text.upper().lower()}\n" if text.isascii() else text))
+    assert same and same.similarity == 1.0
+
+
+@given(st.lists(st.sampled_from([*WORDS, "Paris", "17", "3.5", "+", "不", "لا"]), min_size=1, max_size=9), st.data())
+def test_a_word_more_is_never_a_copy(words: list[str], data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(words)))
+    more = [
+        *words[:place],
+        data.draw(st.sampled_from(["not", "no", "never", "7", "-7", "不", "لا", "Rome"])),
+        *words[place:],
+    ]
+    assert likeness(Wording(" ".join(words)), Wording(" ".join(more))) is None

@@ -202,11 +202,12 @@ def test_repeats_are_dropped_and_other_answers_stay_in_one_group(tmp_path: Path)
         {"prompt": "What is  the capital of FRANCE?", "answer": "paris"},
         {"prompt": "What is the capital of France?", "answer": "Paris, of course"},
         {"prompt": "Please tell me in one short word: what is the capital of France?", "answer": "Paris"},
-        {"prompt": "Please tell me in one short word: what is the capital of France??", "answer": "It is Paris"},
+        {"prompt": "Please tell me in one short word: what is the captial of France??", "answer": "It is Paris"},
+        {"prompt": "Please tell me, in one short word: what is the capital of FRANCE?", "answer": "Paris"},
         *pairs(5),
     ]
     wanted = {
-        "near": [("t.jsonl:2", "duplicate"), ("t.jsonl:3", "near duplicate"), ("t.jsonl:6", "near duplicate")],
+        "near": [("t.jsonl:2", "duplicate"), ("t.jsonl:3", "near duplicate"), ("t.jsonl:7", "near duplicate")],
         "exact": [("t.jsonl:2", "duplicate")],
         "none": [],
     }
@@ -215,12 +216,12 @@ def test_repeats_are_dropped_and_other_answers_stay_in_one_group(tmp_path: Path)
         prepare(recipe, run)
         assert dropped(run) == gone
         groups = {c.where: c.group for part in PARTS for c in read_conversations(run.part(part))}
-        assert groups["t.jsonl:1"] == groups["t.jsonl:4"]
+        assert groups["t.jsonl:1"] == groups["t.jsonl:4"] != groups["t.jsonl:5"] == groups["t.jsonl:6"]
     assert json.loads(run.dropped_file.read_text() or "null") is None
 
 
 def test_a_dropped_line_names_the_row_that_is_kept(tmp_path: Path) -> None:
-    rows = [*pairs(8), {"prompt": pairs(8)[7]["prompt"] + "?", "answer": "else"}]
+    rows = [*pairs(8), {**pairs(8)[7], "prompt": pairs(8)[7]["prompt"] + "?"}]
     recipe, run = a_run(tmp_path, rows)
     prepare(recipe, run)
     line = json.loads(run.dropped_file.read_text())
@@ -237,24 +238,42 @@ def test_the_same_question_about_two_databases_is_kept(tmp_path: Path) -> None:
     assert prepare(recipe, run).dropped == {}
 
 
-def test_an_id_that_two_different_rows_have_is_refused(tmp_path: Path) -> None:
-    rows = [{**row, "id": i % 8} for i, row in enumerate(pairs(10))]
-    rows += [rows[0], {**rows[9], "id": 77}]
-    recipe, run = a_run(tmp_path, rows)
+def test_a_column_called_id_is_a_column_like_any_other(tmp_path: Path) -> None:
+    rows = [{**row, "id": i % 8} for i, row in enumerate(pairs(30))]
+    for dedupe in ("none", "exact", "near"):
+        recipe, run = a_run(tmp_path, rows, dedupe, prepare={"dedupe": dedupe})
+        assert prepare(recipe, run).dropped == {}
+
+
+def test_an_id_that_two_different_rows_have_is_refused_where_the_recipe_names_it(tmp_path: Path) -> None:
+    rows = [{**row, "no": i % 8} for i, row in enumerate(pairs(10))]
+    rows += [rows[0], {**rows[9], "no": 77}]
+    data = {"source": str(write(tmp_path / "n.jsonl", rows)), "id": "no"}
+    recipe, run = a_run(tmp_path, [], data=data)
     assert prepare(recipe, run).dropped == {"duplicate id": 2, "duplicate": 1}
-    assert dropped(run) == [("t.jsonl:9", "duplicate id"), ("t.jsonl:10", "duplicate id"), ("t.jsonl:11", "duplicate")]
-    recipe, run = a_run(tmp_path, rows, "by_id", split={"by": "id"})
-    assert prepare(recipe, run).dropped == {"duplicate": 2}
-    recipe, run = a_run(tmp_path, rows, "strict", prepare={"bad_rows": "fail"})
-    with pytest.raises(DataError, match=r"strict\.jsonl:9: duplicate id: strict\.jsonl:1 has this id"):
+    assert dropped(run) == [("n.jsonl:9", "duplicate id"), ("n.jsonl:10", "duplicate id"), ("n.jsonl:11", "duplicate")]
+    recipe, run = a_run(tmp_path, [], "none", data=data, prepare={"dedupe": "none"})
+    assert prepare(recipe, run).dropped == {}
+    recipe, run = a_run(tmp_path, [], "strict", data=data, prepare={"bad_rows": "fail"})
+    with pytest.raises(DataError, match=r"n\.jsonl:9: duplicate id: n\.jsonl:1 has this id"):
         prepare(recipe, run)
+    recipe, run = a_run(tmp_path, [], "other", data={**data, "id": "number"})
+    with pytest.raises(DataError, match=r"n\.jsonl:1: column 'number' is missing"):
+        prepare(recipe, run)
+
+
+def test_rows_may_be_split_by_their_id(tmp_path: Path) -> None:
+    rows = [{**row, "id": i % 8} for i, row in enumerate(pairs(40))]
+    recipe, run = a_run(tmp_path, rows, split={"by": "id", "val": 0.3, "test": 0})
+    manifest = prepare(recipe, run)
+    assert manifest.dropped == {} and sum(manifest.groups.values()) == 8
 
 
 def test_two_files_may_both_count_from_zero(tmp_path: Path) -> None:
     rows = pairs(20)
     for name, some in (("a", rows[:10]), ("b", rows[10:])):
         write(tmp_path / f"{name}.jsonl", [{**row, "id": i} for i, row in enumerate(some)])
-    recipe, run = a_run(tmp_path, [], data=[{"source": str(tmp_path / "[ab].jsonl")}])
+    recipe, run = a_run(tmp_path, [], data=[{"source": str(tmp_path / "[ab].jsonl"), "id": "id"}])
     assert prepare(recipe, run).dropped == {}
 
 
@@ -263,14 +282,15 @@ def test_two_files_may_both_count_from_zero(tmp_path: Path) -> None:
 
 def test_what_is_on_both_sides_is_reported(tmp_path: Path) -> None:
     rows = pairs(12)
-    near = rows[3]["prompt"].replace("answer", "reply") + " ok"
+    near = rows[3]["prompt"].replace("ce", "ec").replace("in", "ni").replace("el", "le").replace("en", "ne")
+    assert near != rows[3]["prompt"]
     test = [rows[2], {"prompt": near, "answer": "else"}, {"prompt": "something of its own", "answer": "x"}]
     data = [
         {"source": str(write(tmp_path / "a.jsonl", rows)), "part": "train"},
         {"source": str(write(tmp_path / "b.jsonl", test)), "part": "test"},
         {"source": str(write(tmp_path / "c.jsonl", [{**rows[2], "answer": "another"}])), "part": "val"},
     ]
-    recipe, run = a_run(tmp_path, [], data=data)
+    recipe, run = a_run(tmp_path, [], data=data, prepare={"similarity": 0.8})
     manifest = prepare(recipe, run)
     found = {(leak["part_a"], leak["where_a"], leak["part_b"], leak["where_b"]): leak for leak in leaked(run)}
     assert set(found) == {
@@ -315,7 +335,7 @@ def test_bad_rows_are_dropped_or_stop_the_run(tmp_path: Path) -> None:
         (
             [{"prompt": "?", "answer": ""}] * 3,
             {},
-            "3 read, 3 of them dropped as 'empty answer', the first at t.jsonl:1",
+            "3 read, 3 dropped as 'empty answer', the first at t.jsonl:1",
         ),
         (pairs(3), {"test": 10}, "all 3 that can be used are val or test .*lower them or add rows"),
     ],

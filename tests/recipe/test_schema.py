@@ -31,6 +31,7 @@ OTHER: dict[str, str] = {
     "data.format": "jsonl",
     "data.layout": "messages",
     "data.columns": "{prompt: question}",
+    "data.bad_rows": "drop",
     "data.encoding": "utf-8",
     "data.hub_config": "en",
     "data.hub_split": "dev",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gemtune.files import JsonObject
+from gemtune.reporting.alarms import alarm_lines
 from gemtune.reporting.comparison import summary_lines
 from gemtune.run_files import Summary
 from gemtune.runs import PARTS, Run
@@ -17,9 +18,10 @@ LEFT_OUT = {
 
 
 def prepared_lines(run: Run) -> Iterator[str]:
-    """The data manifest in words: what was read, dropped and why, kept by part, how long it is, what leaks."""
+    """The data manifest in words: large losses, what was read, dropped and why, the parts, their lengths, the leaks."""
     data = run.prepared_data()
     kept, dropped = sum(data.kept.values()), sum(data.dropped.values())
+    yield from alarm_lines(run)
     yield f"{data.rows_read} rows read = {kept} kept + {dropped} dropped"
     for reason, count in sorted(data.dropped.items(), key=lambda entry: -entry[1]):
         yield f"  dropped {count}: {reason}"
@@ -34,7 +36,7 @@ def prepared_lines(run: Run) -> Iterator[str]:
                 yield f"    {count} {words.format(limit=data.token_lengths.max_length)}"
     where = f"; see {run.leaks_file}" if data.leaks else ""
     yield f"leak audit: {data.leaks} pairs of similar questions on both sides of the split{where}"
-    if dropped:
+    if data.losses:
         yield f"every dropped row: {run.dropped_file}"
 
 

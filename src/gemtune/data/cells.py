@@ -4,9 +4,30 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import dataclass
 
 _WORDS = {"true": True, "yes": True, "1": True, "1.0": True, "false": False, "no": False, "0": False, "0.0": False}
 MOST_PYTHON = 100_000  # characters of a Python list that are read: its tree takes some hundred bytes a character
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Stands in a row for a value that cannot be read, so that only those who ask for its column are told `why`."""
+
+    why: str
+
+
+def kind_of(value: object) -> str:
+    """What a value is, in JSON's words.
+
+    >>> kind_of([1]), kind_of(None), kind_of(1.5), kind_of(Unreadable("in two columns of that name"))
+    ('an array', 'null', 'a number', 'in two columns of that name')
+    """
+    if isinstance(value, Unreadable):
+        return value.why
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a number"}
+    kinds |= {float: "a number", type(None): "null"}
+    return kinds.get(type(value), f"of type {type(value).__name__}")
 
 
 def is_empty(value: object) -> bool:

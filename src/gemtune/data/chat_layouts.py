@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from gemtune.data.cells import is_empty, unpacked
+from gemtune.data.cells import is_empty, kind_of, unpacked
 from gemtune.data.chat_turns import Reading, RowImages, message_of, role_of, text_in, turns
 from gemtune.data.conversation import Message, validate
 from gemtune.data.formats import Row
-from gemtune.data.json_stream import kind_of
 from gemtune.data.row_fields import field_of, ignoring, refuse_unsupported, refuse_untrained, second_answers, values_of
 from gemtune.errors import DataError, RowError, listed
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from gemtune.data.cells import is_empty, unpacked
+from gemtune.data.cells import is_empty, kind_of, unpacked
 from gemtune.data.conversation import Message, Part, Role
 from gemtune.data.formats import Row
 from gemtune.data.images import reference_of
-from gemtune.data.json_stream import kind_of
 from gemtune.data.row_fields import NO_MEDIA, NO_TOOLS, WHOLE_ANSWERS, is_trained, refuse_unsupported, values_of
 from gemtune.errors import RowError
 
@@ -108,7 +107,7 @@ class RowImages:
 
 def turns(value: object, name: str, images: RowImages, reading: Reading) -> Iterator[Message]:
     """The messages of a list of {role, content} (OpenAI), {from, value} (ShareGPT) or {role, parts} (Vertex)."""
-    value = _listed(unpacked(value))
+    value = _listed(_inside(unpacked(value)))
     if not isinstance(value, list):
         raise RowError("bad message", f"{name} is {kind_of(value)}; wanted a list of messages, or its JSON text")
     for number, turn in enumerate(map(unpacked, value), 1):
@@ -122,6 +121,18 @@ def turns(value: object, name: str, images: RowImages, reading: Reading) -> Iter
             continue
         trained = role != "assistant" or reading.asks or _is_trained(turn, content, place, reading)
         yield message_of(role, content, place, images, trained=trained)
+
+
+def _inside(value: object) -> object:
+    """The list in an object that holds it alone, as the JSON text of a whole row does.
+
+    >>> _inside({"messages": '[{"role": "user"}]'}), _inside({"from": ["human"]})
+    ([{'role': 'user'}], {'from': ['human']})
+    """
+    if isinstance(value, dict) and len(value) == 1:
+        key = next(iter(value))
+        return unpacked(value[key]) if key in ("messages", "conversations", "contents") else value
+    return value
 
 
 def _listed(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Reads the objects of a JSON file one by one, so that a file may be larger than memory.
+"""Reads the values of JSON text one by one, so that a file may be larger than memory.
 
 Our own instead of ijson's for the errors: each names the line, what was found, what was wanted and the next move.
 """
@@ -10,89 +10,78 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+from gemtune.data.text_files import MOST_ROW, too_long
 from gemtune.errors import DataError
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
+_INSIDE = re.compile(r"\[[ \t\n\r]*")
+_NEXT_OBJECT = re.compile(r"[\n\r](?=\{)")
 # An error this close to the end of what was read may be a value cut in half: two escaped surrogates take 12 characters.
 _CUT = 16
-_HEAD = 1 << 18  # characters in which a first JSON Lines row must end to be recognised
-_KINDS = {'"': "a string", "[": "an array", "{": "an object", "n": "null", "t": "true", "f": "false"} | dict.fromkeys(
+KINDS = {'"': "a string", "[": "an array", "{": "an object", "n": "null", "t": "true", "f": "false"} | dict.fromkeys(
     "-0123456789", "a number"
 )
-
-
-def json_rows(text: IO[str], name: str, *, chunk: int = 1 << 16) -> Iterator[tuple[int, dict[str, object]]]:
-    """Yields (number from 1, object) of an array of objects, or of an object that holds exactly one such array.
-
-    >>> import io
-    >>> list(json_rows(io.StringIO('{"version": 1, "data": [{"text": "hi"}, {"text": "ho"}]}'), "x.json", chunk=1))
-    [(1, {'text': 'hi'}), (2, {'text': 'ho'})]
-    """
-    window = _Window(text, name, chunk)
-    opening = window.peek()
-    if opening not in ("[", "{"):
-        raise DataError(f"{window.where()}: found {window.kind()}; wanted an array of objects, [{{...}}, {{...}}]")
-    yield from _array(window) if opening == "[" else _wrapped_array(window)
-    if window.peek():
-        raise DataError(
-            f"{window.where()}: more text after the end of the {_KINDS[opening].split()[1]}; "
-            "set data.format: jsonl if every line is an object of its own, or cut it off"
-        )
-
-
-def is_json_lines(text: IO[str]) -> bool:
-    """Whether an object follows another one: many data sets are JSON Lines in a file called .json.
-
-    >>> import io
-    >>> is_json_lines(io.StringIO('{"a": 1}\\n{"a": 2}')), is_json_lines(io.StringIO('{"a": [{}]}'))
-    (True, False)
-    """
-    head = text.read(_HEAD).lstrip()
-    if not head.startswith("{"):
-        return False
-    try:
-        _, end = _DECODER.raw_decode(head)
-    except (ValueError, RecursionError):  # broken, or longer than the head: json_rows says which, and where
-        return False
-    return head[end:].lstrip().startswith("{")
-
-
-def kind_of(value: object) -> str:
-    """
-    >>> kind_of([1]), kind_of(None), kind_of(1.5)
-    ('an array', 'null', 'a number')
-    """
-    kinds = {dict: "an object", list: "an array", str: "a string", bool: "true or false", int: "a number"}
-    kinds |= {float: "a number", type(None): "null"}
-    return kinds.get(type(value), f"of type {type(value).__name__}")
+_EARLY_END = "the file ends too early: copy or download it again"
+_LAST_COMMA = "a comma before the closing {}"
 
 
 def reason(error: ValueError | RecursionError) -> str:
     """The json module's words for broken text, without its position in our buffer."""
     if isinstance(error, json.JSONDecodeError):
+        if last := _last_comma(error):
+            return last
         return error.msg[0].lower() + error.msg[1:].removesuffix(" starting at").removesuffix(" at")
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
-class _Window:
-    """The part of a stream of JSON text that is read but not yet decoded."""
+def _last_comma(error: json.JSONDecodeError) -> str:
+    """
+    >>> try:
+    ...     json.loads('{"a": [1, 2, ]}')
+    ... except json.JSONDecodeError as error:
+    ...     _last_comma(error)
+    'a comma before the closing ]'
+    """
+    before = error.doc[: error.pos + 1].rstrip(" \t\r\n")
+    after = error.doc[error.pos + 1 :].lstrip(" \t\r\n")[:1] if before.endswith(",") else before[-1:]
+    is_comma = before.endswith(",") or before[:-1].rstrip(" \t\r\n").endswith(",")
+    return _LAST_COMMA.format(after) if is_comma and after in ("]", "}") else ""
 
-    def __init__(self, text: IO[str], name: str, chunk: int):
+
+class Window:
+    """The part of a stream of JSON text that is read but not yet decoded; `buffer` is read already, from line `line`.
+
+    >>> import io
+    >>> window = Window(io.StringIO('[{"a": 1}, {"a": 2}]'), "x.json", chunk=1)
+    >>> [window.value() for _ in window.elements()]
+    [{'a': 1}, {'a': 2}]
+    """
+
+    def __init__(self, text: IO[str], name: str, *, chunk: int = 1 << 16, buffer: str = "", line: int = 1):
         self.text, self.name, self.chunk = text, name, chunk
-        self.buffer, self.at, self.line = "", 0, 1  # `line` is the one the buffer starts on
+        self.buffer, self.at = buffer, 0
+        self.line, self.column = line, 1  # of the buffer's first character
 
     def where(self, at: int | None = None) -> str:
-        return f"{self.name}:{self.line + self.buffer.count(chr(10), 0, self.at if at is None else at)}"
+        return f"{self.name}:{self.line + _line_ends(self.buffer, self.at if at is None else at)}"
 
     def grow(self) -> bool:
         """Drops what is decoded and doubles the rest, so that a long value takes few attempts; False at the end."""
-        chunk = self.text.read(max(self.chunk, len(self.buffer) - self.at))
+        rest = len(self.buffer) - self.at
+        if rest > MOST_ROW:
+            raise DataError(too_long(self.where()))
+        chunk = self.text.read(max(self.chunk, min(rest, MOST_ROW + 1 - rest)))
         if not chunk:
             return False
-        self.line += self.buffer.count("\n", 0, self.at)
+        self.column = self._column(self.at)
+        self.line += _line_ends(self.buffer, self.at)
         self.buffer, self.at = self.buffer[self.at :] + chunk, 0
         return True
+
+    def _column(self, at: int) -> int:
+        line_end = max(self.buffer.rfind("\n", 0, at), self.buffer.rfind("\r", 0, at))
+        return at - line_end if line_end >= 0 else self.column + at
 
     def peek(self) -> str:
         """The next character that is not white space; "" at the end."""
@@ -104,9 +93,16 @@ class _Window:
             if not self.grow():
                 return ""
 
+    def peek_inside(self) -> str:
+        """The first character inside the array that begins here."""
+        self.peek()
+        while (start := _INSIDE.match(self.buffer, self.at)) and start.end() == len(self.buffer) and self.grow():
+            pass
+        return self.buffer[start.end() : start.end() + 1] if start else ""
+
     def kind(self) -> str:
         character = self.peek()
-        return _KINDS.get(character, f"{character!r}") if character else "the end of the file"
+        return KINDS.get(character, f"{character!r}") if character else "the end of the file"
 
     def take(self, characters: str) -> str:
         """Steps over the next character, which must be one of these, and returns it."""
@@ -134,56 +130,52 @@ class _Window:
                 self.at = end
                 return value
 
-    def broken(self, message: str, at: int | None = None) -> DataError:
-        ended = (self.at if at is None else at) >= len(self.buffer) or message.startswith("unterminated")
-        move = "the file ends too early: copy or download it again" if ended else "mend it there"
-        return DataError(f"{self.where(at)}: broken JSON ({message}); {move}")
-
-
-def _array(window: _Window) -> Iterator[tuple[int, dict[str, object]]]:
-    window.take("[")
-    number = 0
-    if window.peek() == "]":
-        window.take("]")
-        return
-    while True:
-        number += 1
-        opening = window.peek()
-        if opening != "{" and opening in _KINDS:
-            raise DataError(
-                f"{window.where()}: {window.name}[{number}] is {window.kind()}; wanted an object with named values"
-            )
-        if opening != "{":
-            raise window.broken(f"expecting an object, found {window.kind()}")
-        yield number, window.value()
-        if window.take(",]") == "]":
+    def elements(self) -> Iterator[str]:
+        """Yields the first character of every element of the array that begins here; take each one's value()."""
+        self.take("[")
+        if self.peek() == "]":
+            self.take("]")
             return
+        while True:
+            yield self.peek()
+            if self.take(",]") == "]":
+                return
+            if self.peek() == "]":
+                raise self.broken(_LAST_COMMA.format("]"))
+
+    def names(self) -> Iterator[str]:
+        """Yields every key of the object that begins here; take each one's value()."""
+        self.take("{")
+        if self.peek() == "}":
+            self.take("}")
+            return
+        while True:
+            if self.peek() != '"':
+                raise self.broken(f"expecting a key in double quotes, found {self.kind()}")
+            key: str = self.value()
+            self.take(":")
+            yield key
+            if self.take(",}") == "}":
+                return
+            if self.peek() == "}":
+                raise self.broken(_LAST_COMMA.format("}"))
+
+    def skip(self) -> None:
+        """Steps over what is broken, to the next line that begins with an object."""
+        self.at += self.at < len(self.buffer)
+        while not (start := _NEXT_OBJECT.search(self.buffer, max(0, self.at - 1))):
+            self.at = len(self.buffer)
+            if not self.grow():
+                return
+        self.at = start.end()
+
+    def broken(self, message: str, at: int | None = None) -> DataError:
+        at = self.at if at is None else at
+        if at >= len(self.buffer) or message.startswith("unterminated"):
+            return DataError(f"{self.where(at)}: broken JSON ({message}); {_EARLY_END}")
+        return DataError(f"{self.where(at)}: broken JSON ({message} at column {self._column(at)}); mend it there")
 
 
-def _wrapped_array(window: _Window) -> Iterator[tuple[int, dict[str, object]]]:
-    window.take("{")
-    keys: list[str] = []
-    arrays: list[str] = []
-    while window.peek() != "}":
-        if keys:
-            window.take(",")
-        if window.peek() != '"':
-            raise window.broken(f"expecting a key in double quotes, found {window.kind()}")
-        keys.append(window.value())
-        window.take(":")
-        if window.peek() != "[":
-            window.value()
-            continue
-        arrays.append(keys[-1])
-        if len(arrays) > 1:
-            raise DataError(
-                f"{window.where()}: two arrays, {arrays[0]!r} and {arrays[1]!r}; wanted one array of objects: "
-                "write the one with the rows to a file of its own"
-            )
-        yield from _array(window)
-    window.take("}")
-    if not arrays:
-        raise DataError(
-            f"{window.where()}: one object without an array (keys: {', '.join(keys[:20]) or 'none'}); "
-            "wanted an array of objects, [{...}, {...}]: put [ ] around it if it is the only row"
-        )
+def _line_ends(text: str, end: int) -> int:
+    """How many lines end before a place, by whichever sign ends them."""
+    return text.count("\n", 0, end) or text.count("\r", 0, end)

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.data.cells import unpacked
-from gemtune.data.formats import Row, Rows, open_text
+from gemtune.data.formats import Row, Rows
+from gemtune.data.json_stream import reason
+from gemtune.data.paths import is_there
 from gemtune.data.row_fields import field_of
+from gemtune.data.text_files import open_text
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.files import JsonObject
 
@@ -65,6 +68,12 @@ REFUSED = {
     "folder": "download that folder and name it as file_name",
     "revision": "download that revision and name its files as file_name",
 }
+# Keys of an entry that it does support -> their type.
+TYPES: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("file_name", "hf_hub_url", "formatting", "subset", "split"), (str, "a name")),
+    **dict.fromkeys(("columns", "tags"), (dict, "an object of names")),
+    "num_samples": (int, "a whole number"),
+}
 _PREFERENCE = ("chosen", "rejected")
 
 
@@ -83,7 +92,7 @@ class Entry:
 def entry_names(info: Path) -> list[str]:
     """The names of the entries, those whose file is there first; none when the file is another program's."""
     entries = {name: entry for name, entry in _load(info).items() if isinstance(entry, dict) and _source_keys(entry)}
-    return sorted(entries, key=lambda name: not (info.parent / str(entries[name].get("file_name", " "))).exists())
+    return sorted(entries, key=lambda name: not is_there(info.parent / str(entries[name].get("file_name", " "))))
 
 
 def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSource]:
@@ -96,7 +105,16 @@ def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSour
     for key, why in REFUSED.items():
         if value.get(key):
             raise DataError(f"{where}: {key} is set: {why}")
+    _check_types(value, where)
     return _entry(value, where, info), data.model_copy(update=_source(value, where, info, data))
+
+
+def _check_types(value: JsonObject, where: str) -> None:
+    for key, (kind, wanted) in TYPES.items():
+        found = value.get(key)
+        is_right = isinstance(found, kind) and not isinstance(found, bool) and found != ""
+        if found is not None and (not is_right or (isinstance(found, int) and found < 0)):
+            raise DataError(f"{where}: {key} is {str(found)[:40]!r}; wanted {wanted}")
 
 
 def standard_rows(rows: Rows, entry: Entry, optional: Collection[str] = ()) -> Rows:
@@ -211,6 +229,7 @@ def _load(info: Path) -> JsonObject:
     with open_text(info, "utf-8", newline="") as text:
         try:
             value = json.load(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{info}:{error.lineno}: broken JSON ({error.msg}); mend it there") from error
+        except (ValueError, RecursionError) as error:
+            line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+            raise DataError(f"{info}{line}: broken JSON ({reason(error)}); mend it there") from error
     return value if isinstance(value, dict) else {}

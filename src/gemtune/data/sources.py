@@ -8,31 +8,28 @@ from __future__ import annotations
 
 import glob
 import itertools
-import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.data import llamafactory
-from gemtune.data.formats import (
-    CONVERSIONS,
-    SUFFIXES,
-    Row,
-    Rows,
-    format_name,
-    format_of,
-    suffix_of,
-)
-from gemtune.errors import DataError, MissingExtra, did_you_mean, listed, nearest
+from gemtune.data.columnar import has_times, plain_rows
+from gemtune.data.columns import renamed_rows
+from gemtune.data.formats import CONVERSIONS, SUFFIXES, format_name, format_of, suffix_of
+from gemtune.data.paths import existing, expanded, is_there, matching, refuse_special, walk
+from gemtune.data.rows import FileRows, Row, Rows
+from gemtune.errors import DataError, MissingExtra, RowError, did_you_mean, listed
 from gemtune.files import READING, os_errors
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import DataSource, Recipe
 
+Refuse = Callable[[str, RowError], None]  # where a broken row is, and what is wrong with it
 LoadDataset = Callable[..., Iterable[Row]]  # datasets.load_dataset, or a fake of it
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_HUB_ROWS = 32  # read at a time
 _HUB_METADATA = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 _HUB_MOVES: dict[type[Exception], str] = {
     FileNotFoundError: "check the id (huggingface.co/datasets/{id}); a private or gated one needs `hf auth login`",
@@ -42,17 +39,33 @@ _HUB_MOVES: dict[type[Exception], str] = {
 }
 
 
-def read_rows(data: DataSource, *, load_dataset: LoadDataset | None = None) -> Iterator[tuple[str, Row]]:
+def read_rows(
+    data: DataSource, *, load_dataset: LoadDataset | None = None, refuse: Refuse | None = None
+) -> Iterator[tuple[str, Row]]:
     """Yields (where, row) with the columns renamed by `data.columns`, at most `data.limit` of them; reads as it yields.
 
-    DataError names file, line and the next move; MissingExtra says how to get `datasets` for a Hub data set.
+    DataError names file, line and the next move; MissingExtra says how to get `datasets` for a Hub data set. `refuse`
+    is told of broken rows where `data.bad_rows` is drop; without it they are errors.
     """
     entry, data = _entry(data)
-    rows = _hub_rows(data, load_dataset) if is_hub(data) else _file_rows(data)
+    rows = _hub_rows(data, load_dataset) if is_hub(data) else _whole_rows(_file_rows(data), data, refuse)
     if entry:
         rows = llamafactory.standard_rows(rows, entry)
-    for where, row in itertools.islice(rows, data.limit):
-        yield where, _renamed(row, data.columns, where)
+    path = expanded(data.source, "data.source")
+    several = not is_hub(data) and not (is_there(path) and path.is_file())
+    yield from itertools.islice(renamed_rows(rows, data.columns, several), data.limit)
+
+
+def _whole_rows(rows: FileRows, data: DataSource, refuse: Refuse | None) -> Rows:
+    for where, row in rows:
+        if not isinstance(row, DataError):
+            yield where, row
+        elif refuse is None:
+            raise row
+        elif data.bad_rows == "fail":
+            raise DataError(f"{row}, or set data.bad_rows: drop to leave such rows out") from row
+        else:
+            refuse(where, RowError("broken row", str(row).removeprefix(f"{where}: ")))
 
 
 def is_hub(data: DataSource, folder: Path = Path()) -> bool:
@@ -64,8 +77,10 @@ def is_hub(data: DataSource, folder: Path = Path()) -> bool:
     """
     if data.format != "auto" or format_name(Path(data.source)):
         return data.format == "hub"
+    if not _HUB_ID.fullmatch(data.source):
+        return False
     path = folder / data.source
-    return bool(_HUB_ID.fullmatch(data.source)) and not path.exists() and not path.parent.is_dir()
+    return not is_there(path) and not is_there(path.parent)
 
 
 def source_files(data: DataSource) -> list[Path]:
@@ -107,53 +122,16 @@ wanted one of these sources, or sources that agree
 
 
 def _resolved(path: str) -> Path:
-    return Path(path).expanduser().resolve()
-
-
-def check_columns(row: Row, columns: Sequence[str], where: str) -> None:
-    """DataError when a column the task wants is not in the row.
-
-    >>> check_columns({"text": "hi", "label": "👋"}, ["text", "emoji"], "emoji.csv:2")
-    Traceback (most recent call last):
-    gemtune.errors.DataError: emoji.csv:2: column 'emoji' is missing; found text, label; did you mean 'label'? \
-set data.columns: {emoji: label}
-    """
-    missing = next((name for name in columns if name not in row), None)
-    if missing is None:
-        return
-    unused = [name for name in row if name not in columns]
-    near = nearest(missing, unused) or (unused[0] if len(unused) == 1 else None)
-    guess = f"did you mean {near!r}? " if near else ""
-    raise DataError(
-        f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}"
-        f"set data.columns: {{{missing}: {near or '<its name in the file>'}}}"
-    )
-
-
-def _renamed(row: Row, columns: dict[str, str], where: str) -> Row:
-    """
-    >>> _renamed({"q": "How many?", "a": "3", "sql": "-"}, {"question": "q", "sql": "a"}, "x.csv:2")
-    {'question': 'How many?', 'sql': '3'}
-    """
-    for name, column in columns.items():
-        if column not in row:
-            move = f"mend data.columns: {{{name}: {column}}}"
-            raise DataError(
-                f"{where}: column {column!r} is missing; found {listed(row)}{did_you_mean(column, row, move)}"
-            )
-    if not columns:
-        return row
-    rest = {key: value for key, value in row.items() if key not in columns and key not in columns.values()}
-    return rest | {name: row[column] for name, column in columns.items()}
+    return expanded(path, "data.source").resolve()
 
 
 def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
     """The dataset_info.json entry that a source names, if any, and the source that it stands for."""
     path, mark, name = data.source.partition("#")
-    info = Path(path).expanduser()
+    info = expanded(path, "data.source")
     with os_errors(info, READING):
         is_folder = info.is_dir() and (info / llamafactory.INFO).exists()
-        is_literal = bool(mark) and Path(data.source).expanduser().exists()
+        is_literal = bool(mark) and is_there(expanded(data.source, "data.source"))
     info = info / llamafactory.INFO if is_folder else info
     names_entry = info.name == llamafactory.INFO or (bool(mark) and info.suffix == ".json")
     if data.format == "hub" or is_literal or not names_entry:
@@ -171,12 +149,19 @@ def _entry(data: DataSource) -> tuple[llamafactory.Entry | None, DataSource]:
 
 
 def _undecoded(*args: str | None, **options: object) -> Iterable[Row]:
-    """datasets.load_dataset, with pictures as their bytes or path: one that is damaged then costs its row alone."""
+    """datasets.load_dataset, with pictures as their bytes or path: one that is damaged then costs its row alone.
+
+    Times come in Arrow's tables: one that Python has no value for would end the stream.
+    """
     import datasets
 
     rows = datasets.load_dataset(*args, **options)
-    is_decoding = isinstance(rows, datasets.IterableDataset) and rows.features
-    return rows.decode(False) if is_decoding else rows
+    if not isinstance(rows, datasets.IterableDataset) or not rows.features:
+        return rows
+    rows = rows.decode(False)
+    if not any(map(has_times, rows.features.arrow_schema.types)):
+        return rows
+    return (row for table in rows.with_format("arrow").iter(batch_size=_HUB_ROWS) for row in plain_rows(table))
 
 
 def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
@@ -205,7 +190,7 @@ def _hub_rows(data: DataSource, load_dataset: LoadDataset | None) -> Rows:
         raise DataError(f"Hub data set {data.source!r}: no rows in its split {data.hub_split!r}; set data.hub_split")
 
 
-def _file_rows(data: DataSource) -> Rows:
+def _file_rows(data: DataSource) -> FileRows:
     base, files = _files(data)
     for path in files:
         name = path.relative_to(base).as_posix()
@@ -223,15 +208,19 @@ def _nothing(path: Path) -> str:
 
 def _files(data: DataSource) -> tuple[Path, list[Path]]:
     """The files of a source, and the folder that their short names are relative to."""
-    path = Path(data.source).expanduser()
+    path = expanded(data.source, "data.source")
     with os_errors(path, READING):
+        if not path.exists():
+            path = next(filter(is_there, (existing(path), Path(str(path).replace("\\", "/")))), path)
         if path.is_dir():
-            return path, _in_folder(path, data.format)
-        if path.exists():
-            return path.parent, [path]
-        base = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
-        files = sorted(Path(name) for name in glob.glob(str(path), recursive=True))
-        files = [file for file in files if file.is_file() and file.name not in _HUB_METADATA]
+            base, files = path, _in_folder(path, data.format)
+        elif path.exists():
+            base, files = path.parent, [path]
+        else:
+            base, files = matching(path)
+            files = [file for file in files if file.name not in _HUB_METADATA]
+        for file in files:
+            refuse_special(file)
     if not files:
         raise DataError(_missing(path))
     return base, files
@@ -239,20 +228,14 @@ def _files(data: DataSource) -> tuple[Path, list[Path]]:
 
 def _in_folder(folder: Path, format_wanted: str) -> list[Path]:
     """The files with a suffix of the format, or of any format, in the folder and below; hidden ones are skipped."""
-    paths: list[Path] = []
-    for place, folders, names in os.walk(folder, onerror=_raise):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(place, name) for name in names if not name.startswith(".") and name not in _HUB_METADATA]
+    paths = [Path(place, name) for place, names in walk(folder) for name in names]
+    paths = [path for path in paths if not path.name.startswith(".") and path.name not in _HUB_METADATA]
     files = [path for path in paths if (name := format_name(path)) and format_wanted in ("auto", name)]
     if not files:
         suffixes = sorted({suffix_of(path) or path.name for path in paths})
         move = next((f"; {CONVERSIONS[suffix]}" for suffix in suffixes if suffix in CONVERSIONS), "")
         raise DataError(f"{folder}: no file in it ends in one of {', '.join(SUFFIXES)}; found {listed(suffixes)}{move}")
     return sorted(files)
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 def _missing(path: Path) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from gemtune.data.columns import check_columns
 from gemtune.data.conversation import Conversation, Part
-from gemtune.data.sources import check_columns, read_rows, source_for
+from gemtune.data.sources import read_rows, source_for
 from gemtune.errors import DataError, RowError
 from gemtune.pipeline.job import Job
 from gemtune.preparation.prepare import image_store

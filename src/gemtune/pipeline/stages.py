@@ -17,6 +17,7 @@ from gemtune.pipeline.requirements import require_metric, require_settings, requ
 from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
+from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.report import write_report
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
     model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
     data = _prepare(job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else []))
+    for line in alarm_lines(run):
+        job.say(line)
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
@@ -161,7 +164,8 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
         prepare(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
-        raise RunError(f"{run.data}: no row to evaluate on; raise split.test")
+        move = next((alarm.headline for alarm in alarms(run)), "raise split.test")
+        raise RunError(f"{run.data}: no row to evaluate on; {move}")
     other = names[-1] if names[-1] != "base" else "tuned"
     for name in {"base", other} - set(names):
         require_rows(folder, name, conversations)

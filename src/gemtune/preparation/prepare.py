@@ -1,7 +1,6 @@
 """Rows become conversations; duplicates are dropped; groups are kept whole when splitting; leaks are reported.
 
-Memory stays flat: the texts are in scratch files beside the run; a row takes some eighty bytes of hashes and offsets, a
-question 128 bytes of signature.
+Memory stays flat: the texts are in scratch files beside the run; a row takes some hundred bytes of hashes and offsets.
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gemtune.data.columns import check_columns
 from gemtune.data.conversation import read_conversations
 from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
-from gemtune.data.sources import check_columns, is_hub, read_rows, source_files
+from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError
 from gemtune.files import (
     read_json,
@@ -28,16 +28,18 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
-from gemtune.preparation.near_duplicates import Sketch, near_duplicates
-from gemtune.preparation.row_store import Hashes, Numbers, RowStore, Subset
-from gemtune.preparation.split import AUDITED, Parts, leak_lines, split
+from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
+from gemtune.preparation.near_duplicates import Questions
+from gemtune.preparation.row_store import Numbers, RowStore
+from gemtune.preparation.split import Parts, leak_lines, split
 from gemtune.recipe.schema import DataSource, Recipe, deciders
-from gemtune.run_files import DataManifest, SourceRows
+from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
 from gemtune.tasks import Row, Task, task_of, text_of
 
 # Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
+_NAMED = 3  # reasons that an error names when no row is left
 
 
 def prepare(recipe: Recipe, run: Run, progress: Callable[[int], None] = lambda rows: None) -> DataManifest:
@@ -76,10 +78,10 @@ def _write_data(
     """Reads all rows, drops duplicates, splits, audits and writes."""
     with RowStore(staged.root, recipe) as store:
         rows_of = _read(recipe, store, staged, progress)
-        remaining, questions, sketch = _without_duplicates(recipe, store)
+        remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
-        leaks = write_jsonl(staged.leaks_file, leak_lines(sketch, store, questions, parts))
+        leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
         manifest = DataManifest(
             version=VERSIONS["data"],
@@ -92,7 +94,7 @@ def _write_data(
             groups={name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
             split=recipe.split.model_dump(),
             leaks=leaks,
-            audited_similarity=AUDITED,
+            audited_similarity=recipe.prepare.similarity,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -110,7 +112,7 @@ def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
     """Writes every row to its part's file, or to the list of dropped ones."""
     for number, name in enumerate(PARTS):
         with replacing(staged.part(name)) as out:
-            out.writelines(store.conversations[row] + "\n" for row in np.flatnonzero(parts == number).tolist())
+            out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
     _remove_unused_images(staged)
 
@@ -176,8 +178,10 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     for data in recipe.data:
         _refuse_test_split(data)
         source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
-        for where, row in read_rows(data):
-            check_columns(row, by if rows_read > start else [*source.task.columns, *by], where)
+        named = [data.id] if data.id else []
+        dropped = store.reasons["broken row"]
+        for where, row in read_rows(data, refuse=store.drop_broken):
+            check_columns(row, by if rows_read > start else [*source.task.columns, *by, *named], where)
             try:
                 _store(recipe, store, source, row, where)
             except RowError as error:
@@ -185,6 +189,7 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
             rows_read += 1
             if rows_read % 256 == 0:
                 progress(rows_read)
+        rows_read += store.reasons["broken row"] - dropped
         rows_of.append(rows_read - start)
     progress(rows_read)
     return rows_of
@@ -208,7 +213,7 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
     if by is not None and not group:
         raise RowError("no group", f"column '{by}' (split.by) is empty; fill it, or split by another column")
     conversation = replace(conversation, group=group, weight=source.data.weight)
-    identity = None if by == "id" or row.get("id") in (None, "") else str(row["id"])
+    identity = text_of(row, source.data.id) if source.data.id else ""
     try:
         scope = f"{source.task.scope(conversation)} {pictures}".strip()
         store.add(conversation, _POOLS.index(source.data.part), scope, identity)
@@ -216,80 +221,35 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 
 
-def _duplicates(hashes: Hashes, rows: Numbers) -> tuple[Numbers, Numbers]:
-    """The rows with the hash of an earlier row, and for each of them the first such row."""
-    _, first, inverse = np.unique(hashes[rows], return_index=True, return_inverse=True)
-    firsts = rows[first[inverse]]
-    return rows[firsts != rows], firsts[firsts != rows]
-
-
-def _without_duplicates(recipe: Recipe, store: RowStore) -> tuple[Numbers, Numbers, Sketch]:
-    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts."""
-    remaining = _without_exact_duplicates(recipe, store)
-    return _without_near_duplicates(recipe, store, remaining)
-
-
-def _without_exact_duplicates(recipe: Recipe, store: RowStore) -> Numbers:
-    """The rows without those whose id an earlier row has and, unless nothing is to be dropped, without exact copies."""
-    remaining, content = np.arange(len(store)), store.hashes("content")
-    same_id, first = _duplicates(store.hashes("id"), remaining[store.hashes("id") != 0])
-    differs = content[same_id] != content[first]
-    for row, other in zip(same_id[differs].tolist(), first[differs].tolist(), strict=True):
-        error = RowError("duplicate id", f"{store.conversation(other)['where']} has this id and says something else")
-        store.refuse(store.conversation(row)["where"], error)
-    remaining = np.setdiff1d(remaining, same_id[differs], assume_unique=True)
-    if recipe.prepare.dedupe == "none":
-        return remaining
-    return _drop_duplicates(store, remaining, "content", "duplicate", "the same as")
-
-
-def _drop_duplicates(store: RowStore, remaining: Numbers, name: str, reason: str, words: str) -> Numbers:
-    later, first = _duplicates(store.hashes(name), remaining)
-    for row, other in zip(later.tolist(), first.tolist(), strict=True):
-        store.drop(store.conversation(row)["where"], reason, f"{words} {store.conversation(other)['where']}")
-    return np.setdiff1d(remaining, later, assume_unique=True)
-
-
-def _without_near_duplicates(recipe: Recipe, store: RowStore, remaining: Numbers) -> tuple[Numbers, Numbers, Sketch]:
-    """The rows that stay, the first row of every distinct question, and a sketch of those questions' texts.
-
-    A question that nearly repeats an earlier one is dropped with all its rows. Rows with the very same question stay
-    where their answers differ: they are one group, which the split keeps whole.
-    """
-    is_near = recipe.prepare.dedupe == "near"
-    if is_near:
-        remaining = _drop_duplicates(
-            store, remaining, "normalised", "near duplicate", "but for case and white space the same as"
-        )
-    question = store.hashes("question")
-    rows = remaining[np.sort(np.unique(question[remaining], return_index=True)[1])]
-    sketch = Sketch(Subset(store.questions, rows))
-    compare_within = store.hashes("compare_within")[rows]
-    pairs = near_duplicates(sketch, recipe.prepare.similarity, compare_within) if is_near else []
-    pair_of = {int(question[rows[pair.text]]): pair for pair in pairs}
-    repeats = remaining[np.isin(question[remaining], np.array(list(pair_of), np.uint64))]
-    for row in repeats.tolist():
-        pair = pair_of[int(question[row])]
-        where = store.conversation(int(rows[pair.other]))["where"]
-        store.drop(store.conversation(row)["where"], "near duplicate", f"similarity {pair.similarity:.2f} with {where}")
-    return np.setdiff1d(remaining, repeats, assume_unique=True), rows, sketch
+def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Numbers, Questions]:
+    """The rows that stay, and the questions of all but exact copies; rows with one question are in one group then."""
+    keep, rows = recipe.prepare, np.arange(len(store))
+    if keep.dedupe != "none":
+        rows = without_exact_copies(store, rows)
+    questions = Questions(store, rows, keep.similarity)
+    if recipe.split.by is None:
+        join_groups(store, questions, rows)
+    return without_near_copies(store, questions, rows) if keep.dedupe == "near" else rows, questions
 
 
 def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
-    """Why no row is left to train on."""
+    """Why no row is left to train on: what took most of them, which need not be the split."""
     source = ", ".join(data.source for data in recipe.data)
     rows_read = store.reasons.total() + remaining
-    if remaining:
-        split = recipe.split
-        return (
-            f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
-            f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
-        )
     if not rows_read:
         return f"{source}: no rows; a recipe needs some to train on"
-    reason, count = store.reasons.most_common(1)[0]
-    first = next(value for value in store.drops() if value["reason"] == reason)
+    large = [(reason, rows) for reason, rows in store.reasons.most_common(_NAMED) if rows * 10 > rows_read]
+    if large:
+        drops = "; ".join(_loss(store, reason, rows) for reason, rows in large)
+        rest = f"; the {remaining} that can be used are val or test" if remaining else ""
+        return f"{source}: no row is left to train on: {rows_read} read, {drops}{rest}"
+    split = recipe.split
     return (
-        f"{source}: no row is left to train on: {rows_read} read, {count} of them dropped as '{reason}', the first at "
-        f"{first['where']} ({first['detail']}); mend the rows, or check `task` and `data.columns`"
+        f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
+        f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
     )
+
+
+def _loss(store: RowStore, reason: str, rows: int) -> str:
+    first = next(value for value in store.drops() if value["reason"] == reason)
+    return f"{rows} dropped as '{reason}', the first at {first['where']} ({first['detail'][:200]}): {move_of(reason)}"

@@ -18,10 +18,12 @@ from gemtune.data.conversation import Conversation
 from gemtune.errors import DataError, RowError
 from gemtune.files import JsonObject, os_errors, sha256_of_text
 from gemtune.metrics.text import normalise_text
+from gemtune.preparation.wording import PARTS, fold, keys
 from gemtune.recipe.schema import Recipe
 
 Numbers = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+HASHES = ("pool", "scope", "group", "question", "answer", "content", "id")
 
 
 class TextFile:
@@ -54,34 +56,23 @@ class TextFile:
             self._file.close()
 
 
-class Subset:
-    """The texts of a file that have these numbers, counted from 0 again."""
-
-    def __init__(self, texts: TextFile, numbers: Numbers):
-        self._texts, self._numbers = texts, numbers
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def __getitem__(self, index: int) -> str:
-        return self._texts[int(self._numbers[index])]
-
-
 class RowStore:
-    """The rows that prepare has read: conversations, questions and drops in scratch files, hashes in memory."""
+    """The rows that prepare has read: conversations and drops in scratch files, hashes in memory."""
 
     def __init__(self, folder: Path, recipe: Recipe):
-        self.conversations, self.questions, self.dropped = TextFile(folder), TextFile(folder), TextFile(folder)
+        self.conversations, self.dropped = TextFile(folder), TextFile(folder)
         self.reasons: Counter[str] = Counter()
         self._fails = recipe.prepare.bad_rows == "fail"
         self._seed = str(recipe.split.seed)
-        self._hashes: dict[str, array[int]] = {}
+        self._hashes: dict[str, array[int]] = {name: array("Q") for name in HASHES}
+        self._keys = [array("I") for _ in range(PARTS + 1)]
+        self._group_of: dict[int, str] = {}  # of rows that were put into another group
 
     def __enter__(self) -> RowStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for texts in (self.conversations, self.questions, self.dropped):
+        for texts in (self.conversations, self.dropped):
             texts.close()
 
     def __len__(self) -> int:
@@ -89,42 +80,68 @@ class RowStore:
 
     def hashes(self, name: str) -> Hashes:
         """One 64-bit number per row, equal where rows are the same in the sense of `name` (see `add`)."""
-        return np.frombuffer(self._hashes[name], np.uint64) if self._hashes else np.empty(0, np.uint64)
+        return np.frombuffer(self._hashes[name], np.uint64) if len(self) else np.empty(0, np.uint64)
 
-    def add(self, conversation: Conversation, pool: int, scope: str, identity: str | None) -> None:
+    def keys(self, rows: Numbers) -> NDArray[np.uint32]:
+        """`wording.keys` of the questions of some rows, (PARTS + 1, N)."""
+        columns = (np.frombuffer(column, np.uint32) if column else np.empty(0, np.uint32) for column in self._keys)
+        return np.stack([column[rows] for column in columns])
+
+    def add(self, conversation: Conversation, pool: int, scope: str, identity: str) -> None:
         """Keeps a conversation and hashes what rows are compared by.
 
-        pool: where its source may go, 0 for wherever `split` says; scope: Task.scope, and the images; compare_within:
-        both of them; group: what the split keeps whole; question: the normalised question there; normalised: question
-        and answers there; content: the very same messages; id: the row's own id in its file, 0 for none.
+        pool: where its source may go, 0 for wherever `split` says; scope: Task.scope, and the images; group: what the
+        split keeps whole; question: the folded question in its scope; answer: the answers there, with pool and system
+        message; content: the very same messages; id: the row's own id in its file (`data.id`), 0 for none.
         """
-        value = conversation.to_json()
-        line, question = json.dumps(value, ensure_ascii=False), normalise_text(conversation.key)
-        answers = (normalise_text(message.text) for message in conversation.messages if message.role == "assistant")
-        compare_within, group = (str(pool), scope), conversation.group
-        hashes = {
+        value, folded = conversation.to_json(), fold(conversation.key)
+        said = [normalise_text(message.text) for message in conversation.messages if message.role != "user"]
+        messages = json.dumps(value["messages"], ensure_ascii=False)
+        self.conversations.append(json.dumps(value, ensure_ascii=False))
+        for name, number in {
             "pool": pool,
             "scope": _hash(scope),
-            "compare_within": _hash(*compare_within),
-            "group": _hash(self._seed, group),  # also where the group lies between 0 and 2**64: its part of the split
-            "question": _hash(*compare_within, question, group),
-            "normalised": _hash(*compare_within, question, *answers),
-            "content": _hash(str(pool), conversation.key, json.dumps(value["messages"])),
+            "group": _hash(self._seed, conversation.group),  # also where the group lies in the split, over 2**64
+            "question": _hash(scope, folded),
+            "answer": _hash(str(pool), scope, *said),
+            "content": _hash(str(pool), conversation.key, messages),
             # Each file numbers its rows from the start, so an id counts within its file.
-            "id": 0 if identity is None else _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity),
-        }
-        self.conversations.append(line)
-        self.questions.append(question)
-        for name, number in hashes.items():
-            self._hashes.setdefault(name, array("Q")).append(number)
+            "id": _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
+        }.items():
+            self._hashes[name].append(number)
+        for column, key in zip(self._keys, keys(folded), strict=True):
+            column.append(key)
 
     def conversation(self, row: int) -> JsonObject:
         value: JsonObject = json.loads(self.conversations[row])
         return value
 
+    def question(self, row: int) -> str:
+        return str(self.conversation(row)["key"])
+
+    def answer(self, row: int) -> str:
+        return "\n".join(part.get("text") or "" for part in self.conversation(row)["messages"][-1]["content"])
+
+    def where(self, row: int) -> str:
+        return str(self.conversation(row)["where"])
+
+    def regroup(self, row: int, group: int, name: str) -> None:
+        """Puts a row into another group, given by hash and by name."""
+        self._hashes["group"][row], self._group_of[row] = group, name
+
+    def line(self, row: int) -> str:
+        """A conversation as prepare writes it."""
+        group = self._group_of.get(row)
+        line = self.conversations[row]
+        return line if group is None else json.dumps({**json.loads(line), "group": group}, ensure_ascii=False)
+
     def drop(self, where: str, reason: str, detail: str) -> None:
         self.reasons[reason] += 1
         self.dropped.append(json.dumps({"where": where, "reason": reason, "detail": detail}))
+
+    def drop_broken(self, where: str, error: RowError) -> None:
+        """Drops a row that its file does not hold whole, which `data.bad_rows` says of a source."""
+        self.drop(where, error.reason, str(error))
 
     def drops(self) -> Iterator[dict[str, str]]:
         return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from gemtune.preparation.near_duplicates import Sketch, leaks
-from gemtune.preparation.row_store import Hashes, Numbers, RowStore
+from gemtune.preparation.near_duplicates import NearPair, Questions
+from gemtune.preparation.row_store import Hashes, RowStore
 from gemtune.recipe.schema import Split
 from gemtune.runs import PARTS
 
-AUDITED = 0.8  # the similarity from which two questions on different sides of the split are reported
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 Parts = NDArray[np.int8]  # the number of the part of each row
@@ -41,12 +40,37 @@ def _end(start: float, size: float, places: NDArray[np.float64]) -> float:
     return float(np.nextafter(after[min(math.ceil(size), len(after)) - 1], 2.0)) if len(after) else start
 
 
-def leak_lines(sketch: Sketch, store: RowStore, questions: Numbers, parts: Parts) -> Iterator[dict[str, object]]:
-    """Yields, for every question of val and test, the closest one in each part before its own, from AUDITED on."""
-    for near in leaks(sketch, AUDITED, store.hashes("scope")[questions], parts[questions]):
-        pair: dict[str, object] = {}
-        for side, place in (("a", near.text), ("b", near.other)):
-            row = int(questions[place])
-            value = store.conversation(row)
-            pair |= {f"part_{side}": PARTS[parts[row]], f"where_{side}": value["where"], f"key_{side}": value["key"]}
-        yield {**pair, "similarity": round(near.similarity, 4)}
+def leak_lines(store: RowStore, questions: Questions, parts: Parts) -> Iterator[dict[str, object]]:
+    """Yields, for every question of val and test, the closest one in each part before its own.
+
+    `parts` (N,) is the part of every row, -1 for those that are dropped.
+    """
+    rows = np.flatnonzero(parts >= 0)
+    neighbours = questions.neighbours()
+    rows_of = questions.rows_of(rows, _in_parts(questions.hashes[rows], parts[rows]) | {*neighbours})
+    groups = store.hashes("group")
+    first_of = {question: {int(parts[row]): row for row in reversed(asking)} for question, asking in rows_of.items()}
+    for question, asking in sorted(rows_of.items(), key=lambda item: item[1][0]):
+        same = NearPair(question, question, 1.0)
+        closest = sorted([same, *neighbours.get(question, [])], key=lambda pair: -pair.similarity)
+        for row in {(int(groups[row]), int(parts[row])): row for row in reversed(asking)}.values():
+            for part in range(int(parts[row])):
+                pair = next((pair for pair in closest if part in first_of.get(pair.other, {})), None)
+                if pair:
+                    yield _leak(store, parts, row, first_of[pair.other][part], pair.similarity)
+
+
+def _in_parts(questions: Hashes, parts: Parts) -> set[int]:
+    """The questions that are asked in more than one part."""
+    order = np.argsort(questions, kind="stable")
+    edges = np.flatnonzero(np.diff(questions[order], prepend=~questions[order[:1]]))
+    masks = np.bitwise_or.reduceat(np.uint8(1) << parts[order].astype(np.uint8), edges) if edges.size else edges
+    return {*questions[order[edges[masks & (masks - 1) != 0]]].tolist()}
+
+
+def _leak(store: RowStore, parts: Parts, row: int, other: int, similarity: float) -> dict[str, object]:
+    pair: dict[str, object] = {}
+    for side, number in (("a", row), ("b", other)):
+        value = store.conversation(number)
+        pair |= {f"part_{side}": PARTS[parts[number]], f"where_{side}": value["where"], f"key_{side}": value["key"]}
+    return {**pair, "similarity": round(similarity, 4)}

@@ -48,13 +48,20 @@ class DataSource(Section):
         "Relative paths start at the recipe file. `data: FILE` is short for it."
     )
     format: FormatName = Field(
-        "auto", description="auto: the file name decides; `.gz` on top of any of them is unpacked while reading."
+        "auto",
+        description="auto: the file name decides; `.gz`, `.bz2` and `.xz` on top of a text format "
+        "are unpacked while reading.",
     )
     layout: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "vertex"] = Field(
         "auto", description="auto: the keys of each row decide; only the `messages` task looks at it."
     )
     columns: dict[str, str] = Field(
         default_factory=dict, description="The task's name for a column -> the file's name for it."
+    )
+    bad_rows: Literal["fail", "drop"] = Field(
+        "fail",
+        description="A line of CSV or JSON that cannot be read. fail: stop there; drop: count it as a dropped row, for "
+        "files that cannot be mended.",
     )
     encoding: str = Field("utf-8-sig", description="UTF-8, with or without a byte order mark.")
     hub_config: str | None = Field(None, description="The Hub data set's configuration, where it has several.")
@@ -66,6 +73,10 @@ class DataSource(Section):
     )
     download_images: bool = Field(
         False, description="Images that rows name by URL are downloaded, once; off, because data then opens addresses."
+    )
+    id: str | None = Field(
+        None,
+        description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
     )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
@@ -105,10 +116,12 @@ class Prepare(Section):
     decides = "data"
 
     dedupe: Literal["near", "exact", "none"] = Field(
-        "near", description="near: exact copies and almost equal questions; duplicates across the split inflate scores."
+        "near",
+        description="near: exact copies, and rows with one answer whose questions differ in slips of the pen only; "
+        "duplicates across the split inflate scores. none: nothing is deleted.",
     )
     similarity: float = Field(
-        0.9, gt=0.5, le=1.0, description="Jaccard similarity of 5-character shingles from which two questions are near."
+        0.9, gt=0.5, le=1.0, description="Share of letters from which two questions can be near; 1.0 allows no slip."
     )
     bad_rows: Literal["drop", "fail"] = Field(
         "drop", description="drop: counted with its reason and reported; fail: stop at the first one."

@@ -14,6 +14,7 @@ from gemtune.data.images import thumbnail
 from gemtune.files import JsonObject
 from gemtune.recipe.schema import recipe_keys
 from gemtune.reporting import charts
+from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.comparison import answers_of, regressions_of, sample, scores_of, summary_lines
 from gemtune.reporting.fit import Verdict, verdict
 from gemtune.reporting.text import big, count, duration, number, one_line, value_text, visible
@@ -36,6 +37,7 @@ def page_data(run: Run) -> dict[str, object]:
     return {
         "name": manifest.get("recipe", {}).get("name") or run.root.name,
         "byline": _byline(manifest),
+        "alarms": alarms(run),
         "commands": _commands(run),
         "summary": summary,
         "scores": scores_of(summary) if summary else [],
@@ -61,6 +63,7 @@ def page_data(run: Run) -> dict[str, object]:
 def report_lines(run: Run) -> Iterator[str]:
     """The report in a few plain lines for the terminal; they hold the user's text, so print them without markup."""
     summary, fit = run.summary(), _fit(run)
+    yield from alarm_lines(run)
     if summary:
         yield from summary_lines(summary)
     else:

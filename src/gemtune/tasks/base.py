@@ -8,6 +8,7 @@ from types import MappingProxyType
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gemtune.data.cells import Unreadable
 from gemtune.data.conversation import Conversation, Message
 from gemtune.data.formats import Row
 from gemtune.errors import RecipeError, RowError, did_you_mean, listed
@@ -123,6 +124,8 @@ def text_of(row: Row, column: str) -> str:
     value = row.get(column)
     if value is None or value != value:
         return ""
+    if isinstance(value, Unreadable):
+        raise RowError("not text", f"column '{column}' is {value.why}; wanted text")
     if isinstance(value, dict | list | tuple | bytes):
         raise RowError("not text", f"column '{column}' holds a {type(value).__name__}; wanted text")
     return str(value).strip()
