@@ -1,4 +1,4 @@
-"""`make fuzz MINUTES=10`: tries every target in turn for its share of the time, with seeds by chance, and prints a table.
+"""`make fuzz MINUTES=10`: tries every target for its share of the time, with seeds by chance, and prints a table.
 
 Each target runs in a child process: one that dies or hangs in foreign code is a fault of the input it was at.
 A fault is printed with its smallest input and the line that tries it again.
@@ -24,8 +24,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-from fuzz.harness import LONGEST, SHRINKING, Fault, Tally, Target, fuzz  # noqa: E402
-from fuzz.targets import TARGETS  # noqa: E402
+import torch
+
+from fuzz import seeds
+from fuzz.harness import LONGEST, SHRINKING, Fault, Tally, Target, fuzz
+from fuzz.targets import TARGETS
 
 BATCH = 200  # inputs of one seed
 HANGS = 60.0  # seconds beyond all limits after which a child hangs
@@ -45,6 +48,8 @@ def main() -> int:
 
 def _all(names: list[str], seconds: float, number: int | None) -> int:
     """Tries the targets, prints what fell and the table, and returns the number of faults."""
+    torch.set_num_threads(1)  # its threads would not be there in a child
+    seeds.run_folder()  # made before there are children, for all of them
     tallies = {}
     for name in names:
         tallies[name] = _target(name, seconds, number)
@@ -64,7 +69,9 @@ def _line(name: str, tally: Tally) -> str:
 
 
 def _told(name: str, fault: Fault) -> str:
-    value = fault.value if len(fault.value) <= LONGEST else f"{fault.value[:LONGEST]}... ({len(fault.value)} characters)"
+    value = (
+        fault.value if len(fault.value) <= LONGEST else f"{fault.value[:LONGEST]}... ({len(fault.value)} characters)"
+    )
     return f"{fault.kind}\ninput: {value}\n{fault.detail.rstrip()}\nagain: make fuzz TARGETS={name} SEED={fault.seed}"
 
 
@@ -114,9 +121,7 @@ def _longest(target: Target) -> float:
     return BATCH * target.seconds + SHRINKING + HANGS
 
 
-def _work(
-    target: Target, folder: Path, until: float | None, number: int | None, tally: Tally, out: Connection
-) -> None:
+def _work(target: Target, folder: Path, until: float | None, number: int | None, tally: Tally, out: Connection) -> None:
     """In the child: batch after batch, until the time is over; or the one batch of a seed."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""The small, whole files that mutants are made of, written by the harness itself: no byte of them comes from elsewhere."""
+"""The small, whole files that mutants are made of, written by the harness itself."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def run_folder() -> Path:
         "evaluate": {"limit": 3, "max_new_tokens": 3},
     }
     (home() / "t.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run(Job(home() / "t.yaml", say=lambda line: None))
     return home() / "runs" / "t"
 

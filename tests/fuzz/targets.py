@@ -1,6 +1,6 @@
 """TARGETS, the table of what is attacked: the functions of the library that a verb calls with somebody else's files.
 
-A function takes an input and an empty folder, and does with the input what the verb does. Raising GemtuneError is right.
+A function takes an input and an empty folder, and does with it what the verb does. Raising GemtuneError is right.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from fuzz import seeds
-from fuzz.harness import Target
+from fuzz.harness import Target, unreadable
 from fuzz.inputs import as_bytes, mutants, spoiled, spoiled_files, texts, values
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.data.formats import FORMATS
@@ -34,7 +34,7 @@ from gemtune.recipe.loader import as_yaml, parse_recipe
 from gemtune.recipe.schema import DataSource, Recipe, recipe_keys
 from gemtune.reporting.report import write_report
 from gemtune.runs import PARTS, Run
-from gemtune.tasks import TASKS, task_of
+from gemtune.tasks import task_of
 from gemtune.worker import Worker, WorkerError
 
 Json = Any
@@ -123,12 +123,8 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except GemtuneError as error:
-        _one_line(error)
-
-
-def _one_line(error: GemtuneError) -> None:
-    if "\n" in str(error):
-        raise AssertionError(f"the refusal has several lines: {str(error)[:300]!r}") from error
+        if fault := unreadable(error):
+            raise fault from error
 
 
 def _equal(found: object, wanted: object, what: str) -> None:
@@ -153,7 +149,18 @@ def try_prepare(value: tuple[str, list[Json]], folder: Path) -> None:
 
 # --- files of rows ----------------------------------------------------------------------------------------------------
 
-_ENCODINGS = ["utf-8-sig", "utf-8", "utf-16", "cp1252", "utf-7", "idna", "punycode", "base64", "rot13", "raw-unicode-escape"]
+_ENCODINGS = [
+    "utf-8-sig",
+    "utf-8",
+    "utf-16",
+    "cp1252",
+    "utf-7",
+    "idna",
+    "punycode",
+    "base64",
+    "rot13",
+    "raw-unicode-escape",
+]
 
 
 @st.composite
@@ -186,7 +193,18 @@ _INFO = [
         "d": {"script_url": "x", "ranking": True},
     }
 ]
-_INFO_KEYS = [*_INFO[0], "file_name", "formatting", "columns", "tags", "num_samples", "subset", "split", "folder", "prompt"]
+_INFO_KEYS = [
+    *_INFO[0],
+    "file_name",
+    "formatting",
+    "columns",
+    "tags",
+    "num_samples",
+    "subset",
+    "split",
+    "folder",
+    "prompt",
+]
 _TALK = [{"talk": [{"who": "u", "says": "hi"}, {"who": "a", "says": "ho"}], "s": "x", "pictures": ["a.png"]}]
 
 
@@ -220,8 +238,33 @@ evaluate: {limit: 10, temperature: 0.5}
 """
 _YAML = [
     *("1e999", ".inf", "-.inf", ".nan", "9" * 5000, "0x" + "f" * 400, "1_0", "1:2:3", "2024-13-01", "2024-01-01", "~"),
-    *("[]", "{}", "[[[[[1]]]]]", "&a [*a]", "*a", "!!python/name:os.system", "!!binary x", "!!set {a}", "<<: *a", "? a"),
-    *('"\\ud83d"', '"\\0"', "~nobody/x", "'" + "a" * 500 + "'", "yes", "-1", "0", "1e9", "1e30", "1e-30", "@x", "%", "`"),
+    *(
+        "[]",
+        "{}",
+        "[[[[[1]]]]]",
+        "&a [*a]",
+        "*a",
+        "!!python/name:os.system",
+        "!!binary x",
+        "!!set {a}",
+        "<<: *a",
+        "? a",
+    ),
+    *(
+        '"\\ud83d"',
+        '"\\0"',
+        "~nobody/x",
+        "'" + "a" * 500 + "'",
+        "yes",
+        "-1",
+        "0",
+        "1e9",
+        "1e30",
+        "1e-30",
+        "@x",
+        "%",
+        "`",
+    ),
     *("[" * 500, "{a: " * 500, "x.py:Task", ":", "a: b: c", "\t", "2147483648", "123456789012345678901234567890", "|"),
 ]
 
@@ -238,7 +281,9 @@ def _recipes(draw: st.DrawFn) -> tuple[str, list[str]]:
             lines = [line for line in lines if not line.startswith(f"{section}:")]
             lines.append(f"{section}: {{{leaf}: {value}}}\n" if leaf else f"{section}: {value}\n")
         text = "".join(lines)
-    names = st.sampled_from([*sorted(recipe_keys()), "data.0.limit", "data.0.source", "data.²", "data.-1.limit", "x.y.z"])
+    names = st.sampled_from(
+        [*sorted(recipe_keys()), "data.0.limit", "data.0.source", "data.²", "data.-1.limit", "x.y.z"]
+    )
     overrides = st.builds(lambda name, value: f"{name}={value}", names, st.sampled_from(_YAML) | texts()) | texts()
     return text, draw(st.lists(overrides, max_size=2))
 
@@ -274,7 +319,7 @@ def try_archive(value: File, folder: Path) -> None:
 
 def try_image(value: File, folder: Path) -> None:
     """A picture is checked; what is accepted can be opened, as it is at training, and has the size that was found."""
-    name, data = value
+    _, data = value
     suffix, size = check_image(data)
     path = folder / f"image{suffix}"
     path.write_bytes(data)
@@ -403,8 +448,8 @@ def _adapter_files() -> dict[str, bytes]:
 
 
 _TEMPLATES = [
-    "{{ bos_token }}{% for m in messages %}<start_of_turn>{{ m.role }}\n{{ m.content | trim }}<end_of_turn>\n{% endfor %}",
-    "{%- if messages[0]['role'] == 'system' -%}{{ messages[0].content }}{%- set loop_messages = messages[1:] -%}{%- endif -%}",
+    "{{ bos_token }}{% for m in messages %}<turn>{{ m.role }}\n{{ m.content | trim }}<end>\n{% endfor %}",
+    "{%- if messages[0]['role'] == 'system' -%}{{ messages[0].content }}{%- set rest = messages[1:] -%}{%- endif -%}",
     "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
     "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
     "{{ 'a' * 3000000000 }}{{ messages | tojson(indent=9) }}{{ raise_exception('x') }}{{ strftime_now('%Y') }}",
@@ -438,16 +483,24 @@ _SQL_SEEDS = [
     "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 9) SELECT n FROM c JOIN t ON t.a = c.n",
     "SELECT CASE WHEN a IN (1, NULL) THEN CAST(b AS DECIMAL(3, 1)) ELSE date('now') END, row_number() OVER w FROM t "
     "WINDOW w AS (PARTITION BY b ORDER BY a)",
-    "CREATE TABLE t (a INT PRIMARY KEY, b TEXT DEFAULT 'x' CHECK (b <> ''), c REAL REFERENCES u(a)); CREATE TABLE u (a)",
+    "CREATE TABLE t (a INT PRIMARY KEY, b TEXT DEFAULT 'x' CHECK (b <> ''), c REFERENCES u(a)); CREATE TABLE u (a);",
     "INSERT INTO t VALUES (1, 'x', 2.5), (2, 'y', NULL); UPDATE t SET b = replace(b, 'x', 'y'); DELETE FROM t",
     "CREATE TABLE `t` (`id` int(11) NOT NULL AUTO_INCREMENT, KEY `k` (`id`)) ENGINE=InnoDB /* c */ -- d\n",
     "```sql\nSELECT [a b], \"c\", `d`, x'ff', $1, :n, @v FROM t;\n```",
 ]
-_SQL_WORDS = re.findall(r"\w+|\S", " ".join(_SQL_SEEDS)) + [
-    *("DATE(" * 12, "(" * 200, "CASE WHEN " * 30, "a" * 3000, "instr(b,b)+" * 50, "ATTACH 'x' AS y", "PRAGMA", "VACUUM"),
-    *("load_extension('x')", "writefile('x', b)", "randomblob(1e9)", "printf('%1000000s', a)", "zeroblob(9e9)", "\0"),
-    *("'" + "%" * 500 + "'", "UNION ALL SELECT * FROM t " * 40, "sqlite_master", "STRUCT<a INT>", "OBJECT(" * 8, "\ud83d"),
+_SQL_PIECES = [
+    *("DATE(" * 12, "(" * 200, "CASE WHEN " * 30, "a" * 3000, "instr(b,b)+" * 50, "ATTACH 'x' AS y", "PRAGMA", "\0"),
+    *(
+        "load_extension('x')",
+        "writefile('x', b)",
+        "randomblob(1e9)",
+        "printf('%1000000s', a)",
+        "zeroblob(9e9)",
+        "VACUUM",
+    ),
+    *("UNION ALL SELECT * FROM t " * 40, "sqlite_master", "STRUCT<a INT>", "OBJECT(" * 8, "\ud83d", "%" * 500),
 ]
+_SQL_WORDS = [*re.findall(r"\w+|\S", " ".join(_SQL_SEEDS)), *_SQL_PIECES]
 
 
 def _sql() -> st.SearchStrategy[str]:
