@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Annotated, Any, Self
 
@@ -166,6 +166,8 @@ class DataManifest(Stored):
     split: Annotated[dict[str, object], "the `split` section"]
     leaks: Annotated[int, "lines of leaks.jsonl"]
     audited_similarity: Annotated[float, "from which similarity on a pair is listed there"]
+    scored: Annotated[dict[str, int], "score: rows of val and test that it counts for"] = field(default_factory=dict)
+    unscored: Annotated[int, "lines of unscored.jsonl"] = 0
     lengths: Annotated[
         Lengths | None,
         "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), and by part the "
@@ -263,6 +265,7 @@ class Summary(Stored):
         dict[str, Comparison],
         "score: `direction`, `base`, `tuned` and `difference`, below; the deciding one first",
     ]
+    scored: Annotated[dict[str, int], "score: test rows that have it"] = field(default_factory=dict)
     regressions: Annotated[
         list[Regression],
         "up to ten rows where tuned is furthest behind base: `where`, `prompt`, `gold`, `base`, `tuned`, `difference`",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
 VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
-REVISIONS = {"data": 4, "tokens": 3, "replies": 3}
+REVISIONS = {"data": 5, "tokens": 3, "replies": 4}
 
 PARTS = ("train", "val", "test")
 
@@ -87,6 +87,7 @@ class Run:
         self.data_manifest_file = self.data / "manifest.json"
         self.leaks_file = self.data / "leaks.jsonl"
         self.dropped_file = self.data / "dropped.jsonl"
+        self.unscored_file = self.data / "unscored.jsonl"
         self.images = self.data / "images"
         self.show_page = root / "show.html"
         self.checkpoints = root / "checkpoints"

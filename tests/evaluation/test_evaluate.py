@@ -115,3 +115,32 @@ def test_a_count_decides_nothing(tmp_path: Path) -> None:
 def test_a_score_is_higher_is_better_unless_the_task_says_otherwise() -> None:
     assert metric_of(Typing(recipe()), "same") == Metric() == metric_of(Task(recipe()), "cer")
     assert metric_of(Typing(recipe()), "cer") is RATE
+
+
+class Picky(Typing):
+    """Rows of less than three letters are scored by `same` alone, and `short` calls a long answer wrong."""
+
+    metric = "close"
+    metrics: Mapping[str, Metric] = {}
+
+    def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
+        gold = conversation.answer
+        close = {"close": 1 - min(1.0, cer(reply, gold))} if len(gold) > 2 else {}
+        return {**close, "same": float(reply == gold), "short": float(len(reply) < 9)}
+
+
+def test_a_score_that_some_rows_have_is_of_those_rows_and_does_not_decide(tmp_path: Path) -> None:
+    task = Picky(recipe())
+    summary = summarise(replies(tmp_path, task), recipe(), task)
+    assert summary.metric == "same" and list(summary.metrics) == ["same", "short", "close"]
+    assert summary.scored == {"same": 4, "short": 4, "close": 3}
+    assert summary.metrics["close"].base.mean == pytest.approx((0.5 + 0.5 + 1) / 3)
+    chosen = recipe(metric="close")
+    assert summarise(replies(tmp_path, task), chosen, task).metric == "close"
+
+
+def test_a_score_counts_where_the_rows_own_answer_is_right_by_it() -> None:
+    task = Picky(recipe())
+    conversations = [task.conversation({"text": text}, "t.csv:2") for text in GOLD]
+    scores = corpus_scores(task, conversations, GOLD)
+    assert scores == {"same": 1.0, "close": 1.0, "short": 1.0}  # of the long answer, `short` is not asked

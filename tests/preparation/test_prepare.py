@@ -361,7 +361,7 @@ def test_the_manifest_is_what_was_written_and_a_second_time_changes_nothing(tmp_
     assert DataManifest.from_json(manifest.to_json(), run.data_manifest_file) == manifest
     before = list(files(run))
     assert [name for name, *_ in before] == [
-        "dropped.jsonl", "leaks.jsonl", "manifest.json", "test.jsonl", "train.jsonl", "val.jsonl",
+        "dropped.jsonl", "leaks.jsonl", "manifest.json", "test.jsonl", "train.jsonl", "unscored.jsonl", "val.jsonl",
     ]  # fmt: skip
     assert prepare(recipe, run) == manifest and list(files(run)) == before
 

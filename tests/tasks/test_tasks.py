@@ -203,7 +203,9 @@ def sql_row(sql: str, **columns: Any) -> dict[str, Any]:
         ("SELECT name FROM pet WHERE age > 4", 1, 1, 1, 1),
         ("```sql\nselect NAME from Pet where age>4;\n```", 1, 1, 1, 1),
         ("SELECT name FROM pet WHERE age >= 5", 0, 1, 1, 1),
-        ("SELECT name FROM pet WHERE age = 5 ORDER BY name DESC", 0, 1, 1, 1),
+        ("SELECT name FROM pet WHERE age = 5 ORDER BY name DESC", 0, 1, 1, 0),  # right on the row's own data alone
+        ("SELECT name FROM pet WHERE name <> 'Mia'", 0, 1, 1, 0),
+        ("SELECT 'Rex' UNION ALL SELECT 'Tom'", 0, 1, 1, 0),
         ("SELECT name FROM pet", 0, 1, 1, 0),
         ("SELECT nme FROM pet WHERE age > 4", 0, 0, 1, 0),
         ("SELECT name FRM pet WHERE", 0, 0, 0, 0),
@@ -215,8 +217,10 @@ def test_sql_scores(reply: str, canonical: float, runs: float, valid: float, exe
     task = task_of(recipe("sql"))
     wanted = {"canonical": canonical, "runs": runs, "valid": valid}
     gold = "SELECT name FROM pet WHERE age > 4;"
-    assert task.score(made(task, sql_row(gold, inserts=INSERTS)), reply) == {**wanted, "execution": execution}
-    assert task.score(made(task, sql_row(gold)), reply) == wanted
+    with_data, without = made(task, sql_row(gold, inserts=INSERTS)), made(task, sql_row(gold))
+    assert task.score(with_data, reply) == {**wanted, "execution": execution, "accuracy": execution}
+    assert task.score(without, reply) == {**wanted, "accuracy": canonical}
+    assert task.unscored(with_data) == {} and task.unscored(without) == {"execution": "it has no data"}
 
 
 def test_the_order_of_rows_counts_where_the_gold_query_orders() -> None:
@@ -277,7 +281,7 @@ def test_a_row_that_cannot_be_run_is_kept_and_scored_by_its_form(name: str) -> N
     ("schema", "inserts", "sql", "dialect"),
     [
         (PG_SCHEMA, PG_INSERTS, "SELECT name FROM pet WHERE id = 2", "postgres"),
-        (PG_SCHEMA, PG_INSERTS, "SELECT name FROM pet WHERE name ILIKE 'R%' AND id::int = 2", "postgres"),
+        (PG_SCHEMA, PG_INSERTS, "SELECT name FROM pet WHERE name ILIKE 'R%'", "postgres"),
         (
             "CREATE TABLE `pet` (`id` INT AUTO_INCREMENT, `name` ENUM('Mia', 'Rex'), PRIMARY KEY (`id`), KEY (`name`))",
             "INSERT INTO `pet` (`name`) VALUES ('Mia'), ('Rex')",
@@ -313,11 +317,12 @@ def test_rows_inside_the_schema_are_data() -> None:
     [
         (
             "UPDATE pet SET age = 6 WHERE age = 5",
-            "UPDATE pet SET age = age + 1 WHERE age >= 5",
+            "UPDATE pet SET age = age + 1 WHERE age = 5",
             "UPDATE pet SET age = 6",
         ),
         ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE NOT age <= 4", "DELETE FROM pet"),
-        ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age = 5", "SELECT name FROM pet WHERE age < 4"),
+        ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age >= 5", "SELECT name FROM pet WHERE age < 4"),
+        ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE 4 < age", "DELETE FROM pet WHERE age = 5"),
         (
             "INSERT INTO pet (name, age) VALUES ('Bo', 1)",
             "INSERT INTO pet (age, name) SELECT 1, 'Bo'",
@@ -342,7 +347,7 @@ def test_a_reply_that_would_take_for_ever_costs_its_limit_and_is_wrong() -> None
         f"instr(a, b || '{number}')" for number in range(190)
     )  # 7 s: SQLite looks at the clock in between
     killed = f"SELECT {calls} FROM (SELECT {long} || 'x' AS a, {half} || 'y' AS b FROM pet LIMIT 1)"
-    wrong = {"canonical": 0, "runs": 0, "execution": 0}
+    wrong = {"canonical": 0, "runs": 0, "execution": 0, "accuracy": 0}
     assert task.score(conversation, DEEP) == {**wrong, "valid": 0}
     assert wrong.items() <= task.score(conversation, killed).items()
     assert set(task.score(conversation, "SELECT name FROM pet").values()) == {1.0}
@@ -352,7 +357,8 @@ def test_inserts_may_be_a_list() -> None:
     rows = ["INSERT INTO pet VALUES ('Mia', 9)", "INSERT INTO pet VALUES ('Rex', 1);"]
     task = task_of(recipe("sql"))
     conversation = made(task, sql_row("SELECT name FROM pet WHERE age > 4", inserts=rows))
-    assert task.score(conversation, "SELECT 'Mia'")["execution"] == 1
+    assert task.score(conversation, "SELECT name FROM pet WHERE NOT age <= 4")["execution"] == 1
+    assert task.score(conversation, "SELECT 'Mia'")["execution"] == 0
 
 
 def test_another_dialect_is_run_in_sqlite() -> None:
@@ -364,7 +370,15 @@ def test_another_dialect_is_run_in_sqlite() -> None:
     row = sql_row("SELECT IF(age > 2, 'old', 'young') FROM `pet`", schema=schema, inserts=inserts)
     conversation = made(task, row)
     assert "mysql" in conversation.messages[0].text
-    assert task.score(conversation, "SELECT 'old'") == {"canonical": 0, "runs": 1, "valid": 1, "execution": 1}
+    case = "SELECT CASE WHEN age > 2 THEN 'old' ELSE 'young' END FROM pet"
+    assert task.score(conversation, case) == {"accuracy": 1, "canonical": 0, "runs": 1, "valid": 1, "execution": 1}
+    assert task.score(conversation, "SELECT 'old'") == {
+        "accuracy": 0,
+        "canonical": 0,
+        "runs": 1,
+        "valid": 1,
+        "execution": 0,
+    }
 
 
 def test_one_question_about_two_databases_is_two_questions() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from gemtune.files import JsonObject
+from gemtune.files import JsonObject, read_jsonl
 from gemtune.reporting.alarms import alarm_lines
 from gemtune.reporting.comparison import summary_lines
-from gemtune.run_files import Summary
+from gemtune.reporting.text import one_line, visible
+from gemtune.run_files import DataManifest, Summary
 from gemtune.runs import PARTS, Run
 
+MOST_REASONS = 4  # why rows are not counted in a score
 LEFT_OUT = {
     "over_length": "left out: longer than train.max_length = {limit}",
     "shortened": "with a shortened prompt, to fit train.max_length = {limit}",
@@ -34,10 +37,26 @@ def prepared_lines(run: Run) -> Iterator[str]:
         for name, words in LEFT_OUT.items():
             if count := getattr(lengths, name):
                 yield f"    {count} {words.format(limit=data.token_lengths.max_length)}"
+    yield from _scored_lines(run, data)
     where = f"; see {run.leaks_file}" if data.leaks else ""
     yield f"leak audit: {data.leaks} pairs of similar questions on both sides of the split{where}"
     if data.losses:
         yield f"every dropped row: {run.dropped_file}"
+
+
+def _scored_lines(run: Run, data: DataManifest) -> Iterator[str]:
+    """How many rows each score counts for, and why it does not for the others."""
+    if counts := ", ".join(f"{name} {rows}" for name, rows in data.scored.items()):
+        yield f"  scores, and the rows of val and test that each counts for: {counts}"
+    reasons = Counter[tuple[str, str]]()
+    first: dict[tuple[str, str], str] = {}
+    for line in read_jsonl(run.unscored_file) if data.unscored else ():
+        reasons[line["score"], line["reason"]] += 1
+        first.setdefault((line["score"], line["reason"]), line["where"])
+    for (score, reason), rows in reasons.most_common(MOST_REASONS):
+        yield visible(f"    {rows} without {score}: {one_line(reason, 120)} ({first[score, reason]})")
+    if reasons:
+        yield f"    every one of them: {run.unscored_file}"
 
 
 def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:

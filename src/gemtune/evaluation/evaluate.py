@@ -27,7 +27,7 @@ from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import fit
 from gemtune.run_files import Comparison, CutReplies, Decoding, Evaluation, Regression, Summary
 from gemtune.runs import REVISIONS, VERSIONS, EvaluationFolder
-from gemtune.tasks.base import Task, metric_of
+from gemtune.tasks.base import Task, counted_scores, metric_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,7 +75,7 @@ def write_replies(
             images=conversation.image_paths,
             gold=conversation.answer,
             reply=reply.text,
-            scores=task.score(conversation, reply.text),
+            scores=counted_scores(task, conversation, reply.text),
             cut=reply.cut,
             evaluation=key,
         )
@@ -98,10 +98,20 @@ def prompt_text(conversation: Conversation) -> str:
 
 
 def corpus_scores(task: Task, conversations: Sequence[Conversation], texts: Sequence[str]) -> dict[str, float]:
-    """Every reported score that all rows have, of the replies together: their mean, or what the metric combines."""
-    rows = [task.score(conversation, text) for conversation, text in zip(conversations, texts, strict=True)]
-    columns = {name: np.array([row[name] for row in rows]) for name in _shared(rows)}
-    return {name: _corpus_score(name, metric_of(task, name), columns) for name in reported(task, list(columns))}
+    """Every reported score of the replies together, over the rows that have it: their mean, or what it combines.
+
+    A score that every row has is before those that only some have.
+    """
+    pairs = zip(conversations, texts, strict=True)
+    rows = [counted_scores(task, conversation, text) for conversation, text in pairs]
+    values = {name: _columns(rows, name) for name in reported(task, _names(rows))}
+    return {name: _corpus_score(name, metric_of(task, name), columns) for name, columns in values.items()}
+
+
+def _columns(rows: Sequence[dict[str, float]], name: str) -> dict[str, Floats]:
+    """The scores that all rows with the score `name` have."""
+    having = [row for row in rows if name in row]
+    return {other: np.array([row[other] for row in having]) for other in having[0] if all(other in r for r in having)}
 
 
 def _corpus_score(name: str, metric: Metric, columns: Mapping[str, Floats]) -> float:
@@ -111,15 +121,26 @@ def _corpus_score(name: str, metric: Metric, columns: Mapping[str, Floats]) -> f
         return float(metric.combine(columns))
 
 
-def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str]) -> str:
-    """The score that decides; RunError when the recipe names one the task does not have."""
+def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str], common: Sequence[str] | None = None) -> str:
+    """The score that decides, of `names` those that all rows have being `common`; RunError when there is none.
+
+    The recipe may choose any; else it is the task's, or the first, that every row has.
+    """
     scores = reported(task, names)
-    metric = recipe.evaluate.metric or task.metric
-    if metric in scores:
-        return metric
-    if recipe.evaluate.metric:
-        raise RunError(f"evaluate.metric: task {recipe.task} has no score '{metric}'; it has {', '.join(scores)}")
-    return scores[0]
+    if recipe.evaluate.metric in scores:
+        return str(recipe.evaluate.metric)
+    if recipe.evaluate.metric or not scores:
+        said = f"evaluate.metric: task {recipe.task} has no score '{recipe.evaluate.metric or task.metric}'"
+        raise RunError(f"{said}; it has {', '.join(scores) or 'none that its own answers get full marks in'}")
+    shared = scores if common is None else reported(task, common)
+    return task.metric if task.metric in shared else next(iter(shared or scores))
+
+
+def deciding_of(recipe: Recipe, task: Task, conversations: Sequence[Conversation]) -> str:
+    """The score that decides for these rows, whatever the replies."""
+    rows = [counted_scores(task, conversation, conversation.answer) for conversation in conversations]
+    names = _names(rows)
+    return deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in rows)])
 
 
 def reported(task: Task, names: Sequence[str]) -> list[str]:
@@ -142,9 +163,10 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     base, tuned = folder.evaluations("base"), folder.evaluations(other)
     if [row.where for row in base] != [row.where for row in tuned]:
         raise RunError(f"{folder.root}: base and {other} were not asked the same rows; evaluate both again")
-    names = _shared([row.scores for row in base + tuned])
-    metric = deciding_metric(recipe, task, names)
-    before, after = ({name: [row.scores[name] for row in rows] for name in names} for rows in (base, tuned))
+    scores = [row.scores for row in base + tuned]
+    names = _names(scores)
+    metric = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in scores)])
+    before, after = ([row.scores for row in rows] for rows in (base, tuned))
     order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
     settings = recipe.evaluate
     summary = Summary(
@@ -152,6 +174,7 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
         metric=metric,
         rows=len(base),
         metrics={name: _compared(name, metric_of(task, name), before, after, settings.seed) for name in order},
+        scored={name: sum(name in row for row in before) for name in order},
         regressions=_regressions(base, tuned, metric, metric_of(task, metric)),
         decoding=Decoding(
             temperature=settings.temperature,
@@ -165,16 +188,17 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     return summary
 
 
-def _shared(rows: Sequence[dict[str, float]]) -> list[str]:
-    """The score names that every row has, in the task's order."""
-    return [name for name in rows[0] if all(name in row for row in rows)]
+def _names(rows: Sequence[dict[str, float]]) -> list[str]:
+    """The names of all scores, in the task's order; those that every row has come first."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return sorted(names, key=lambda name: not all(name in row for row in rows))
 
 
-Columns = Mapping[str, Sequence[float]]  # score -> its values, row by row
-
-
-def _compared(name: str, metric: Metric, base: Columns, tuned: Columns, seed: int) -> Comparison:
-    """One metric of the summary: both models with their intervals, and the paired difference."""
+def _compared(
+    name: str, metric: Metric, before: Sequence[dict[str, float]], after: Sequence[dict[str, float]], seed: int
+) -> Comparison:
+    """One metric of the summary, over the rows that have it: both models with their intervals, paired difference."""
+    base, tuned = _columns(before, name), _columns(after, name)
     if metric.combine is None:
         sides = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
         better = metric.higher_is_better
@@ -212,6 +236,7 @@ def _regressions(
             difference=after.scores[name] - before.scores[name],
         )
         for before, after in zip(base, tuned, strict=True)
+        if name in before.scores
     ]
     worse = [row for row in rows if sign * row.difference < 0]
     return sorted(worse, key=lambda row: sign * row.difference)[:REGRESSIONS]

@@ -31,7 +31,7 @@ def exact(reply: str, gold: str) -> float:
     >>> exact(" Paris", "paris"), exact("Paris!", "paris")
     (1.0, 0.0)
     """
-    return float(normalise_text(reply) == normalise_text(gold))
+    return float(reply == gold or normalise_text(reply) == normalise_text(gold))
 
 
 def token_f1(reply: str, gold: str) -> float:
@@ -40,7 +40,7 @@ def token_f1(reply: str, gold: str) -> float:
     >>> token_f1("the red red car", "The red car")
     0.8571428571428571
     """
-    return overlap(normalise_text(reply).split(), normalise_text(gold).split())["f1"]
+    return 1.0 if reply == gold else overlap(normalise_text(reply).split(), normalise_text(gold).split())["f1"]
 
 
 def words(text: str) -> list[str]:
@@ -58,6 +58,8 @@ def rouge_l(reply: str, gold: str) -> float:
     >>> rouge_l("the red mug", "the big red mug")
     0.8571428571428571
     """
+    if reply == gold:
+        return 1.0
     reply_words, gold_words = words(reply), words(gold)
     if not reply_words or not gold_words:
         return float(reply_words == gold_words)
@@ -121,6 +123,8 @@ def chrf(reply: str, gold: str) -> float:
     >>> round(chrf("the cat", "the hat"), 4)
     0.2806
     """
+    if reply == gold:  # what prepare asks of every row: 5 ms for 2,000 characters
+        return 1.0
     reply, gold = "".join(reply.split()), "".join(gold.split())
     if not reply or not gold:
         return float(reply == gold)

@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gemtune.evaluation.evaluate import corpus_scores, deciding_metric, evaluation_rows
+from gemtune.evaluation.evaluate import corpus_scores, deciding_of, evaluation_rows
 from gemtune.evaluation.generate import replies
 from gemtune.files import JsonObject
 from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
@@ -90,6 +90,7 @@ def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
     """The task's scores of a model on some of val, with the deciding one as `score`."""
     recipe = job.recipe
     conversations = evaluation_rows(job.run.part("val"), job.renderer, job.task, recipe, SCORED_IN_TRAINING)
+    deciding = deciding_of(recipe, job.task, conversations)
 
     def score(model: PreTrainedModel) -> dict[str, float]:
         was_training = model.training
@@ -98,7 +99,7 @@ def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
         texts = [reply.text for reply in answered]
         model.train(was_training)
         scores = corpus_scores(job.task, conversations, texts)
-        return {"score": scores[deciding_metric(recipe, job.task, list(scores))], **scores}
+        return {"score": scores[deciding], **scores}
 
     return score
 

@@ -28,6 +28,7 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
+from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
@@ -81,6 +82,7 @@ def _write_data(
         remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
+        scored, unscored = write_claims(staged, task_of(recipe))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
         manifest = DataManifest(
@@ -95,6 +97,8 @@ def _write_data(
             split=recipe.split.model_dump(),
             leaks=leaks,
             audited_similarity=recipe.prepare.similarity,
+            scored=scored,
+            unscored=unscored,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -149,7 +153,7 @@ def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
 
 
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
-    written = [run.data_manifest_file, run.dropped_file, run.leaks_file, *map(run.part, PARTS)]
+    written = [run.data_manifest_file, run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
     return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
 
 

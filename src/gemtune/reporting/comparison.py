@@ -14,7 +14,7 @@ from gemtune.errors import RunError
 from gemtune.metrics.statistics import Difference, Direction, Interval
 from gemtune.reporting import charts
 from gemtune.reporting.text import count, interval, visible
-from gemtune.run_files import Evaluation, Regression, Summary
+from gemtune.run_files import Comparison, Evaluation, Regression, Summary
 from gemtune.runs import Run
 
 SURE = 0.05  # p value below which a difference is called one
@@ -32,11 +32,14 @@ class Score:
     tuned: Interval
     difference: Difference
     direction: Direction = "higher"
+    is_partial: bool = False  # some test rows are not scored so
 
     @property
     def title(self) -> str:
-        """The name, with its direction where it is not the usual one."""
-        return self.name if self.direction == "higher" else f"{self.name} (lower is better)"
+        """The name, with its direction where it is not the usual one, and its rows where others have no such score."""
+        notes = ["lower is better"] if self.direction == "lower" else []
+        notes += [f"{count(self.rows)} rows"] if self.is_partial else []
+        return f"{self.name} ({', '.join(notes)})" if notes else self.name
 
     @property
     def p(self) -> str:
@@ -86,7 +89,13 @@ def scores_of(summary: Summary) -> list[Score]:
     """The deciding metric first, the others by name."""
     names = sorted(summary.metrics, key=lambda name: (name != summary.metric, name))
     compared = [(name, summary.metrics[name]) for name in names]
-    return [Score(name, summary.rows, c.base, c.tuned, c.difference, c.direction) for name, c in compared]
+    return [_score(summary, name, comparison) for name, comparison in compared]
+
+
+def _score(summary: Summary, name: str, comparison: Comparison) -> Score:
+    rows = summary.scored.get(name, summary.rows)
+    sides = comparison.base, comparison.tuned, comparison.difference
+    return Score(name, rows, *sides, comparison.direction, is_partial=rows < summary.rows)
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:
@@ -139,7 +148,8 @@ def answers_of(run: Run, summary: Summary) -> list[Answer] | None:
         raise RunError(
             f"{folder.root}: base.jsonl and tuned.jsonl hold different rows; `gemtune evaluate {run.root}` again"
         )
-    return [_answer(before, after, summary) for before, after in zip(base, tuned, strict=True)]
+    pairs = zip(base, tuned, strict=True)
+    return [_answer(before, after, summary) for before, after in pairs if summary.metric in before.scores]
 
 
 def _answer(base: Evaluation, tuned: Evaluation, summary: Summary) -> Answer:

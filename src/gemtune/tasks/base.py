@@ -76,6 +76,10 @@ class Task:
         """
         raise RecipeError(f"task {self.recipe.task}: {type(self).__name__} has no method that scores a reply")
 
+    def unscored(self, conversation: Conversation) -> Mapping[str, str]:
+        """The scores that this row cannot have, each with the reason."""
+        return {}
+
     def scope(self, conversation: Conversation) -> str:
         """What two rows must have in common to count as duplicates (`sql`: the database); by default nothing."""
         return ""
@@ -83,6 +87,20 @@ class Task:
     def shorten(self, conversation: Conversation, share: float) -> Conversation | None:
         """The conversation with about `share` of its prompt's length, or None where the task cannot shorten it."""
         return None
+
+
+def counted_scores(task: Task, conversation: Conversation, reply: str) -> dict[str, float]:
+    """The scores of a reply that count: those in which the row's own answer is as good as can be."""
+    scores = task.score(conversation, reply)
+    doubtful = doubtful_scores(task, task.score(conversation, conversation.answer))
+    return {name: score for name, score in scores.items() if name not in doubtful}
+
+
+def doubtful_scores(task: Task, own: Mapping[str, float]) -> dict[str, float]:
+    """Of the scores of a row's own answer those that call it less than right."""
+    metrics = {name: metric_of(task, name) for name in own}
+    judged = {name: score for name, score in own.items() if metrics[name].reported and metrics[name].combine is None}
+    return {name: score for name, score in judged.items() if abs(score - metrics[name].higher_is_better) > 1e-9}
 
 
 def metric_of(task: Task, name: str) -> Metric:

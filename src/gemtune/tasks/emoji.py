@@ -10,7 +10,8 @@ import emoji
 from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
-from gemtune.metrics.emoji import emoji_scores
+from gemtune.metrics.emoji import emoji_and_words, emoji_clusters, emoji_scores
+from gemtune.metrics.text import overlap
 from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "Translate this text to emoji."
@@ -32,7 +33,7 @@ class Emoji(Task):
 
     def conversation(self, row: Row, where: str) -> Conversation:
         text, answer = text_of(row, "text"), _SEPARATORS.sub("", _written(row))
-        if not emoji.purely_emoji(answer):
+        if not emoji.purely_emoji(answer) or (answer and not emoji_scores(answer, answer)["valid"]):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
         return Conversation(validate(messages), "emoji", key=text, group=text, where=where)
@@ -41,7 +42,10 @@ class Emoji(Task):
         return self.question({"text": prompt}, "prompt")
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        return emoji_scores(reply, conversation.answer)
+        """As `emoji_scores`, but words between the emoji are wrong ones: a chatty reply is no right answer."""
+        pieces, gold = emoji_and_words(reply), emoji_clusters(conversation.answer)
+        strict = {"exact": float(pieces == gold), **overlap(pieces, gold)}
+        return {**emoji_scores(reply, conversation.answer), **strict}
 
 
 def _written(row: Row) -> str:

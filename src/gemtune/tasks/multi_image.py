@@ -13,7 +13,9 @@ from gemtune.metrics.text import exact, token_f1
 from gemtune.tasks.base import Row, Task, text_of
 
 IMAGES = ("input_image_path", "images", "image")  # the columns that may hold them; the first one that is there counts
-_CHOICE = re.compile(r"(?<![A-Za-z'])([A-H])(?![A-Za-z'])")
+_LETTER = r"(?<![A-Za-z'])[A-H](?![A-Za-z'])"
+_CHOICE = re.compile(rf"((?i:\bnot|n't|\bneither|\bnor|\bexcept|\bwithout)\W{{1,3}})?({_LETTER})")
+_SEVERAL = re.compile(rf"{_LETTER}\W{{0,3}}(?:,|/|&|\bor\b|\band\b|\+)\W{{0,3}}{_LETTER}")
 
 
 class MultiImage(Task):
@@ -56,10 +58,13 @@ class MultiImage(Task):
 
 
 def choice(reply: str) -> str | None:
-    """The letter a reply chooses: the first capital from A to H that stands by itself.
+    """The letter a reply chooses: the first capital from A to H that stands by itself and is not ruled out.
 
     >>> choice("Answer: C, because B is blue"), choice("(D)"), choice("Cups"), choice("I think B.")
     ('C', 'D', None, 'B')
+    >>> choice("A or B"), choice("not B"), choice("It is not A but B")
+    (None, None, 'B')
     """
-    letter = _CHOICE.search(reply)
-    return letter[1] if letter else None
+    if _SEVERAL.search(reply):
+        return None
+    return next((found[2] for found in _CHOICE.finditer(reply) if not found[1]), None)

@@ -15,7 +15,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from gemtune.tasks.sql.dialects import query_for, readings, script_for
-from gemtune.tasks.sql.sandbox import Result, SqlError, change, load, query, same_result
+from gemtune.tasks.sql.evidence import Evidence, Outcome, Statement, database, evidence_for, same
+from gemtune.tasks.sql.sandbox import SqlError, load
 from gemtune.tasks.sql.text import canonical, first_statement, is_too_deep, orders, parsed, parses
 from gemtune.worker import JsonValue
 
@@ -45,9 +46,6 @@ class Reading:
     why: str = ""
 
 
-Outcome = tuple[Result, ...]  # what a query returned, or every table after a change
-
-
 def answer(request: JsonValue) -> JsonValue:
     """The child's one function: `do` says what, the rest is what it takes."""
     return _WORK[request.pop("do")](**request)
@@ -67,7 +65,8 @@ def reading_of(gold: Gold) -> Reading:
         if not parses(gold.sql, dialect):
             continue
         try:
-            outcome(gold, gold.sql, dialect)
+            statement = statement_of(gold, dialect)
+            statement.outcome(statement.sql, statement.image)
         except SqlError as error:
             reasons[dialect] = str(error)
         else:
@@ -76,53 +75,64 @@ def reading_of(gold: Gold) -> Reading:
     return Reading(first, reasons.get(first) or f"not one {gold.dialect} statement")
 
 
-def outcome(gold: Gold, sql: str, dialect: str) -> Outcome:
-    """What a statement of `dialect` returns on the row's database, or for a gold that changes it, leaves there."""
+def statement_of(gold: Gold, dialect: str) -> Statement:
+    """The gold query and its database as SQLite runs them; SqlError where it cannot."""
+    image = load(script_for("sqlite", gold.schema, dialect), script_for("sqlite", gold.inserts, dialect))
+    return Statement(_runnable(gold, gold.sql, dialect), image, isinstance(parsed(gold.sql, dialect), exp.DML))
+
+
+def _runnable(gold: Gold, sql: str, dialect: str) -> str:
     if is_too_deep(sql):
         raise SqlError("it is nested too deep")
-    image = load(script_for("sqlite", gold.schema, dialect), script_for("sqlite", gold.inserts, dialect))
-    statement = query_for("sqlite", sql, dialect, gold.schema)
-    changes = isinstance(parsed(gold.sql, dialect), exp.DML)
-    return change(statement, image) if changes else (query(statement, image),)
+    return query_for("sqlite", sql, dialect, gold.schema)
+
+
+def claim(gold: dict[str, str], reading: dict[str, str]) -> JsonValue:
+    """What a reply to the row is scored by, how many databases that takes, and why it is not scored by running."""
+    row = Gold(**gold)
+    evidence = _evidence(row, reading)
+    is_there = {"runs": not reading["why"], "valid": bool(reading["dialect"]), "execution": not evidence.why}
+    names = ["accuracy", *(name for name, there in is_there.items() if there), "canonical"]
+    return {"scores": names, "generated": evidence.generated, "why": evidence.why}
+
+
+def _evidence(gold: Gold, reading: dict[str, str]) -> Evidence:
+    if reading["why"] or not gold.has_rows:
+        return Evidence(why=reading["why"] or "it has no data")
+    return evidence_for(statement_of(gold, reading["dialect"]))
+
+
+def score(gold: dict[str, str], reading: dict[str, str], claim: JsonValue, reply: str) -> dict[str, float]:
+    """The scores of a reply that are claimed."""
+    row, dialect = Gold(**gold), reading["dialect"]
+    sql = row.sql if reply.strip() == row.sql else first_statement(reply, dialect or row.dialect)
+    agrees = [] if reading["why"] else _agreements(row, dialect, claim["generated"], sql)
+    values = {
+        "canonical": spelling(sql, dialect) == spelling(row.sql, dialect),
+        "runs": bool(agrees),
+        "valid": parses(sql, dialect) if dialect else False,
+        "execution": bool(agrees) and all(agrees),
+    }
+    values["accuracy"] = values["execution" if "execution" in claim["scores"] else "canonical"]
+    return {name: float(values[name]) for name in claim["scores"]}
+
+
+def _agreements(gold: Gold, dialect: str, generated: int, sql: str) -> list[bool]:
+    """For each database whether a statement comes to the same as the gold query; none where it does not run."""
+    try:
+        statement, runnable = statement_of(gold, dialect), _runnable(gold, sql, dialect)
+        images = [database(statement, count) for count in range(generated + 1)]
+        outcomes = [statement.outcome(runnable, image) for image in images]
+    except SqlError:
+        return []
+    ordered = orders(statement.sql, "sqlite")
+    golds = [_gold_outcome(statement, image) for image in images]
+    return [same(outcome, right, ordered) for outcome, right in zip(outcomes, golds, strict=True)]
 
 
 @functools.lru_cache(maxsize=16)
-def _gold_outcome(gold: Gold, dialect: str) -> Outcome:
-    return outcome(gold, gold.sql, dialect)
-
-
-def scores(gold: dict[str, str], reading: dict[str, str]) -> list[str]:
-    """What a reply to the row is scored by: what needs no run, and what the row's data can decide."""
-    names = {"canonical": True, "runs": not reading["why"], "valid": bool(reading["dialect"])}
-    return [name for name, is_scored in names.items() if is_scored] + ["execution"] * is_run(Gold(**gold), reading)
-
-
-def is_run(gold: Gold, reading: dict[str, str]) -> bool:
-    """Whether replies are scored by what they return."""
-    return gold.has_rows and not reading["why"]
-
-
-def score(gold: dict[str, str], reading: dict[str, str], reply: str) -> dict[str, float]:
-    """The scores of a reply."""
-    row, dialect = Gold(**gold), reading["dialect"]
-    sql = row.sql if reply.strip() == row.sql else first_statement(reply, dialect or row.dialect)
-    result = None if reading["why"] else _outcome_or_none(row, sql, dialect)
-    values: dict[str, Callable[[], bool]] = {
-        "canonical": lambda: spelling(sql, dialect) == spelling(row.sql, dialect),
-        "runs": lambda: result is not None,
-        "valid": lambda: parses(sql, dialect),
-        "execution": lambda: (
-            result is not None and _same(result, _gold_outcome(row, dialect), orders(row.sql, dialect))
-        ),
-    }
-    return {name: float(values[name]()) for name in scores(gold, reading)}
-
-
-def _outcome_or_none(gold: Gold, sql: str, dialect: str) -> Outcome | None:
-    try:
-        return outcome(gold, sql, dialect)
-    except SqlError:
-        return None
+def _gold_outcome(statement: Statement, image: bytes) -> Outcome:
+    return statement.outcome(statement.sql, image)
 
 
 def spelling(sql: str, dialect: str) -> str:
@@ -138,10 +148,6 @@ def spelling(sql: str, dialect: str) -> str:
 def _pieces(sql: str) -> list[str]:
     spaced = _QUOTED.sub(lambda piece: piece[1] or " ", sql.strip())
     return [piece for piece in re.split(r"""('(?:[^']|'')*+'?|"[^"]*+"?)""", spaced) if piece]
-
-
-def _same(one: Outcome, other: Outcome, ordered: bool) -> bool:
-    return len(one) == len(other) and all(same_result(a, b, ordered=ordered) for a, b in zip(one, other, strict=True))
 
 
 def table_names(statements: list[str], dialect: str) -> list[str | None]:
@@ -163,6 +169,6 @@ def _names(statement: str, dialect: str) -> str | None:
 _WORK: dict[str, Callable[..., JsonValue]] = {
     "read": read,
     "score": score,
-    "scores": scores,
+    "claim": claim,
     "table_names": table_names,
 }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -37,14 +39,14 @@ class Sql(Task):
     """Columns `question`, `schema` and `sql`, and where there are any `inserts` (rows of data) and `db_id`.
 
     Every reply is scored `canonical`: it is the gold query except for spelling. Where the gold query runs, `runs` says
-    whether the reply does, where it parses, `valid` whether the reply does. A row with data is also scored by
-    `execution`: both queries return the same rows, in the same order where the gold query orders them, or leave the
-    same tables. `execution` decides when every row has it, else `canonical`.
+    whether the reply does, where it parses, `valid` whether the reply does. A row whose data tells its query from wrong
+    ones is also scored by `execution`: both queries return the same rows, in the same order where the gold query orders
+    them, or leave the same tables. `accuracy`, which decides, is `execution` where a row has it, else `canonical`.
     """
 
     section = "sql"
     options: config.Sql
-    metric = "execution"
+    metric = "accuracy"
     columns = ("question", "schema", "sql")
     unanswered = MappingProxyType({"sql": "SELECT 1"})
 
@@ -58,17 +60,25 @@ class Sql(Task):
         if sql and not _STATEMENT.match(sql):
             raise RowError("not SQL", f"column 'sql' holds {sql[:80]!r}; wanted one statement")
         gold = {"sql": sql, "schema": schema, "inserts": _inserts(row), "dialect": self.options.dialect}
-        meta = {**gold, "question": question, "database": database}
+        meta = {"gold": gold, "question": question, "database": database}
         key = f"{question}\n{database}"
         conversation = Conversation(validate(messages), "sql", key=key, group=key, where=where, meta=meta)
         return replace(conversation, meta={**meta, "reading": _reading(gold)})
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
-        reading = conversation.meta["reading"]
+        gold, reading, claim = conversation.meta["gold"], conversation.meta["reading"], self._claim(conversation)
         try:
-            return dict(_CHILD({"do": "score", "gold": _gold(conversation), "reading": reading, "reply": reply}))
+            return dict(_CHILD({"do": "score", "gold": gold, "reading": reading, "claim": claim, "reply": reply}))
         except WorkerError:  # the gold query stayed within the limits
-            return dict.fromkeys(_CHILD({"do": "scores", "gold": _gold(conversation), "reading": reading}), 0.0)
+            return dict.fromkeys(claim["scores"], 0.0)
+
+    def unscored(self, conversation: Conversation) -> Mapping[str, str]:
+        claim = self._claim(conversation)
+        return {} if "execution" in claim["scores"] else {"execution": claim["why"]}
+
+    def _claim(self, conversation: Conversation) -> JsonObject:
+        """What replies to a row are scored by: found once, with the row's data put to the test."""
+        return _claim_of(json.dumps([conversation.meta["gold"], conversation.meta["reading"]]))
 
     def scope(self, conversation: Conversation) -> str:
         """One question asked of two databases has two answers."""
@@ -82,8 +92,8 @@ class Sql(Task):
         meta, messages = conversation.meta, list(conversation.messages)
         allowed = int(share * sum(len(message.text) for message in messages[:-1]))
         allowed -= sum(len(message.text) for message in messages[:-2])
-        tables = list(statements(meta["schema"]))
-        spare = sorted(_unrelated(tables, meta["question"], meta["dialect"]), key=len, reverse=True)
+        tables = list(statements(meta["gold"]["schema"]))
+        spare = sorted(_unrelated(tables, meta["question"], self.options.dialect), key=len, reverse=True)
         while len(prompt := _prompt("\n".join(tables), meta["question"])) > allowed:
             if not spare:
                 return None
@@ -101,8 +111,15 @@ def _reading(gold: dict[str, str]) -> JsonObject:
     return reading
 
 
-def _gold(conversation: Conversation) -> dict[str, str]:
-    return {name: conversation.meta[name] for name in ("sql", "schema", "inserts", "dialect")}
+@functools.lru_cache(maxsize=4096)
+def _claim_of(row: str) -> JsonObject:
+    gold, reading = json.loads(row)
+    try:
+        claim: JsonObject = _CHILD({"do": "claim", "gold": gold, "reading": reading})
+    except WorkerError as error:
+        why = f"to put its data to the test, {error}"
+        return {"scores": ["accuracy", "canonical"], "generated": 0, "why": why}
+    return claim
 
 
 def _prompt(schema: str, question: str) -> str:

@@ -1,0 +1,34 @@
+"""Which scores a prepared row is counted in: those in which its own answer is as good as can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from gemtune.data.conversation import read_conversations
+from gemtune.files import write_jsonl
+from gemtune.runs import Run
+from gemtune.tasks import Task, doubtful_scores, metric_of
+
+SCORED = ("val", "test")  # nothing is generated for train
+
+
+def write_claims(staged: Run, task: Task) -> tuple[dict[str, int], int]:
+    """Scores the answer of every row that will be scored; returns the rows of each score, and of the scores left out.
+
+    The rows that are not counted in a score are listed, each with the reason.
+    """
+    counted = Counter[str]()
+    unscored = write_jsonl(staged.unscored_file, _left_out(staged, task, counted))
+    return dict(counted), unscored
+
+
+def _left_out(staged: Run, task: Task, counted: Counter[str]) -> Iterator[dict[str, str]]:
+    for part in SCORED:
+        for conversation in read_conversations(staged.part(part)):
+            own = task.score(conversation, conversation.answer)
+            doubtful = doubtful_scores(task, own)
+            counted.update(name for name in own if name not in doubtful and metric_of(task, name).reported)
+            reasons = {name: f"the row's own answer gets {score:.3g}" for name, score in doubtful.items()}
+            for name, reason in {**task.unscored(conversation), **reasons}.items():
+                yield {"where": conversation.where, "score": name, "reason": reason}

@@ -1,0 +1,191 @@
+"""Every gold answer gets full marks and every wrong one less; what data cannot tell is not claimed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gemtune.recipe.schema import Recipe
+from gemtune.tasks import TASKS, counted_scores, doubtful_scores, task_of
+
+Row = dict[str, Any]
+
+PETS = """CREATE TABLE owner (id INTEGER PRIMARY KEY, city TEXT);
+CREATE TABLE pet (id INTEGER PRIMARY KEY, name TEXT, kind TEXT, age INT, owner_id INT REFERENCES owner (id));"""
+ROWS = """INSERT INTO owner VALUES (1, 'Rome'), (2, 'Oslo'), (3, 'Rome');
+INSERT INTO pet VALUES (1, 'Mia', 'cat', 3, 1), (2, 'Rex', 'dog', 5, 1), (3, 'Tom', 'cat', 9, 2),
+(4, 'Bo', 'dog', 4, 2);"""
+SQL: dict[str, tuple[str, ...]] = {  # right query -> wrong ones
+    "SELECT name FROM pet WHERE age > 4": (
+        "SELECT name FROM pet",
+        "SELECT name FROM pet WHERE age >= 4",
+        "SELECT name FROM pet WHERE age < 4",
+        "SELECT name FROM pet WHERE id > 4",
+        "SELECT name FROM pet WHERE age IN (5, 9)",
+        "SELECT kind FROM pet WHERE age > 4",
+        "SELECT name, age FROM pet WHERE age > 4",
+        "SELECT name FROM pet WHERE age > 4 AND kind = 'cat'",
+        "SELECT 'Rex' UNION ALL SELECT 'Tom'",
+        "SELECT name FROM pet WHERE age > 4; DROP TABLE pet",
+        "SELECT nme FROM pet WHERE age > 4",
+        "SELEC name",
+        "The pets are Rex and Tom.",
+        "",
+    ),
+    "SELECT MAX(age) FROM pet": (
+        "SELECT MIN(age) FROM pet",
+        "SELECT 9",
+        "SELECT MAX(id) FROM pet",
+        "SELECT age FROM pet",
+    ),
+    "SELECT kind, COUNT(*) FROM pet GROUP BY kind": (
+        "SELECT kind, COUNT(*) FROM pet",
+        "SELECT kind, 2 FROM pet GROUP BY kind",
+        "SELECT kind, SUM(age) FROM pet GROUP BY kind",
+        "SELECT DISTINCT kind, COUNT(*) OVER () FROM pet",
+    ),
+    "SELECT name FROM pet ORDER BY age DESC LIMIT 1": (
+        "SELECT name FROM pet ORDER BY age LIMIT 1",
+        "SELECT name FROM pet ORDER BY age DESC LIMIT 2",
+        "SELECT name FROM pet ORDER BY name DESC LIMIT 1",
+        "SELECT MAX(name) FROM pet",
+        "SELECT 'Tom'",
+    ),
+    "SELECT pet.name FROM pet JOIN owner ON pet.owner_id = owner.id WHERE owner.city = 'Rome'": (
+        "SELECT name FROM pet",
+        "SELECT pet.name FROM pet JOIN owner ON pet.id = owner.id WHERE owner.city = 'Rome'",
+        "SELECT name FROM pet WHERE owner_id = 1",
+        "SELECT pet.name FROM pet, owner WHERE owner.city = 'Rome'",
+        "SELECT pet.name FROM pet JOIN owner ON pet.owner_id = owner.id WHERE owner.city <> 'Oslo'",
+    ),
+    "SELECT name FROM pet WHERE age > 20": (  # nobody is: every query that finds nothing agrees on the row's own data
+        "SELECT name FROM pet WHERE age > 30",
+        "SELECT name FROM pet WHERE 0",
+        "SELECT kind FROM pet WHERE age > 20",
+    ),
+    "UPDATE pet SET age = 10 WHERE kind = 'cat'": (
+        "UPDATE pet SET age = 10",
+        "UPDATE pet SET age = 10 WHERE kind = 'dog'",
+        "UPDATE pet SET age = 11 WHERE kind = 'cat'",
+        "SELECT 1",
+    ),
+    "DELETE FROM pet WHERE age > 4": ("DELETE FROM pet", "DELETE FROM pet WHERE age >= 4", "SELECT name FROM pet"),
+    "INSERT INTO owner VALUES (9, 'Bonn')": ("INSERT INTO owner VALUES (9, 'Rome')", "SELECT 1", "DELETE FROM owner"),
+}
+FULL_NAMES = "CREATE TABLE p (a NVARCHAR(9), b NVARCHAR(9)); INSERT INTO p VALUES (N'x', N'y'), (N'v', N'w');"
+
+CASES: list[tuple[str, Row, tuple[str, ...]]] = [
+    ("emoji", {"text": "beach", "emoji": "🏖️🌊"}, ("🏖️", "🏖️🌊☀️", "🌊🌊", "🐘", "Sure! 🏖️🌊", "beach", "", "🏖️🌊 1")),
+    ("emoji", {"text": "ok", "emoji": "👍🏽"}, ("👍", "👍🏿", "👎🏽", "👍🏽👍🏽", ":thumbsup:")),
+    ("emoji", {"text": "flag", "emoji": "🇪🇬"}, ("🇪🇸", "🇪", "EG", "🇪🇬🇪🇬")),
+    (
+        "product",
+        {"name": "Red mug", "category": "Kitchen", "image": "a.png", "description": "A red mug of stoneware."},
+        ("A red mug.", "A blue mug of stoneware.", "", "mug " * 60, "Stoneware, a mug of red."),
+    ),
+    ("columns", {"prompt": "Capital?", "answer": "New Delhi"}, ("Delhi", "New Delhi!", "Delhi New", "", "New York")),
+    ("columns", {"prompt": "React", "answer": "👍"}, ("👎", "", "ok")),
+    (
+        "messages",
+        {"prompt": "2 + 2", "completion": "It is 4."},
+        ("It is 5.", "It is not 4.", "4", "", "It is 4. It is 4."),
+    ),
+    ("messages", {"prompt": "Language?", "completion": "C++"}, ("C", "C#", "c ++")),
+    ("messages", {"prompt": "React", "completion": "👍"}, ("👎", "", "?")),
+    (
+        "multi_image",
+        {"question": "Which?", "input_image_path": ["a.png"], "output": "B"},
+        (
+            "A",
+            "A or B",
+            "B, C",
+            "not B",
+            "It isn't B",
+            "Neither A nor B",
+            "b",
+            "",
+            "The second one",
+            "A, because B is blue",
+        ),
+    ),
+    (
+        "multi_image",
+        {"question": "What?", "input_image_path": ["a.png"], "output": "A red cup"},
+        ("A", "A cup", "", "red cup A"),
+    ),
+    *(("sql", {"question": "?", "schema": PETS, "inserts": ROWS, "sql": gold}, wrong) for gold, wrong in SQL.items()),
+    *(("sql", {"question": "?", "schema": PETS, "sql": gold}, wrong) for gold, wrong in SQL.items()),
+    (
+        "sql",
+        {"question": "?", "schema": FULL_NAMES, "sql": "SELECT MAX(a + b) FROM p"},
+        ("SELECT MIN(a + b) FROM p", "SELECT 0"),
+    ),
+    (
+        "sql",
+        {
+            "question": "?",
+            "schema": "CREATE TABLE a (id SERIAL PRIMARY KEY, n TEXT); CREATE TABLE b (a_id INT, m TEXT);"
+            "INSERT INTO a (n) VALUES ('x'), ('y'), ('z'); INSERT INTO b VALUES (1, 'p'), (2, 'q'), (2, 'r');",
+            "sql": "SELECT a.n, b.m FROM a JOIN b ON b.a_id = a.id",
+        },
+        ("SELECT a.n, b.m FROM a JOIN b ON b.a_id = a.id WHERE 0", "SELECT n, n FROM a", "SELECT a.n, b.m FROM a, b"),
+    ),
+]
+
+
+def recipe(task: str) -> Recipe:
+    return Recipe.model_validate({"name": "t", "task": task, "data": [{"source": "t.csv"}]})
+
+
+@pytest.mark.parametrize(("name", "row", "wrong"), CASES, ids=[f"{name}-{n}" for n, (name, *_) in enumerate(CASES)])
+def test_a_right_answer_gets_all_and_a_wrong_one_less(name: str, row: Row, wrong: tuple[str, ...]) -> None:
+    task = task_of(recipe(name))
+    conversation = task.conversation(row, "t.csv:2")
+    own = task.score(conversation, conversation.answer)
+    assert {score: value for score, value in own.items() if value != 1} == doubtful_scores(task, own)
+    assert own[task.metric] == 1
+    for reply in wrong:
+        assert counted_scores(task, conversation, reply)[task.metric] < 1, reply
+
+
+def test_every_task_has_wrong_replies() -> None:
+    assert {name for name, *_ in CASES} == set(TASKS)
+
+
+@pytest.mark.parametrize(
+    ("schema", "gold", "why"),
+    [
+        (f"{PETS} {ROWS}", "SELECT name FROM pet", ""),
+        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE age > 20", ""),  # more rows of the same kind tell
+        (f"{PETS} {ROWS}", "SELECT MAX(name + kind) FROM pet", "it finds nothing"),
+        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE age > 4 AND 1 < 2", "does not tell it from"),
+        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE 1 = 0", "it finds nothing"),
+        (f"{PETS} {ROWS}", "SELECT name, RANDOM() FROM pet", "something else each time"),
+        (f"{PETS} {ROWS}", "UPDATE pet SET age = 3 WHERE name = 'Nobody'", ""),
+        (f"{PETS} {ROWS}", "DELETE FROM pet WHERE 0", "it finds nothing"),
+        (PETS, "SELECT name FROM pet", "it has no data"),
+        (
+            f"{PETS} INSERT INTO owner VALUES (1, 'Rome');",
+            "SELECT name FROM pet WHERE age > 4",
+            "it finds nothing",
+        ),
+    ],
+)
+def test_running_is_claimed_where_the_data_can_tell(schema: str, gold: str, why: str) -> None:
+    task = task_of(recipe("sql"))
+    conversation = task.conversation({"question": "?", "schema": schema, "sql": gold}, "t.csv:2")
+    assert ("execution" in task.score(conversation, gold)) is (why == "")
+    assert why in task.unscored(conversation).get("execution", "")
+
+
+def test_a_score_that_the_rows_own_answer_lacks_is_not_counted() -> None:
+    task = task_of(recipe("product"))
+    row = {"name": "Red mug", "category": "Kitchen", "image": "a.png", "description": "Fine stoneware. " * 20}
+    conversation = task.conversation(row, "t.csv:2")
+    assert set(doubtful_scores(task, task.score(conversation, conversation.answer))) == {
+        "fits_mobile",
+        "names_it",
+        "no_repetition",
+    }
+    assert set(counted_scores(task, conversation, "Red mug")) == {"chrf", "rouge_l"}
