@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,6 +35,27 @@ _SIGNS = "ab Z09_-.,:;{}[]()<>|\\\"'`#%\0\n\té\u0301\u202e😀\ud83d中م"
 _WORDS = st.lists(st.sampled_from(_SIGNS), max_size=8).map("".join)
 NUMBERS = [0, 1, -1, 2, 255, 2**31, -(2**31) - 1, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, -1e308]
 STRANGE = [float("nan"), float("inf"), float("-inf"), 10**400]
+
+
+@dataclass(frozen=True)
+class File:
+    """A file that is no longer what it was; what is printed of it is where it differs."""
+
+    name: str
+    data: bytes
+    seed: bytes
+
+    def __repr__(self) -> str:
+        same = _shared(self.data, self.seed)
+        after = _shared(self.data[same:][::-1], self.seed[same:][::-1])
+        was, now = self.seed[same : len(self.seed) - after], self.data[same : len(self.data) - after]
+        return f"{self.name}: at byte {same} of {len(self.seed)}, {was!r} is now {now!r}"
+
+
+def _shared(one: bytes, other: bytes) -> int:
+    """The length of the beginning that both have."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def texts() -> st.SearchStrategy[str]:
@@ -112,25 +134,25 @@ def _at(value: Json, place: Place) -> Json:
     return value
 
 
-def as_bytes(value: Json) -> bytes:
+def as_bytes(value: Json, indent: int | None = None) -> bytes:
     """JSON as a file holds it, with the numbers and halves of characters that JSON has no word for."""
-    return json.dumps(value).encode("utf-8", "surrogatepass")
+    return json.dumps(value, indent=indent).encode("utf-8", "surrogatepass")
 
 
 @st.composite
-def spoiled_files(draw: st.DrawFn, files: Callable[[], dict[str, bytes]], lines: bool = False) -> tuple[str, bytes]:
-    """The name of one of the files, and what it now holds: a document spoiled in places, or a mutant of its bytes."""
+def spoiled_files(draw: st.DrawFn, files: Callable[[], dict[str, bytes]]) -> File:
+    """One of the files: a document in it spoiled in places, or a mutant of its bytes."""
     there = files()
     name = draw(st.sampled_from(sorted(there)))
-    data = there[name]
+    seed = there[name]
     if name.endswith((".json", ".jsonl")) and draw(st.integers(0, 3)):
-        documents = [json.loads(line) for line in (data.splitlines() if name.endswith(".jsonl") else [data])]
-        if not documents:
-            return name, as_bytes(draw(values()))
+        documents = [json.loads(line) for line in (seed.splitlines() if name.endswith(".jsonl") else [seed])]
+        documents = documents or [None]
         at = draw(st.integers(0, len(documents) - 1))
         documents[at] = draw(spoiled([documents[at]], _keys(documents[at])))
-        return name, b"\n".join(map(as_bytes, documents)) + b"\n"
-    return name, draw(mutants([data]))
+        indent = 2 if name.endswith(".json") else None
+        return File(name, b"".join(as_bytes(document, indent) + b"\n" for document in documents), seed)
+    return File(name, draw(mutants([seed])), seed)
 
 
 def _keys(document: Json) -> list[str]:

@@ -30,7 +30,7 @@ from fuzz import seeds
 from fuzz.harness import LONGEST, SHRINKING, Fault, Tally, Target, fuzz
 from fuzz.targets import TARGETS
 
-BATCH = 200  # inputs of one seed
+BATCH = 100  # inputs of one seed
 HANGS = 60.0  # seconds beyond all limits after which a child hangs
 
 

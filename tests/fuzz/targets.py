@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from fuzz import seeds
 from fuzz.harness import Target, unreadable
-from fuzz.inputs import as_bytes, mutants, spoiled, spoiled_files, texts, values
+from fuzz.inputs import File, as_bytes, mutants, spoiled, spoiled_files, texts, values
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.data.formats import FORMATS
 from gemtune.data.image_sources import ImageSources
@@ -38,7 +38,6 @@ from gemtune.tasks import task_of
 from gemtune.worker import Worker, WorkerError
 
 Json = Any
-File = tuple[str, bytes]  # a file's name, and what is now in it
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -164,18 +163,19 @@ _ENCODINGS = [
 
 
 @st.composite
-def _tables(draw: st.DrawFn) -> tuple[str, bytes, str, str]:
+def _tables(draw: st.DrawFn) -> tuple[File, str, str]:
     name = draw(st.sampled_from(sorted(seeds.tables())))
     encoding = draw(st.sampled_from(_ENCODINGS)) if not draw(st.integers(0, 4)) else "utf-8-sig"
     known = draw(st.sampled_from(["auto", *FORMATS])) if not draw(st.integers(0, 4)) else "auto"
-    return name, draw(mutants([seeds.tables()[name]])), known, encoding
+    seed = seeds.tables()[name]
+    return File(name, draw(mutants([seed])), seed), known, encoding
 
 
-def try_table(value: tuple[str, bytes, str, str], folder: Path) -> None:
+def try_table(value: tuple[File, str, str], folder: Path) -> None:
     """A file of rows is read to its end."""
-    name, data, known, encoding = value
-    (folder / name).write_bytes(data)
-    for _ in read_rows(DataSource(source=str(folder / name), format=known, encoding=encoding)):
+    file, known, encoding = value
+    (folder / file.name).write_bytes(file.data)
+    for _ in read_rows(DataSource(source=str(folder / file.name), format=known, encoding=encoding)):
         pass
 
 
@@ -309,9 +309,8 @@ def try_recipe(value: tuple[str, list[str]], folder: Path) -> None:
 
 def try_archive(value: File, folder: Path) -> None:
     """An archive of images, every one of which is read."""
-    name, data = value
-    (folder / name).write_bytes(data)
-    sources = ImageSources(folder, [name])
+    (folder / value.name).write_bytes(value.data)
+    sources = ImageSources(folder, [value.name])
     for member in ["a/PNG-RGB.png", "a/JPEG-RGB.jpg", *islice(sources._members, 50)]:
         with _refusals():
             sources.read(member)
@@ -319,10 +318,9 @@ def try_archive(value: File, folder: Path) -> None:
 
 def try_image(value: File, folder: Path) -> None:
     """A picture is checked; what is accepted can be opened, as it is at training, and has the size that was found."""
-    _, data = value
-    suffix, size = check_image(data)
+    suffix, size = check_image(value.data)
     path = folder / f"image{suffix}"
-    path.write_bytes(data)
+    path.write_bytes(value.data)
     try:
         _equal(size_of(path), size, "the size of a picture")
         _equal(open_rgb(path).size, size, "the size of a picture that was opened")
@@ -337,14 +335,12 @@ def try_image(value: File, folder: Path) -> None:
 @contextlib.contextmanager
 def _replaced(folder: Path, file: File) -> Iterator[None]:
     """A file in a folder with other bytes, for a while."""
-    name, data = file
-    path = folder / name
-    before = path.read_bytes() if path.exists() else None
-    path.write_bytes(data)
+    path = folder / file.name
+    path.write_bytes(file.data)
     try:
         yield
     finally:
-        path.unlink() if before is None else path.write_bytes(before)
+        path.write_bytes(file.seed)
 
 
 @st.composite
@@ -384,7 +380,7 @@ def try_tokenizer(value: tuple[str, File], folder: Path) -> None:
             processor = load_image_processor(model)
             images = ImageTokenizer(config_of(model), processor, family.vision, _recipe("emoji").vision)
         renderer = Renderer(tokenizer, family, "all", images)
-        renderer.render(task_of(_recipe("emoji")).conversation(_ROWS["emoji"][0], "f"))
+        renderer.example(task_of(_recipe("emoji")).conversation(_ROWS["emoji"][0], "f"))
 
 
 def try_weights(value: bytes, folder: Path) -> None:
@@ -439,7 +435,7 @@ def try_adapter(value: File, folder: Path) -> None:
     adapter = seeds.run_folder() / "adapter"
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         shutil.copyfile(adapter / name, folder / name)
-    (folder / value[0]).write_bytes(value[1])
+    (folder / value.name).write_bytes(value.data)
     load_adapter(_base_model(), folder).unload()
 
 
