@@ -23,6 +23,7 @@ from random import SystemRandom
 sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import torch
 
@@ -84,8 +85,8 @@ def _target(name: str, seconds: float, number: int | None) -> Tally:
             if seed is None:
                 return tally
             kind = f"the process ended or hung at seed {seed}"
-            value = (Path(folder) / "input").read_text(encoding="utf-8")
-            tally.faults[kind] = Fault(kind, value, "", seed)
+            value, said = ((Path(folder) / name).read_text("utf-8", "replace") for name in ("input", "said"))
+            tally.faults[kind] = Fault(kind, value, said[-LONGEST:], seed)
         if number is not None or time.monotonic() > until:
             return tally
 
@@ -125,7 +126,9 @@ def _work(target: Target, folder: Path, until: float | None, number: int | None,
     """In the child: batch after batch, until the time is over; or the one batch of a seed."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    said = os.open(folder / "said", os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
     chance = SystemRandom()
     try:
         while number is not None or time.monotonic() < (until or 0):

@@ -155,6 +155,7 @@ def test_check_does_not_take_scaled_weights_for_a_language_model(
         ("tokenizer.json", "{}", "its tokenizer: cannot be loaded"),
         ("tokenizer.json", "[" * 100_000, "its tokenizer: cannot be loaded"),
         ("tokenizer_config.json", "[]", "its tokenizer: cannot be loaded"),
+        ("tokenizer_config.json", '{"model_max_length": [1]}', "its tokenizer: cannot be loaded"),
     ],
 )
 def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: str) -> None:
