@@ -41,8 +41,9 @@ train:
 | a key changed | the stage that it decides is done again, and those after it; see the last column of the tables |
 
 Stages, in their order: **data** (rows become conversations), **tokens**, **training**, **evaluation**. A run that has
-begun to train keeps the data, tokens and training keys it began with: it wants `--fresh`, or another `name`, when one
-of them changes. A key that decides nothing (`-`) may change at any time.
+begun to train keeps the data, tokens and training keys it began with: it wants another `name` when one of them changes
+(`--fresh` would remove what it has trained). Files may move:
+rows are known by their content. A key that decides nothing (`-`) may change at any time.
 """
 
 WORDS = {

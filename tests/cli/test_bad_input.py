@@ -313,7 +313,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "other rows": (lambda run: None, ("prepare", "PLACE/t.yaml", "data.limit=9"), r"begun with another recipe \(data\.0\.limit was None, is 9\)"),
     "other tokens": (lambda run: None, ("show", "PLACE/t.yaml", "train.max_length=64"), r"begun with another recipe \(train\.max_length was 128, is 64\)"),
     "another device": (lambda run: None, ("check", "PLACE/t.yaml", "train.device=mps"), r"begun with another recipe|train\.device: mps, but"),
-    "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); start it --fresh, or give another name="),
+    "the recipe has changed": (lambda run: None, ("train", "PLACE/t.yaml", "train.max_steps=3"), r"runs/t was begun with another recipe \(train\.max_steps was 2, is 3\); give another name= \(--fresh would remove its trained weights\)"),
 }  # fmt: skip
 
 
@@ -407,7 +407,7 @@ def test_rows_that_have_changed_since_the_run_began(place: Place, capfd: pytest.
     assert command.gemtune(capfd, "train", place / "t.yaml").code == 0
     place.csv(ROWS[:-5])
     line = refused(place, capfd, "train", place / "t.yaml")
-    assert "runs/t: its data has changed since it was begun; start it --fresh" in line
+    assert "runs/t: its data has changed since it was begun; give another name=" in line
 
 
 @pytest.mark.parametrize("verb", ["prepare", "train", "run"])

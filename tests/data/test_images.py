@@ -6,6 +6,8 @@ import base64
 import http.server
 import io
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -16,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gemtune.data.conversation import Conversation, Message, Part
 from gemtune.data.image_sources import ImageSources, download, hub_images
-from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, to_rgb
+from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, size_of, to_rgb
 from gemtune.errors import DataError, RowError
 
 
@@ -120,6 +122,67 @@ def test_the_first_frame_of_an_animation_turned_upright(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(turned)
     image = open_rgb(tmp_path / "b.jpg")
     assert image.size == (24, 32) and image.getpixel((20, 3))[1] > 120  # type: ignore[index] (the corner is top right)
+
+
+LARGE = (7000, 5000)  # 35 million pixels, of which 25 are opened
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "I;16"])
+def test_a_large_picture_is_halved_as_a_whole_one_would_be(tmp_path: Path, mode: str) -> None:
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70), np.uint8))
+    image = small.resize(LARGE, Image.Resampling.NEAREST)
+    image = Image.fromarray(np.asarray(image, np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "a.png", compress_level=1, exif=TURNED)
+    assert check_image((tmp_path / "a.png").read_bytes())[1] == size_of(tmp_path / "a.png") == (2500, 3500)
+    whole = small.convert("1").convert("L") if mode == "1" else small
+    expected = image.convert("L") if mode == "1" else whole.resize(LARGE, Image.Resampling.NEAREST)
+    reference = expected.convert("RGB").reduce(2).transpose(Image.Transpose.ROTATE_270)
+    found = open_rgb(tmp_path / "a.png")
+    assert found.size == (2500, 3500)
+    assert np.abs(np.asarray(found, np.int16) - np.asarray(reference, np.int16)).max() <= 1
+
+
+def test_a_large_jpeg_is_decoded_at_half_its_size(tmp_path: Path) -> None:
+    for mode, size in (("RGB", (9999, 9999)), ("L", (9998, 9998)), ("CMYK", (7001, 5001))):
+        Image.new(mode, size, 0).save(tmp_path / "a.jpg")
+        half = (-(-size[0] // 2), -(-size[1] // 2))
+        assert check_image((tmp_path / "a.jpg").read_bytes())[1] == size_of(tmp_path / "a.jpg") == half
+        assert open_rgb(tmp_path / "a.jpg").size == half
+    Image.new("L", (9999, 9999)).save(tmp_path / "b.jpg", progressive=True)  # its coefficients are held whole
+    with pytest.raises(RowError, match="wanted at most 50 million"):
+        check_image((tmp_path / "b.jpg").read_bytes())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the most memory a process had")
+def test_opening_a_large_picture_holds_it_once(tmp_path: Path) -> None:
+    Image.new("RGBA", (7000, 7000)).save(tmp_path / "a.png", compress_level=1)
+    code = (
+        "import sys; from pathlib import Path; from gemtune.data.images import open_rgb; open_rgb(Path(sys.argv[1]))\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 450_000  # KB, of which the picture is 196,000; it was 784,000
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    found = open_rgb(tmp_path / "a.png")
+    assert found.size == size_of(tmp_path / "a.png") == expected.size
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_a_digest_as_a_name_is_looked_for_before_it_is_taken_for_base64(tmp_path: Path) -> None:
+    name = "0123456789abcdef" * 4
+    (tmp_path / name).write_bytes(encoded(picture()))
+    store = ImageStore(tmp_path / "data", ImageSources(tmp_path, []).read)
+    assert store.put(name).size == (32, 24)
+    with pytest.raises(RowError, match="not an image in PNG"):
+        store.put(name[::-1])
 
 
 def archive_zip(path: Path, members: dict[str, bytes]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.evaluation.evaluate import corpus_scores, deciding_of, evaluation_rows
@@ -107,11 +108,13 @@ def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
 def note_surroundings(job: Job, model: PreTrainedModel) -> None:
     """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
     parameters = list(model.parameters())
+    is_folder = Path(job.recipe.model).expanduser().is_dir()
     job.run.note(
         "model",
         {
             "name": job.recipe.model,
             "path": str(job.weights_folder),
+            "folder": str(job.weights_folder.absolute()) if is_folder else None,
             "fingerprint": fingerprint(job.weights_folder),
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),

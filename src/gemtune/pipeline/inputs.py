@@ -8,6 +8,8 @@ from pathlib import Path
 
 from gemtune.data.columns import check_columns
 from gemtune.data.conversation import Conversation, Part
+from gemtune.data.image_sources import ImageSources
+from gemtune.data.images import ImageStore
 from gemtune.data.sources import read_rows, source_for
 from gemtune.errors import DataError, RowError
 from gemtune.pipeline.job import Job
@@ -40,8 +42,8 @@ def with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> 
     asked, answer = conversation.messages[-2:]
     messages = (*conversation.messages[:-2], replace(asked, parts=(*parts, *asked.parts)), answer)
     folders = [str(Path(image).absolute().parent) for image in images]
-    source = job.recipe.data[0].model_copy(update={"images": folders})
+    store = ImageStore(job.run.data, ImageSources(Path(), folders).read)
     try:
-        return image_store(job.run, source).resolve(replace(conversation, messages=messages))
+        return store.resolve(replace(conversation, messages=messages))
     except RowError as error:
         raise DataError(f"{', '.join(images)}: {error}") from error

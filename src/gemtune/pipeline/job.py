@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.pipeline.moved import found_again
 from gemtune.recipe.loader import as_data, as_yaml, from_folder, load_recipe, recipe_of, recipe_text
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
@@ -159,6 +160,7 @@ def _opened(source: Recipe | str | Path, overrides: Sequence[str]) -> tuple[Reci
     path = Path(source)
     if path.is_dir():
         run = Run.open(path)
-        return recipe_of(run.recipe, run.manifest_file.absolute(), overrides), run, None
+        recipe = recipe_of(run.recipe, run.manifest_file.absolute(), overrides)
+        return found_again(recipe, run), run, None
     recipe = load_recipe(path, overrides)
     return recipe, Run.of(recipe), recipe_text(path)

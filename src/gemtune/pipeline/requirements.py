@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
 
 from gemtune.data.conversation import read_conversations
-from gemtune.errors import MissingExtra
+from gemtune.errors import MissingExtra, RunError
 from gemtune.metrics.statistics import Metric
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Recipe
@@ -44,3 +45,24 @@ def require_metric(job: Job, run: Run) -> Metric:
     for conversation in islice(read_conversations(run.part("train")), SCORED_ROWS):
         names |= dict.fromkeys(job.task.score(conversation, conversation.answer))
     return metric_of(job.task, deciding_metric(job.recipe, job.task, list(names)))
+
+
+def require_parts(job: Job, run: Run) -> None:
+    """RunError when the best checkpoint is to be chosen by replies to val rows that are not there."""
+    if job.recipe.train.best_by == "metric" and not run.prepared_data().token_lengths.val.rows:
+        raise RunError(
+            "train.best_by: metric needs val rows, and there are none; raise split.val, or set train.best_by: loss"
+        )
+
+
+def foreseen(job: Job) -> Iterator[str]:
+    """What will be missing at the end of a training, in words, while nothing has been spent on it."""
+    lengths, recipe = job.run.prepared_data().token_lengths, job.recipe
+    if not lengths.val.rows:
+        stopping = ", and nothing stops early" if recipe.train.early_stopping else ""
+        yield f"No val rows (split.val {recipe.split.val:g}): the last step is the one kept{stopping}."
+    if not lengths.test.rows:
+        yield (
+            f"No test rows (split.test {recipe.split.test:g}): base and tuned will not be compared at the end; "
+            "`gemtune evaluate RUN --data FILE` compares them on rows of a file."
+        )

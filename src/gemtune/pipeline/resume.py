@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from gemtune.errors import RunError
+from pathlib import Path
+
+from gemtune.data.sources import is_hub, source_files
+from gemtune.errors import DataError, RunError
 from gemtune.files import JsonObject, os_errors, write_json
 from gemtune.pipeline.job import Job
+from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import deciders
 from gemtune.run_contents import remove_written
 from gemtune.run_files import Training
-from gemtune.runs import Run
+from gemtune.runs import PARTS, Run
 
 
 def start_again(run: Run) -> None:
@@ -25,31 +29,82 @@ def start_again(run: Run) -> None:
 
 
 def refuse_another_recipe(job: Job) -> None:
-    """RunError when the run was begun with other values of what training depends on; nothing is touched then."""
-    begun = None if job.fresh else job.run.manifest.get("trained_on")
-    changed = _first_difference(begun["recipe"], _trained_on(job)) if begun else None
-    if changed:
-        raise RunError(
-            f"{job.run.root} was begun with another recipe ({changed}); start it --fresh, or give another name="
-        )
+    """RunError when the run was begun with other values of what training depends on; nothing is touched then.
+
+    A run that has no weights yet has nothing to lose: it begins again.
+    """
+    begun = _begun(job)
+    if begun is None:
+        return
+    before, after = without_places(begun["recipe"]), without_places(_trained_on(job))
+    if before["model"] != after["model"] and _is_same_model(job):
+        after["model"] = before["model"]
+    if changed := _first_difference(before, after):
+        _begin_again_or_refuse(job, f"{job.run.root} was begun with another recipe ({changed})")
+
+
+def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
+    """Like refuse_another_recipe, of a run that was begun on other `data` or `tokens` than these."""
+    begun = _begun(job)
+    if begun and begun[name] != fingerprint:
+        words = {"data": "its data has", "tokens": "its tokens have"}[name]
+        _begin_again_or_refuse(job, f"{job.run.root}: {words} changed since it was begun")
+
+
+def _begun(job: Job) -> JsonObject | None:
+    """What the run is trained on, where it goes on."""
+    return None if job.fresh else job.run.manifest.get("trained_on")
+
+
+def _begin_again_or_refuse(job: Job, change: str) -> None:
+    """Never advises what would cost weights: another name keeps them."""
+    run, training = job.run, job.run.training
+    is_trained = run.adapter.is_dir() or run.full_model.is_dir()
+    is_lost = training is not None and training.best_step is None  # it diverged, and nothing of it was good
+    if is_trained or (run.steps() and not is_lost):
+        what = "its trained weights" if is_trained else "its checkpoints"
+        raise RunError(f"{change}; give another name= (--fresh would remove {what})")
+    job.fresh = True
 
 
 def _trained_on(job: Job) -> JsonObject:
     return deciders(job.recipe, "data", "tokens", "training")
 
 
-def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
-    """RunError when the run was begun on other `data` or `tokens` than these; nothing is touched then."""
-    begun = None if job.fresh else job.run.manifest.get("trained_on")
-    if begun and begun[name] != fingerprint:
-        words = {"data": "its data has", "tokens": "its tokens have"}[name]
-        raise RunError(f"{job.run.root}: {words} changed since it was begun; start it --fresh, or give another name=")
+def _is_same_model(job: Job) -> bool:
+    """Whether a model folder that is called otherwise than before holds the model that the run is trained from."""
+    from gemtune.models.hub import fingerprint
+
+    folder = Path(job.recipe.model).expanduser()
+    before = job.run.manifest.get("model", {}).get("fingerprint")
+    return before is not None and (folder / "config.json").is_file() and fingerprint(folder) == before
 
 
 def begin(job: Job, data: JsonObject) -> None:
     """Notes what the run is trained on, just before its first step."""
     trained_on = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
-    job.run.note("trained_on", trained_on)
+    job.run.note("trained_on", {**trained_on, "root": str(job.run.root.absolute())})
+
+
+def has_its_rows(job: Job) -> bool:
+    """Whether the run has begun to train on the rows that lie in it, so that nothing has to be read for them again."""
+    run, begun = job.run, _begun(job)
+    files = [table for part in PARTS for table in (run.part(part), run.table(part))]
+    data = run.data_manifest() if begun and all(path.is_file() for path in files) else None
+    lengths = data.lengths if data else None
+    return bool(begun and data and lengths and (data.fingerprint, lengths.key) == (begun["data"], begun["tokens"]))
+
+
+def sources_gone(job: Job) -> str | None:
+    """Why rows cannot be compared with their sources (the Hub's would be fetched anew), or None where they can."""
+    for source in job.recipe.data:
+        if is_hub(source):
+            return f"{source.source} is a Hub data set"
+        try:
+            source_files(source)
+        except DataError as error:
+            return str(error).split(";")[0]
+    return None
 
 
 def finished_training(job: Job) -> Training | None:
@@ -57,8 +112,15 @@ def finished_training(job: Job) -> Training | None:
 
     refuse_another_recipe and refuse_other_tokens say that they are this job's.
     """
+    from gemtune.training.checkpoint import damage
+
     weights = job.run.adapter if job.recipe.lora else job.run.full_model
-    return job.run.training if weights.is_dir() else None
+    if not weights.is_dir():
+        return None
+    if fault := damage(weights):
+        job.say(f"{weights} is damaged ({fault}); it is made again from the checkpoints")
+        return None
+    return job.run.training
 
 
 def _first_difference(before: object, after: object, at: str = "") -> str | None:

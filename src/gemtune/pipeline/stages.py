@@ -13,8 +13,16 @@ from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.requirements import require_metric, require_settings, require_trackers
-from gemtune.pipeline.resume import begin, finished_training, refuse_another_recipe, refuse_other_tokens, start_again
+from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings, require_trackers
+from gemtune.pipeline.resume import (
+    begin,
+    finished_training,
+    has_its_rows,
+    refuse_another_recipe,
+    refuse_other_tokens,
+    sources_gone,
+    start_again,
+)
 from gemtune.pipeline.tuned_models import model_named, weights_key
 from gemtune.preparation.prepare import prepared
 from gemtune.reporting.alarms import alarm_lines, alarms
@@ -64,6 +72,7 @@ def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
         write_tables(result, lambda: job.renderer, family, job.task, job.recipe, key, tokens, refuse)
         if job.recipe.evaluate.metric is not None:
             require_metric(job, result)
+        require_parts(job, result)
         judge(result)
         if job.fresh:
             start_again(job.run)
@@ -72,11 +81,30 @@ def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
     return job.run.prepared_data().to_json()
 
 
+def _own_rows(job: Job) -> JsonObject:
+    """The data manifest of a run: as it was begun with, wherever its sources are now, and otherwise prepared."""
+    refuse_another_recipe(job)
+    if not has_its_rows(job):
+        return prepare(job)
+    job.accept()
+    return job.run.prepared_data().to_json()
+
+
+def _training_rows(job: Job, judge: Callable[[Run], None]) -> JsonObject:
+    """The data manifest to train on: sources that have changed since the run began are refused, those gone are not."""
+    refuse_another_recipe(job)
+    gone = sources_gone(job) if has_its_rows(job) else None
+    if gone is None:
+        return _prepare(job, judge)
+    job.say(f"{gone}; the run goes on with the rows that it has")
+    return _own_rows(job)
+
+
 @_locked
 def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
     require_settings(job)
-    prepare(job)
+    _own_rows(job)
     findings = _findings(job, job.run, model if model is not None else job.base_model())
     job.run.note("check", [str(finding) for finding in findings])
     _refuse_broken(findings)
@@ -115,7 +143,7 @@ def plan(job: Job) -> JsonObject:
     from gemtune.training.planner import Shape, forecast
 
     require_settings(job)
-    prepare(job)
+    _own_rows(job)
     shape, table = Shape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
     return forecast(job.recipe, shape, table, job.device, job.precision)
 
@@ -131,12 +159,16 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     require_trackers(job.recipe)
     # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
     model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
-    data = _prepare(job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else []))
+    data = _training_rows(
+        job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else [])
+    )
     for line in alarm_lines(run):
         job.say(line)
     if finished := finished_training(job):
         job.say(f"{run.root} is already trained.")
         return finished.to_json()
+    for sentence in foreseen(job):
+        job.say(sentence)
     model = model if model is not None else job.base_model()
     if run.manifest.get("checked") != _check_key(job):
         check(job, model)
@@ -161,11 +193,11 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if data:
         conversations = conversations_of(job, data)
     else:
-        prepare(job)
+        _own_rows(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
     if not conversations:
-        move = next((alarm.headline for alarm in alarms(run)), "raise split.test")
-        raise RunError(f"{run.data}: no row to evaluate on; {move}")
+        move = next((f"{alarm.headline}; " for alarm in alarms(run)), "")
+        raise RunError(f"{run.data}: no test row to evaluate on; {move}give rows of a file, --data FILE")
     other = names[-1] if names[-1] != "base" else "tuned"
     for name in {"base", other} - set(names):
         require_rows(folder, name, conversations)
@@ -199,7 +231,8 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
 
     training = train(job, progress)
     release_memory()
-    if training["best_step"] is not None:  # null: it diverged before there were weights to keep
+    has_weights = training["best_step"] is not None  # null: it diverged before any were good
+    if has_weights and job.run.prepared_data().token_lengths.test.rows:
         evaluate(job)
     return report(job)
 
@@ -207,7 +240,7 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
 @_locked
 def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Example]]:
     """The first `count` conversations of a part with their examples."""
-    prepare(job)
+    _own_rows(job)
     conversations = list(islice(read_conversations(job.run.part(part)), count))
     rendered = zip(conversations, job.renderer.examples(conversations), strict=True)
     return [(conversation, example) for conversation, example in rendered if not isinstance(example, RowError)]

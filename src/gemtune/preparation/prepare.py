@@ -33,6 +33,7 @@ from gemtune.preparation.duplicates import join_groups, without_exact_copies, wi
 from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
+from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
@@ -148,7 +149,7 @@ def _digest(data: DataSource) -> str | None:
 def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     file, colon, _ = recipe.task.rpartition(":")
     task_file = sha256_of(Path(file)) if colon and Path(file).is_file() else ""
-    keys = json.dumps([digests, deciders(recipe, "data")], sort_keys=True)
+    keys = json.dumps([digests, without_places(deciders(recipe, "data"))], sort_keys=True)
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 

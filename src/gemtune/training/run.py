@@ -112,7 +112,10 @@ def train(
         trainer.watch.begin(setup.run.metrics())
     trainer.args.eval_on_start = not resume
     release_memory()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    if resume and trainer.is_no_better():  # it had stopped early, and its weights alone have to be written
+        trainer.state.global_step, trainer.state.max_steps = step, trainer.args.max_steps
+    else:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     return _finish(trainer)
 
 

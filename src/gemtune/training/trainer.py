@@ -233,6 +233,11 @@ class EffectiveBatchTrainer(Trainer):
         selection = select([line for line in self.run.metrics() if line["step"] in steps], self.setup.criterion)
         return selection.step if selection else None
 
+    def is_no_better(self) -> bool:
+        """Whether as many evaluations as train.early_stopping says were no better than the best."""
+        patience, selection = self.recipe.train.early_stopping, select(self.run.metrics(), self.setup.criterion)
+        return bool(patience and selection and selection.since >= patience)
+
     def good_step(self) -> int | None:
         """Of the checkpoints that are no worse than the base model the best, or the newest where none was evaluated."""
         good, best = good_steps(self.run.metrics()), self.best_step()
@@ -308,8 +313,5 @@ class _StoppingCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
         control.should_save = state.global_step > 0 and self.trainer.diverged is None
-        patience = self.trainer.recipe.train.early_stopping
-        selection = select(self.trainer.run.metrics(), self.trainer.setup.criterion)
-        if patience and selection and selection.since >= patience:
-            control.should_training_stop = True
+        control.should_training_stop |= self.trainer.is_no_better()
         return control
