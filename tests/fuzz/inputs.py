@@ -25,7 +25,7 @@ PIECES = [
     *("é😀\u202e".encode(), b"a" * 300, b"../", b"/etc/passwd\0", b"%s%n", b"\x1b[31m", b"&a [*a, *a]", b": ", b"- "),
 ]
 TEXTS = [
-    *("", " ", "\0", "\n", "a" * 300, "A" * 64, "~nobody/x", "~", "../../x", "/", ".", "..", "\ud83d", "\udc80x"),
+    *("", " ", "\0", "\n", "a" * 300, "A" * 64, "~no-such-user/x", "~", "../../x", "/", ".", "..", "\ud83d", "\udc80x"),
     *("data:image/png;base64,!", "data:,", "http://[", "file:///etc/passwd", "hf://a/b", "ftp://x/y", "C:\\x\\y"),
     *("\x1b[31mred", "\u202eabc", "\ufeff", "<image>", "<image>" * 30, "<start_of_image>", "<bos>", "{a}", "{{}}"),
     *("[" * 500, '{"a":' * 500, "[1, 2", '["a"]', "{'role': 'user'}", '{"role": "user", "content": 1}', "nan", "0"),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fuzz import seeds
 from fuzz.attempts import TURNS, recipe_for, replaced
 from fuzz.harness import Target
-from fuzz.inputs import File, as_bytes, mutants, spoiled, spoiled_files
+from fuzz.inputs import File, as_bytes, mutants, spoiled, spoiled_files, texts
 from gemtune.tasks import task_of
 from gemtune.worker import Worker, WorkerError
 
@@ -23,6 +23,13 @@ from gemtune.worker import Worker, WorkerError
 def _model_files(draw: st.DrawFn, patterns: tuple[str, ...]) -> tuple[str, File]:
     name = draw(st.sampled_from(["gemma3", "gemma3-vision"]))
     return name, draw(spoiled_files(lambda: seeds.files_of(seeds.models()[name], *patterns)))
+
+
+def try_name(value: str, folder: Path) -> None:
+    """What a recipe calls its model."""
+    from gemtune.models.hub import find_model
+
+    find_model(value, lambda line: None, weights=False)
 
 
 def try_config(value: tuple[str, File], folder: Path) -> None:
@@ -153,6 +160,7 @@ def try_template(value: bytes, folder: Path) -> None:
 
 
 TARGETS: dict[str, Target] = {
+    "names": Target(st.builds("".join, st.lists(texts(), min_size=1, max_size=3)), try_name, 50),
     "configs": Target(_model_files(("config.json",)), try_config, 30),
     "tokenizers": Target(
         _model_files(("tokenizer*.json", "preprocessor_config.json", "processor_config.json")), try_tokenizer, 15
