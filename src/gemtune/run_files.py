@@ -104,7 +104,6 @@ _MOVES = {
     "missing image": "data.images names the folders and archives to look in",
     "image outside": "data.images names the folders and archives to look in",
     "image not here": "data.download_images: true fetches them",
-    "not emoji": "data.columns: {emoji: ...} names the column of the answer",
     "gold SQL does not run": "sql.dialect names its dialect",
     "over length": "a higher train.max_length keeps them, or prepare.over_length: shorten",
     "control token": "mend the rows, or choose another model",
@@ -115,9 +114,9 @@ def move_of(reason: str) -> str:
     """What a user changes to keep the rows that are dropped for a reason.
 
     >>> move_of("duplicate id"), move_of("empty answer")
-    ('without data.id they are kept', 'mend the rows, or check `task` and data.columns')
+    ('without data.id they are kept', 'mend the rows, or check `task` and `data.columns`')
     """
-    return _MOVES.get(reason, "mend the rows, or check `task` and data.columns")
+    return _MOVES.get(reason, "mend the rows, or check `task` and `data.columns`")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,7 +178,7 @@ class DataManifest(Stored):
         """Reason -> rows that it takes, the most first; with those that are in no token table."""
         losses = dict(self.dropped)
         if self.lengths:
-            tables = [self.lengths.of(part) for part in self.kept]
+            tables = [self.lengths.of(part) for part in self.kept]  # dropped.jsonl lists their rows, too
             losses["over length"] = sum(table.over_length for table in tables)
             losses["control token"] = sum(table.control_token for table in tables)
         return {reason: rows for reason, rows in sorted(losses.items(), key=lambda loss: -loss[1]) if rows}

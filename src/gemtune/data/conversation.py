@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -11,6 +11,7 @@ from gemtune.errors import RowError
 from gemtune.files import JsonObject, read_jsonl
 
 Role = Literal["system", "user", "assistant"]
+MOST_TEXT = 1_000_000  # characters of a row: twice what fits into the 131,072 tokens of Gemma 3
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,21 @@ def _check_content(message: Message, place: str) -> None:
     if message.is_empty and message.role != "system":
         reason = "empty answer" if message.role == "assistant" else "empty prompt"
         raise RowError(reason, f"{place} is empty")
+
+
+def check_size(texts: Iterable[str]) -> None:
+    """RowError where texts of one row are longer, together, than any model reads.
+
+    >>> check_size(["a" * 999_999, "bc"])
+    Traceback (most recent call last):
+    gemtune.errors.RowError: 1,000,001 characters of text; no model reads more than 1,000,000: cut it, or split it
+    """
+    length = sum(map(len, texts))
+    if length > MOST_TEXT:
+        raise RowError(
+            "too much text",
+            f"{length:,} characters of text; no model reads more than {MOST_TEXT:,}: cut it, or split it",
+        )
 
 
 def _lone_surrogate(text: str) -> UnicodeEncodeError | None:

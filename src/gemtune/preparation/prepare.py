@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from gemtune.data.columns import check_columns
-from gemtune.data.conversation import read_conversations
+from gemtune.data.conversation import check_size, read_conversations
 from gemtune.data.image_sources import ImageSources, download, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
@@ -212,7 +212,9 @@ class _Source:
 def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: str) -> None:
     """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
-    conversation = source.images.resolve(source.task.conversation(row, where))
+    conversation = source.task.conversation(row, where)
+    check_size(message.text for message in conversation.messages)
+    conversation = source.images.resolve(conversation)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:
@@ -257,4 +259,5 @@ def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
 
 def _loss(store: RowStore, reason: str, rows: int) -> str:
     first = next(value for value in store.drops() if value["reason"] == reason)
-    return f"{rows} dropped as '{reason}', the first at {first['where']} ({first['detail'][:200]}): {move_of(reason)}"
+    example = f"the first at {first['where']} ({first['detail'][:200]})"
+    return f"{rows} of them dropped as '{reason}', {example}: {move_of(reason)}"

@@ -130,7 +130,7 @@ def _inserts(row: Row) -> str:
     """The row's data as one script, from a text or a list of statements."""
     value = row.get("inserts")
     if isinstance(value, list) and all(isinstance(statement, str) for statement in value):
-        return "\n".join(statement.rstrip("; \t\r\n") + ";" for statement in value)
+        row = {"inserts": "\n".join(statement.rstrip("; \t\r\n") + ";" for statement in value)}
     return text_of(row, "inserts")
 
 
