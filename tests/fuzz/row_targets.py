@@ -181,7 +181,7 @@ def try_dataset_info(value: tuple[bytes, Json, str], folder: Path) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    "rows": Target(_task_rows(), try_row, 400),
+    "rows": Target(_task_rows(), try_row, 200),
     "prepare": Target(_row_files(), try_prepare, 30),
     "tables": Target(st.deferred(_tables), try_table, 400),
     "dataset_info": Target(
@@ -191,6 +191,6 @@ TARGETS: dict[str, Target] = {
             st.sampled_from(["a", "b", "b", "c", "d", "", "e", "a#b"]),
         ),
         try_dataset_info,
-        200,
+        120,
     ),
 }

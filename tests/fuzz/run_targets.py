@@ -135,5 +135,5 @@ def try_run(value: File, folder: Path) -> None:
 
 TARGETS: dict[str, Target] = {
     "recipes": Target(_recipes(), try_recipe, 80),
-    "runs": Target(spoiled_files(_run_files), try_run, 30),
+    "runs": Target(spoiled_files(_run_files), try_run, 0),
 }
