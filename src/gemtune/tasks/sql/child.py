@@ -71,7 +71,7 @@ def reading_of(gold: Gold) -> Reading:
             reasons[dialect] = str(error)
         else:
             return Reading(dialect)
-    first = next(iter(reasons), "")
+    first = next((dialect for dialect, why in reasons.items() if "do not load" not in why), next(iter(reasons), ""))
     return Reading(first, reasons.get(first) or f"not one {gold.dialect} statement")
 
 
