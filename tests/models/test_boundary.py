@@ -13,10 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from command import gemtune
-from gemtune.errors import ModelError
+from gemtune.errors import GemtuneError, ModelError
 from gemtune.models.adapters import attach_adapters, load_adapter, save_tuned
+from gemtune.models.boundary import saving
 from gemtune.models.families import config_of, family_of
 from gemtune.models.loading import empty_model, load_model, load_tokenizer
 from gemtune.recipe.schema import Lora
@@ -248,3 +251,12 @@ def test_nf4_fetches_no_code_from_the_hub(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "fetched").exists()
     assert "kernels-community" not in done.stderr
+
+
+def test_a_full_disk_is_one_line_where_a_library_in_rust_writes(tmp_path: Path) -> None:
+    """tokenizers raises Exception itself; /dev/full takes a file name and no byte."""
+    words = "tokenizer: No space left on device; free some space"
+    with pytest.raises(GemtuneError, match=words), saving(tmp_path / "tokenizer"):
+        Tokenizer(BPE()).save("/dev/full")
+    with pytest.raises(KeyError), saving(tmp_path):
+        raise KeyError("(os error)")
