@@ -174,6 +174,25 @@ def test_a_picture_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once_and_has_the_size_that_was_found(tmp_path: Path, mode: str, orientation: int) -> None:
+    """Pillow turns a TIFF itself, and scrambles an uncompressed one that it opens by its path."""
+    grey = Image.fromarray(np.arange(16 * 12, dtype=np.uint8).reshape(12, 16))
+    picture = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "scan.tif"
+    picture.save(path, exif=exif)
+    grey.info["exif"] = exif.tobytes()
+    upright = ImageOps.exif_transpose(grey)
+    _, size = check_image(path.read_bytes())
+    opened = open_rgb(path)
+    assert size == size_of(path) == opened.size == upright.size
+    if mode != "I;16":  # whose white is another one
+        np.testing.assert_allclose(np.asarray(opened)[..., 0], np.asarray(upright), atol=2)
+
+
 def test_a_digest_as_a_name_is_looked_for_before_it_is_taken_for_base64(tmp_path: Path) -> None:
     name = "0123456789abcdef" * 4
     (tmp_path / name).write_bytes(encoded(picture()))

@@ -20,9 +20,8 @@ from gemtune.data.downloads import download
 from gemtune.data.image_sources import ImageSources, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
-from gemtune.errors import DataError, RowError
+from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
-    read_json,
     replacing,
     sha256_of,
     sha256_of_text,
@@ -100,6 +99,7 @@ def _write_data(
             split=recipe.split.model_dump(),
             leaks=leaks,
             audited_similarity=recipe.prepare.similarity,
+            files={path.name: sha256_of(path) for path in _row_files(staged)},
             scored=scored,
             unscored=unscored,
         )
@@ -155,9 +155,22 @@ def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
+def _row_files(run: Run) -> list[Path]:
+    return [run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
+
+
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
-    written = [run.data_manifest_file, run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
-    return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
+    written = [run.data_manifest_file, *_row_files(run)]
+    if not all(path.is_file() for path in written):
+        return False
+    try:
+        manifest = run.data_manifest()
+    except RunError:  # damaged: it is written again
+        return False
+    if manifest is None or manifest.fingerprint != fingerprint:
+        return False
+    digests = manifest.files
+    return digests is None or all(sha256_of(path) == digests.get(path.name) for path in _row_files(run))
 
 
 def _refuse_test_split(data: DataSource) -> None:
