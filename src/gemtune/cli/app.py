@@ -38,7 +38,7 @@ def main() -> None:
     try:
         app()
     except GemtuneError as error:
-        typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"gemtune: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C

@@ -78,6 +78,11 @@ class DataSource(Section):
         None,
         description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
     )
+    download_private: bool = Field(
+        False,
+        description="Also from addresses of this machine and its network; off, because a row could then name what only "
+        "you can reach.",
+    )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
     train_on_test: bool = Field(
