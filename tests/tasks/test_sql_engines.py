@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
+import time
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -118,8 +122,9 @@ def test_what_is_no_query_of_the_rows_tables_does_not_run(where: Where) -> None:
     row = {"question": "?", "schema": SCHEMA[where[1]], "inserts": ROWS, "sql": "SELECT name FROM pet WHERE age > 4"}
     conversation = engine.conversation(row, "t.csv:2")
     for reply in HOSTILE:
-        is_stopped = where[1] == "mysql" and "RECURSIVE" in reply  # by MariaDB itself, after 1,000 rounds
-        assert engine.score(conversation, reply)["runs"] == is_stopped, reply
+        # MariaDB itself ends a recursion after 1,000 rounds, and has NULL for a file that its user may not read.
+        is_harmless = where[1] == "mysql" and ("RECURSIVE" in reply or "LOAD_FILE" in reply)
+        assert engine.score(conversation, reply)["runs"] == is_harmless, reply
     assert not os.path.exists("/tmp/gemtune-was-here")
     assert set(engine.score(conversation, row["sql"]).values()) == {1.0}
 
@@ -131,6 +136,30 @@ def test_nothing_is_left_on_a_postgres_server() -> None:
     with psycopg.connect(POSTGRES, password=os.environ["PGPASSWORD"]) as connection:
         names = connection.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'gemtune%'").fetchall()
     assert names == []
+
+
+@pytest.mark.skipif(not MYSQL, reason="GEMTUNE_TEST_MYSQL names no server")
+def test_nothing_is_left_on_a_mysql_server() -> None:
+    import pymysql
+
+    ask = (
+        "from gemtune.recipe.schema import Recipe; from gemtune.tasks import task_of; import os; print(os.getpid());"
+        f"recipe = Recipe(name='t', task='sql', data=[{{'source': 't'}}], sql={{'engine': {MYSQL!r}, 'dialect': 'mysql'}});"
+        "row = {'question': '?', 'sql': 'SELECT a FROM t', 'schema': 'CREATE TABLE t (a INT); INSERT INTO t VALUES (1)'};"
+        "conversation = task_of(recipe).conversation(row, 't:1'); print(conversation.meta['reading']['why'] == '')"
+    )
+    pid, ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
+    place = urlsplit(MYSQL)
+    left = ["?"]
+    for _ in range(50):  # the child ends a moment after its parent
+        with pymysql.connect(host=place.hostname, user=place.username, password=os.environ["MYSQL_PWD"]) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SHOW DATABASES")
+            left = [name for (name,) in cursor.fetchall() if name.startswith(f"gemtune_{pid}_")]
+        if not left:
+            break
+        time.sleep(0.2)
+    assert ran == "True" and left == []
 
 
 def test_an_engine_that_is_not_installed_names_the_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
 import secrets
@@ -319,6 +320,7 @@ def _mysql(url: str, password: str | None) -> Server:
     import pymysql
 
     place = urlsplit(url)
+    atexit.register(_close_all, lambda connection: close(connection))
 
     def connect() -> Connection:
         try:
@@ -371,6 +373,11 @@ def _mysql(url: str, password: str | None) -> Server:
 
 
 _MADE: dict[str, Connection] = {}  # scratch databases of a MySQL server
+
+
+def _close_all(close: Callable[[Connection], None]) -> None:
+    for connection in list(_MADE.values()):
+        close(connection)
 
 
 def _drop_left_over(cursor: Any) -> None:
