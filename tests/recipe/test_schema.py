@@ -35,7 +35,6 @@ OTHER: dict[str, str] = {
     "data.encoding": "utf-8",
     "data.hub_config": "en",
     "data.hub_split": "dev",
-    "data.id": "id",
     "data.images": "[FOLDER/pictures]",
     "data.download_images": "true",
     "data.download_private": "true",
