@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import io
 import struct
+import subprocess
+import sys
 import tarfile
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gemtune.data.conversation import Conversation, Message, Part
-from gemtune.data.image_sources import ImageSources, download, hub_images
-from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, to_rgb
+from gemtune.data.image_sources import ImageSources, hub_images
+from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, size_of, to_rgb
 from gemtune.errors import DataError, RowError
 
 
@@ -122,6 +122,86 @@ def test_the_first_frame_of_an_animation_turned_upright(tmp_path: Path) -> None:
     assert image.size == (24, 32) and image.getpixel((20, 3))[1] > 120  # type: ignore[index] (the corner is top right)
 
 
+LARGE = (7000, 5000)  # 35 million pixels, of which 25 are opened
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA", "P", "L", "1", "I;16"])
+def test_a_large_picture_is_halved_as_a_whole_one_would_be(tmp_path: Path, mode: str) -> None:
+    small = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 70), np.uint8))
+    image = small.resize(LARGE, Image.Resampling.NEAREST)
+    image = Image.fromarray(np.asarray(image, np.uint16) * 257) if mode == "I;16" else image.convert(mode)
+    image.save(tmp_path / "a.png", compress_level=1, exif=TURNED)
+    assert check_image((tmp_path / "a.png").read_bytes())[1] == size_of(tmp_path / "a.png") == (2500, 3500)
+    whole = small.convert("1").convert("L") if mode == "1" else small
+    expected = image.convert("L") if mode == "1" else whole.resize(LARGE, Image.Resampling.NEAREST)
+    reference = expected.convert("RGB").reduce(2).transpose(Image.Transpose.ROTATE_270)
+    found = open_rgb(tmp_path / "a.png")
+    assert found.size == (2500, 3500)
+    assert np.abs(np.asarray(found, np.int16) - np.asarray(reference, np.int16)).max() <= 1
+
+
+def test_a_large_jpeg_is_decoded_at_half_its_size(tmp_path: Path) -> None:
+    for mode, size in (("RGB", (9999, 9999)), ("L", (9998, 9998)), ("CMYK", (7001, 5001))):
+        Image.new(mode, size, 0).save(tmp_path / "a.jpg")
+        half = (-(-size[0] // 2), -(-size[1] // 2))
+        assert check_image((tmp_path / "a.jpg").read_bytes())[1] == size_of(tmp_path / "a.jpg") == half
+        assert open_rgb(tmp_path / "a.jpg").size == half
+    Image.new("L", (9999, 9999)).save(tmp_path / "b.jpg", progressive=True)  # its coefficients are held whole
+    with pytest.raises(RowError, match="wanted at most 50 million"):
+        check_image((tmp_path / "b.jpg").read_bytes())
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the most memory a process had")
+def test_opening_a_large_picture_holds_it_once(tmp_path: Path) -> None:
+    Image.new("RGBA", (7000, 7000)).save(tmp_path / "a.png", compress_level=1)
+    code = (
+        "import sys; from pathlib import Path; from gemtune.data.images import open_rgb; open_rgb(Path(sys.argv[1]))\n"
+        "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.png"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 450_000  # KB, of which the picture is 196,000; it was 784,000
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_picture_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture().save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = ImageOps.exif_transpose(image).convert("RGB")
+    found = open_rgb(tmp_path / "a.png")
+    assert found.size == size_of(tmp_path / "a.png") == expected.size
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once_and_has_the_size_that_was_found(tmp_path: Path, mode: str, orientation: int) -> None:
+    """Pillow turns a TIFF itself, and scrambles an uncompressed one that it opens by its path."""
+    grey = Image.fromarray(np.arange(16 * 12, dtype=np.uint8).reshape(12, 16))
+    picture = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "scan.tif"
+    picture.save(path, exif=exif)
+    grey.info["exif"] = exif.tobytes()
+    upright = ImageOps.exif_transpose(grey)
+    _, size = check_image(path.read_bytes())
+    opened = open_rgb(path)
+    assert size == size_of(path) == opened.size == upright.size
+    if mode != "I;16":  # whose white is another one
+        np.testing.assert_allclose(np.asarray(opened)[..., 0], np.asarray(upright), atol=2)
+
+
+def test_a_digest_as_a_name_is_looked_for_before_it_is_taken_for_base64(tmp_path: Path) -> None:
+    name = "0123456789abcdef" * 4
+    (tmp_path / name).write_bytes(encoded(picture()))
+    store = ImageStore(tmp_path / "data", ImageSources(tmp_path, []).read)
+    assert store.put(name).size == (32, 24)
+    with pytest.raises(RowError, match="not an image in PNG"):
+        store.put(name[::-1])
+
+
 def archive_zip(path: Path, members: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members.items():
@@ -213,45 +293,6 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
         pass
     with pytest.raises(DataError, match="compressed tar"):
         ImageSources(tmp_path, ["c.tgz"])
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            if self.path == "/cup.png":
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(encoded(picture()))
-            else:
-                self.send_response(302 if self.path == "/away" else 404)
-                self.send_header("Location", "file:///etc/passwd")
-                self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    running = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}", asked
-    running.shutdown()
-
-
-def test_a_url_is_downloaded_once_and_only_when_asked(
-    tmp_path: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
-    address, asked = server
-    sources = ImageSources(tmp_path, [], download)
-    for _ in range(3):
-        assert check_image(sources.read(f"{address}/cup.png"))[1] == (32, 24)
-    assert asked == ["/cup.png"]
-    assert "404" in refused(sources.read, f"{address}/gone.png")
-    assert "not allowed" in refused(sources.read, f"{address}/away")
-    assert "set data.download_images: true" in refused(ImageSources(tmp_path, []).read, f"{address}/cup.png")
 
 
 def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:

@@ -335,7 +335,7 @@ def test_bad_rows_are_dropped_or_stop_the_run(tmp_path: Path) -> None:
         (
             [{"prompt": "?", "answer": ""}] * 3,
             {},
-            "3 read, 3 dropped as 'empty answer', the first at t.jsonl:1",
+            "3 read, 3 of them dropped as 'empty answer', the first at t.jsonl:1",
         ),
         (pairs(3), {"test": 10}, "all 3 that can be used are val or test .*lower them or add rows"),
     ],

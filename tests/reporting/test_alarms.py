@@ -74,10 +74,13 @@ def test_details_that_act_on_a_terminal_are_shown_as_signs(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([*EMPTY, *GOOD[:1]], r"41 read, 40 dropped as 'empty answer', the first at t\.jsonl:1 .*data\.columns"),
+        (
+            [*EMPTY, *GOOD[:1]],
+            r"41 read, 40 of them dropped as 'empty answer', the first at t\.jsonl:1 .*data\.columns",
+        ),
         (
             [*EMPTY[:9], *GOOD[:1] * 9],
-            r"9 dropped as 'empty answer'.*8 dropped as 'duplicate', the first at t\.jsonl:11",
+            r"9 of them dropped as 'empty answer'.*8 of them dropped as 'duplicate', the first at t\.jsonl:11",
         ),
     ],
 )

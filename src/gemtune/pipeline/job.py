@@ -102,7 +102,9 @@ class Job:
     def renderer(self) -> Renderer:
         from gemtune.rendering.renderer import Renderer
 
-        return Renderer(self.tokenizer, self.family, self.recipe.train.train_on, self.image_tokenizer)
+        recipe = self.recipe
+        most = None if recipe.prepare.over_length == "shorten" else recipe.train.max_length
+        return Renderer(self.tokenizer, self.family, recipe.train.train_on, self.image_tokenizer, most)
 
     def image_features(self, model: PreTrainedModel, data: Path | None = None) -> ImageFeatures | None:
         """The features of the images in `data`, the run's own if not given; None for a text model."""

@@ -78,6 +78,11 @@ class DataSource(Section):
         None,
         description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
     )
+    download_private: bool = Field(
+        False,
+        description="Also from addresses of this machine and its network; off, because a row could then name what only "
+        "you can reach.",
+    )
     limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
     weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
     train_on_test: bool = Field(
@@ -155,7 +160,15 @@ class Sql(Section):
 
     decides = "data"
 
-    dialect: str = Field("sqlite", description="The dialect of the gold SQL, by sqlglot's name; it is run in SQLite.")
+    dialect: str = Field(
+        "sqlite", description="The dialect of the gold SQL, by sqlglot's name; a row in another one is found out."
+    )
+    engine: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|duckdb|(postgres|postgresql|mysql)://([^:/@\s]+@)?[^@\s]*)$",
+        description="Where SQL is run: `sqlite`, `duckdb` (an extra), or a server, `postgres://user@host/database` or "
+        "`mysql://user@host`; its password is in PGPASSWORD or MYSQL_PWD.",
+    )
 
 
 class Lora(Section):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
-from gemtune.data.conversation import Conversation, Message
+from gemtune.data.conversation import MOST_TEXT, Conversation, Message
 from gemtune.errors import ModelError, RowError
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
@@ -55,7 +55,9 @@ class Renderer:
         family: Family,
         train_on: Literal["all", "last"] = "all",
         image_tokenizer: ImageTokenizer | None = None,
+        max_length: int | None = None,
     ):
+        """`max_length`: a text that must have more tokens, by its characters, is left out unread."""
         self.tokenizer = tokenizer
         self.image_tokenizer = image_tokenizer
         self.family = family
@@ -68,6 +70,9 @@ class Renderer:
         self.stop_ids = [vocab[token] for token in family.stop_tokens]
         self.control_tokens = sorted({*tokenizer.all_special_tokens, *family.turn_tokens, *family.stop_tokens})
         self.image_token = image_tokenizer.token_id if image_tokenizer else None
+        self.most_text = (
+            (max_length * max(map(len, vocab))) if max_length else MOST_TEXT
+        )  # characters; Gemma's longest token has 31
 
     def example(self, conversation: Conversation) -> Example:
         """One conversation rendered; RowError when it holds a control token."""
@@ -158,6 +163,9 @@ class Renderer:
                 f"{conversation.where}: the row has images, and this model takes none; choose one that does, such as "
                 "model: gemma-3-4b-it"
             )
+        length = sum(len(message.text.strip()) for message in conversation.messages)
+        if length > self.most_text:
+            return RowError("over length", f"{length:,} characters: more tokens than train.max_length in any case")
         for message in conversation.messages:
             for token in self.control_tokens:
                 if token in message.text:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gemtune.data.conversation import Conversation, read_conversations
-from gemtune.errors import DataError, RowError
-from gemtune.files import JsonObject, os_errors, sha256_of_text, write_json
+from gemtune.errors import DataError, RowError, RunError
+from gemtune.files import (
+    READING_BACK,
+    JsonObject,
+    os_errors,
+    read_jsonl,
+    replacing,
+    sha256_of,
+    sha256_of_text,
+    write_json,
+)
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
 from gemtune.models.loading import special_ids
@@ -26,6 +37,9 @@ from gemtune.runs import PARTS, REVISIONS, Run
 from gemtune.tasks.base import Task
 
 BLOCK = 2048  # examples an Arrow record batch
+LEFT_OUT = {"over length": "over_length", "control token": "control_token"}  # reason -> its field of PartLengths
+
+Drop = Callable[[JsonObject], object]  # adds a line to dropped.jsonl
 
 SCHEMA = pa.schema(
     [
@@ -44,8 +58,13 @@ class ExampleTable:
     """The examples of one part, read from a memory-mapped Arrow file: a million rows cost no memory."""
 
     def __init__(self, path: Path):
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
+        try:
+            with os_errors(path, READING_BACK), pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid as error:
+            raise RunError(f"{path}: damaged or no token table ({error}); run `gemtune prepare` again") from error
+        if table.schema != SCHEMA:
+            raise RunError(f"{path}: not the columns of a token table; run `gemtune prepare` again")
         self._ids, self._spans = table["input_ids"], table["spans"]
         self._images, self._image_spans = table["images"], table["image_spans"]
         self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
@@ -92,21 +111,24 @@ def write_tables(
     settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
     key = sha256_of_text(str(REVISIONS["tokens"]), manifest.fingerprint, tokenizer_key, chat_template(family), settings)
     refuse(key)
-    if manifest.lengths and manifest.lengths.key == key and all(run.table(part).exists() for part in PARTS):
+    if manifest.lengths and manifest.lengths.key == key and _are_whole(run, manifest.lengths.tables):
         return
     made = renderer()
     try:
-        parts = {
-            part: _write_table(run.part(part), _temporary(run, part), made, task, recipe, progress) for part in PARTS
-        }
-        if not parts["train"].rows:
-            raise DataError(
-                f"{run.data}: no example is left to train on: {parts['train'].over_length} are longer than "
-                f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
-                "token; raise it, or mend the rows"
-            )
-        for part in PARTS:
-            shutil.move(_temporary(run, part), run.table(part))
+        with _dropped_file(run) as drop:
+            parts = {
+                part: _write_table(run.part(part), _temporary(run, part), made, task, recipe, drop, progress)
+                for part in PARTS
+            }
+            if not parts["train"].rows:
+                raise DataError(
+                    f"{run.data}: no example is left to train on: {parts['train'].over_length} are longer than "
+                    f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
+                    "token; raise it, or mend the rows"
+                )
+            digests = {part: sha256_of(_temporary(run, part)) for part in PARTS}
+            for part in PARTS:
+                shutil.move(_temporary(run, part), run.table(part))
     finally:
         for part in PARTS:
             _temporary(run, part).unlink(missing_ok=True)
@@ -115,33 +137,57 @@ def write_tables(
         max_length=recipe.train.max_length,
         special_ids={**special_ids(made.tokenizer, family)},
         token_ids=known_tokens(made.tokenizer, family),
+        tables=digests,
         **parts,
     )
-    write_json(run.data_manifest_file, replace(manifest, lengths=lengths).to_json())
+    files = {**manifest.files, run.dropped_file.name: sha256_of(run.dropped_file)} if manifest.files else None
+    write_json(run.data_manifest_file, replace(manifest, lengths=lengths, files=files).to_json())
+
+
+def _are_whole(run: Run, digests: Mapping[str, str] | None) -> bool:
+    """Whether the tables are what was written; those of a manifest without digests, whether they are there."""
+    tables = {part: run.table(part) for part in PARTS}
+    return all(
+        path.is_file() and (digests is None or sha256_of(path) == digests.get(part)) for part, path in tables.items()
+    )
 
 
 def _temporary(run: Run, part: str) -> Path:
     return run.table(part).with_name(f".{run.table(part).name}.tmp")
 
 
+@contextlib.contextmanager
+def _dropped_file(run: Run) -> Iterator[Drop]:
+    """Yields what adds a row to dropped.jsonl; rows that earlier tables left out are no longer in it then."""
+    with replacing(run.dropped_file) as out:
+        for line in read_jsonl(run.dropped_file):
+            if line.get("reason") not in LEFT_OUT:
+                out.write(json.dumps(line, ensure_ascii=False) + "\n")
+        yield lambda line: out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
 def _write_table(
-    conversations: Path, target: Path, renderer: Renderer, task: Task, recipe: Recipe, progress: Callable[[int], None]
+    conversations: Path,
+    target: Path,
+    renderer: Renderer,
+    task: Task,
+    recipe: Recipe,
+    drop: Drop,
+    progress: Callable[[int], None],
 ) -> PartLengths:
     """Writes one part's table and returns its statistics in tokens."""
-    over, shortened, control, block = 0, 0, 0, []
+    left_out, shortened, block = Counter[str](), 0, []
     lengths: list[int] = []
     with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for line, conversation, example in _rendered(conversations, renderer):
+            if isinstance(example, Example) and len(example.input_ids) > recipe.train.max_length:
+                example = _shortened(conversation, renderer, task, recipe)
+                shortened += isinstance(example, Example)
             if isinstance(example, RowError):
-                control += 1
+                _refuse(conversation, example, recipe)
+                left_out[example.reason] += 1
+                drop({"where": conversation.where, "reason": example.reason, "detail": str(example)})
                 continue
-            if len(example.input_ids) > recipe.train.max_length:
-                fitted = _shortened(conversation, renderer, task, recipe)
-                over += fitted is None
-                shortened += fitted is not None
-                if fitted is None:
-                    continue
-                example = fitted[1]
             lengths.append(len(example.input_ids))
             block.append(_as_row(example, conversation, line))
             if len(block) == BLOCK:
@@ -150,7 +196,14 @@ def _write_table(
                 progress(line)
         if block:
             writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-    return PartLengths(**_statistics(lengths), over_length=over, shortened=shortened, control_token=control)
+    counts = {name: left_out[reason] for reason, name in LEFT_OUT.items()}
+    return PartLengths(**_statistics(lengths), shortened=shortened, **counts)
+
+
+def _refuse(conversation: Conversation, error: RowError, recipe: Recipe) -> None:
+    """DataError where the recipe wants no row to be too long."""
+    if error.reason == "over length" and recipe.prepare.over_length == "fail":
+        raise DataError(f"{conversation.where}: {error}; raise it, or set prepare.over_length: drop") from error
 
 
 def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversation, Example | RowError]]:
@@ -173,31 +226,34 @@ def fit(conversation: Conversation, renderer: Renderer, task: Task, recipe: Reci
             return conversation
     except RowError:
         return None
-    found = _shortened(conversation, renderer, task, recipe)
-    return found[0] if found else None
+    cut = _cut(conversation, renderer, task, recipe)
+    return cut[0] if cut else None
 
 
-def _shortened(
+def _shortened(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Example | RowError:
+    """A conversation that is too long with its prompt cut by its task, or why it is left out."""
+    cut = _cut(conversation, renderer, task, recipe)
+    if cut:
+        return cut[1]
+    length, limit = len(renderer.example(conversation).input_ids), recipe.train.max_length
+    return RowError("over length", f"{length} tokens, train.max_length is {limit}")
+
+
+def _cut(
     conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe
 ) -> tuple[Conversation, Example] | None:
-    """A conversation that is too long with its prompt cut by its task, or None; DataError on over_length: fail."""
-    limit = recipe.train.max_length
-    length = len(renderer.example(conversation).input_ids)
-    if recipe.prepare.over_length == "fail":
-        raise DataError(
-            f"{conversation.where}: {length} tokens, train.max_length is {limit}; raise it, or set "
-            "prepare.over_length: drop"
-        )
-    if recipe.prepare.over_length == "shorten":
-        answer = sum(end - start for start, end in renderer.example(conversation).spans)
-        for margin in (1.0, 0.9, 0.75, 0.5, 0.25):
-            share = margin * (limit - answer) / max(1, length - answer)
-            cut = task.shorten(conversation, share) if share > 0 else None
-            if cut is None:
-                return None
-            example = renderer.example(cut)
-            if len(example.input_ids) <= limit:
-                return cut, example
+    if recipe.prepare.over_length != "shorten":
+        return None
+    limit, whole = recipe.train.max_length, renderer.example(conversation)
+    length, answer = len(whole.input_ids), sum(end - start for start, end in whole.spans)
+    for margin in (1.0, 0.9, 0.75, 0.5, 0.25):
+        share = margin * (limit - answer) / max(1, length - answer)
+        cut = task.shorten(conversation, share) if share > 0 else None
+        if cut is None:
+            return None
+        example = renderer.example(cut)
+        if len(example.input_ids) <= limit:
+            return cut, example
     return None
 
 

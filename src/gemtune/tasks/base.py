@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gemtune.data.cells import Unreadable
-from gemtune.data.conversation import Conversation, Message
+from gemtune.data.conversation import Conversation, Message, check_size
 from gemtune.data.formats import Row
 from gemtune.errors import RecipeError, RowError, did_you_mean, listed
 from gemtune.metrics.statistics import Metric
@@ -146,4 +146,6 @@ def text_of(row: Row, column: str) -> str:
         raise RowError("not text", f"column '{column}' is {value.why}; wanted text")
     if isinstance(value, dict | list | tuple | bytes):
         raise RowError("not text", f"column '{column}' holds a {type(value).__name__}; wanted text")
-    return str(value).strip()
+    text = str(value).strip()
+    check_size([text])
+    return text
