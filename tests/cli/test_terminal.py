@@ -93,7 +93,7 @@ def test_every_verb_works_on_a_terminal_that_is_not_utf8(place: Path) -> None:
 
 def test_names_and_arguments_are_utf8_where_python_was_told_ascii(place: Path) -> None:
     code, out, err = gemtune(
-        place, ASCII, "prepare", "é.yaml", "name=ascii", "task=columns", "template.prompt={text}☕"
+        place, ASCII, "prepare", "é.yaml", "name=ascii", "task=columns", "template.prompt=☕ {text}"
     )
     assert code == 2 and b"column 'answer' is missing" in err
     code, out, err = gemtune(place, ASCII, "prepare", "é.yaml", "name=ascii", "--json")
