@@ -53,6 +53,21 @@ class MissingExtra(GemtuneError):
         super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'gemtune[{extra}]'")
 
 
+def shown(value: object, most: int = 200) -> str:
+    """A value in an error, cut: what is wrong with it can be read off its beginning.
+
+    >>> shown("a" * 9, most=5), shown([1, 2]), shown(10**5000)
+    ("'aaaa…", '[1, 2]', 'a number of many digits')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of many digits"
+    except RecursionError:
+        return "a value that is nested too deep"
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that is almost this one, in any case.
 

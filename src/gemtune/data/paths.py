@@ -23,6 +23,18 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def at_home(name: str) -> Path:
+    """The path with `~` written out; as it is where there is no such user.
+
+    >>> at_home("~nobody-of-that-name/e.csv").as_posix()
+    '~nobody-of-that-name/e.csv'
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def existing(path: Path) -> Path:
     """The path as the disk spells it, where its letters are only composed differently; itself where nothing is there.
 
@@ -58,7 +70,7 @@ def expanded(text: str, key: str) -> Path:
     """
     try:
         os.fsencode(text)
-        path = Path(text).expanduser()
+        path = at_home(text)
     except (RuntimeError, UnicodeError) as error:
         raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
     if "\0" in text:

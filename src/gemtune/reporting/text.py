@@ -94,6 +94,15 @@ def visible(text: str) -> str:
     return _UNSAFE.sub(lambda match: _sign(match[0]), text.replace("\r\n", "\n"))
 
 
+def json_visible(text: str) -> str:
+    """JSON with what could act on a terminal as escapes, which say the same to a program.
+
+    >>> json_visible('"a\u202eb"')
+    '"a\\u202eb"'
+    """
+    return _UNSAFE.sub(lambda match: match[0] if match[0] == "\r" else f"\\u{ord(match[0]):04x}", text)
+
+
 def printable(text: str) -> str:
     """Like `visible`, for text that is read token by token: line ends, tabs and invisible characters are signs, too.
 
