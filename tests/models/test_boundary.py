@@ -158,6 +158,7 @@ def test_check_does_not_take_scaled_weights_for_a_language_model(
         ("tokenizer.json", "{}", "its tokenizer: cannot be loaded"),
         ("tokenizer.json", "[" * 100_000, "its tokenizer: cannot be loaded"),
         ("tokenizer_config.json", "[]", "its tokenizer: cannot be loaded"),
+        ("tokenizer_config.json", '{"model_max_length": [1]}', "its tokenizer: cannot be loaded"),
     ],
 )
 def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: str) -> None:
@@ -168,7 +169,10 @@ def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: s
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("index", [[], {}, {"weight_map": []}, {"weight_map": {"a": "../model.safetensors"}}])
+@pytest.mark.parametrize(
+    "index",
+    [[], {}, {"weight_map": []}, *({"weight_map": {"a": name}} for name in ("../model.safetensors", "a" * 300, "\0"))],
+)
 def test_an_index_names_files_of_the_folder(folder: Path, index: object) -> None:
     (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")

@@ -37,6 +37,8 @@ OTHER: dict[str, str] = {
     "data.hub_split": "dev",
     "data.images": "[FOLDER/pictures]",
     "data.download_images": "true",
+    "data.download_private": "true",
+    "data.id": "id",
     "data.limit": "20",
     "data.weight": "2.0",
     "data.train_on_test": "true",

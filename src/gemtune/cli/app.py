@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemtune.cli.bug import report_bug
-from gemtune.errors import DivergedError, GemtuneError
+from gemtune.errors import DivergedError, GemtuneError, json_visible, visible
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
-from gemtune.reporting.text import json_visible, visible
 
 if TYPE_CHECKING:
     from gemtune.files import JsonObject
@@ -25,8 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Fine-tune Gemma, and prove that it does your task.",
 )
-
-LONGEST_ERROR = 1_000  # characters; what was found is cut to 200 where an error is made
 
 RECIPE = typer.Argument(help="A recipe file, or a run directory.", metavar="RECIPE", show_default=False)
 OVERRIDES = typer.Argument(
@@ -46,7 +43,7 @@ def main() -> None:
     try:
         app()
     except GemtuneError as error:
-        typer.echo(f"gemtune: {_line(error)}", err=True)
+        typer.echo(f"gemtune: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
@@ -54,11 +51,6 @@ def main() -> None:
         raise
     finally:
         sys.excepthook = report_bug  # typer has set its own
-
-
-def _line(error: GemtuneError) -> str:
-    line = visible(" ".join(str(error).split()))
-    return line if len(line) <= LONGEST_ERROR else line[:LONGEST_ERROR] + "…"
 
 
 def _print_version(wanted: bool) -> None:

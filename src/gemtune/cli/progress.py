@@ -19,9 +19,9 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from gemtune.errors import visible
 from gemtune.files import JsonObject
 from gemtune.pipeline.job import Job
-from gemtune.reporting.text import visible
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",

@@ -170,7 +170,12 @@ def _check_pixels(image: Image.Image) -> None:
 
 @contextmanager
 def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
-    with _decoding(), Image.open(source, formats=list(IMAGE_SUFFIXES)) as image:
+    # Pillow maps an uncompressed TIFF that it is given by path, and then scrambles one that lies on its side.
+    with (
+        _decoding(),
+        source.open("rb") if isinstance(source, Path) else source as stream,
+        Image.open(stream, formats=list(IMAGE_SUFFIXES)) as image,
+    ):
         yield image
 
 
@@ -218,7 +223,12 @@ def _opened_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number for how a picture lies; 1, upright, where its EXIF data are damaged."""
+    """EXIF's number for how a picture lies; 1, upright, where its EXIF data are damaged, and for a TIFF.
+
+    Pillow turns those itself, and says their size so.
+    """
+    if image.format == "TIFF":
+        return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except _UNDECODABLE:

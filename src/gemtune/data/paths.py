@@ -70,7 +70,7 @@ def expanded(text: str, key: str) -> Path:
     """
     try:
         os.fsencode(text)
-        path = at_home(text)
+        path = Path(text).expanduser()
     except (RuntimeError, UnicodeError) as error:
         raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
     if "\0" in text:

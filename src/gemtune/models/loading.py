@@ -33,7 +33,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if (folder / "config.json").exists():
         family_of(folder)  # refuses what names code of its own
     with loading(f"{folder}: its tokenizer"):
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer.decode(tokenizer("Hello")["input_ids"])  # what is spoiled may be seen only when it is used
+    return tokenizer
 
 
 def load_image_processor(folder: Path) -> ImageProcessor:

@@ -93,6 +93,11 @@ class DataSource(Section):
         None,
         description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
     )
+    download_private: bool = Field(
+        False,
+        description="Also from addresses of this machine and its network; off, because a row could then name what only "
+        "you can reach.",
+    )
     limit: int | None = Field(None, ge=1, le=MOST, description="Read at most this many rows; all, when not set.")
     weight: float = Field(
         1.0, ge=0.001, le=1000, description="How often an epoch visits a row of this source: 0.5 is every other."

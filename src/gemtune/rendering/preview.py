@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from gemtune.data.conversation import Conversation
 from gemtune.data.images import stored_image, thumbnail
+from gemtune.errors import visible
 from gemtune.files import write_text
 from gemtune.rendering.renderer import Example, Renderer
-from gemtune.reporting.text import printable, visible
+from gemtune.reporting.text import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
