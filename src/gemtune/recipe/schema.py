@@ -177,7 +177,15 @@ class Sql(Section):
 
     decides = "data"
 
-    dialect: str = Field("sqlite", description="The dialect of the gold SQL, by sqlglot's name; it is run in SQLite.")
+    dialect: str = Field(
+        "sqlite", description="The dialect of the gold SQL, by sqlglot's name; a row in another one is found out."
+    )
+    engine: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|duckdb|(postgres|postgresql|mysql)://([^:/@\s]+@)?[^@\s]*)$",
+        description="Where SQL is run: `sqlite`, `duckdb` (an extra), or a server, `postgres://user@host/database` or "
+        "`mysql://user@host`; its password is in PGPASSWORD or MYSQL_PWD.",
+    )
 
 
 class Lora(Section):
