@@ -7,6 +7,8 @@ import json
 import os
 import sys
 
+from gemtune.errors import json_visible, visible
+
 
 def prepare_terminal() -> None:
     """To be called first: file names and arguments are UTF-8, and both streams take any text.
@@ -22,16 +24,17 @@ def prepare_terminal() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def tell(*lines: object, err: bool = False, end: str = "\n") -> None:
-    """Prints lines on stdout or stderr."""
+def tell(*lines: object, err: bool = False, end: str = "\n", raw: bool = False) -> None:
+    """Prints lines on stdout or stderr, unless `raw` with all that could act on a terminal shown as a sign."""
     stream = sys.stderr if err else sys.stdout
-    stream.write("".join(f"{line}{end}" for line in lines))
+    stream.write("".join(f"{line if raw else visible(str(line))}{end}" for line in lines))
     stream.flush()
 
 
 def tell_json(value: object) -> None:
     """Prints JSON, whose own escapes stand for what the terminal's encoding lacks."""
-    tell(json.dumps(value, indent=2, ensure_ascii=not _is_utf8(sys.stdout.encoding), default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_utf8(sys.stdout.encoding), default=str)
+    tell(json_visible(text), raw=True)
 
 
 def _is_utf8(encoding: str | None) -> bool:
