@@ -9,13 +9,15 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gemtune.data.columns import check_columns
 from gemtune.data.conversation import check_size, read_conversations
-from gemtune.data.image_sources import ImageSources, download, hub_images
+from gemtune.data.downloads import download
+from gemtune.data.image_sources import ImageSources, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError, RunError
@@ -192,7 +194,8 @@ def image_store(run: Run, data: DataSource) -> ImageStore:
     """The images of a run's data directory; adds those that the rows of a source name."""
     files = source_files(data)
     base = files[0].parent if files else Path(data.source) if Path(data.source).is_dir() else Path()
-    web, hub = download if data.download_images else None, hub_images(data.source) if is_hub(data) else None
+    web = partial(download, private=data.download_private) if data.download_images else None
+    hub = hub_images(data.source) if is_hub(data) else None
     return ImageStore(run.data, ImageSources(base, data.images, web, hub).read)
 
 

@@ -73,7 +73,7 @@ _FUNCTIONS = frozenset(
     )
     for name in family.split()
 )
-_RANK = {type(None): 0, int: 1, float: 1, str: 2, bytes: 3}  # as SQLite sorts values of several types
+_RANK = {type(None): 0, bool: 1, int: 1, float: 1, str: 2, bytes: 3}  # as SQLite sorts values of several types
 _QUERY = re.compile(r"(?:\s|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*+(?:SELECT|WITH|VALUES)\b", re.IGNORECASE | re.DOTALL)
 _WIDE = re.compile(r"%[^a-zA-Z%]*(?:\*|\d{4})")
 # A dump turns foreign keys off, and lists tables that SQLite makes by itself and refuses to have made (120 of Spider's
