@@ -70,6 +70,21 @@ class MissingExtra(GemtuneError):
         super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'gemtune[{extra}]'")
 
 
+def shown(value: object, most: int = 200) -> str:
+    """A value in an error, cut: what is wrong with it can be read off its beginning.
+
+    >>> shown("a" * 9, most=5), shown([1, 2]), shown(10**5000)
+    ("'aaaa…", '[1, 2]', 'a number of many digits')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of many digits"
+    except RecursionError:
+        return "a value that is nested too deep"
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def visible(text: str) -> str:
     """The text with everything that could act on the text around it, or on a terminal, shown as a sign.
 
@@ -77,6 +92,15 @@ def visible(text: str) -> str:
     'red ␛[31m, ⟨U+202E⟩flipped'
     """
     return _UNSAFE.sub(lambda match: sign_of(match[0]), text.replace("\r\n", "\n"))
+
+
+def json_visible(text: str) -> str:
+    """JSON with what could act on a terminal as escapes, which say the same to a program.
+
+    >>> json_visible('"a\u202eb"')
+    '"a\\u202eb"'
+    """
+    return _UNSAFE.sub(lambda match: match[0] if match[0] == "\r" else f"\\u{ord(match[0]):04x}", text)
 
 
 def sign_of(character: str) -> str:

@@ -57,6 +57,7 @@ OTHER: dict[str, str] = {
     "template.prompt": "'Q: {question}'",
     "template.answer": "'A: {answer}'",
     "sql.dialect": "postgres",
+    "sql.engine": "duckdb",
     "lora.r": "4",
     "lora.alpha": "8",
     "lora.dropout": "0.5",

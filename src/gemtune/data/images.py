@@ -251,6 +251,16 @@ def open_rgb(path: Path) -> Image.Image:
         return to_rgb(image)
 
 
+def stored_image(data: Path, name: str) -> Path | None:
+    """The image of a data directory by its path there; None where it is gone, and for any other picture of the disk."""
+    try:
+        path = (data / name).resolve()
+        is_there = path.is_relative_to(data.resolve()) and path.suffix in IMAGE_SUFFIXES.values() and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, links in a circle
+        return None
+    return path if is_there else None
+
+
 def thumbnail(path: Path, side: int = 160) -> str:
     """A small JPEG of an image file as a data URL for a page, which gets no byte of the file itself."""
     image = open_rgb(path)

@@ -23,6 +23,18 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def at_home(name: str) -> Path:
+    """The path with `~` written out; as it is where there is no such user.
+
+    >>> at_home("~nobody-of-that-name/e.csv").as_posix()
+    '~nobody-of-that-name/e.csv'
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def existing(path: Path) -> Path:
     """The path as the disk spells it, where its letters are only composed differently; itself where nothing is there.
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub, source_files
 from gemtune.errors import DataError, RunError
 from gemtune.files import JsonObject, os_errors, write_json
@@ -75,7 +74,7 @@ def _is_same_model(job: Job) -> bool:
     """Whether a model folder that is called otherwise than before holds the model that the run is trained from."""
     from gemtune.models.hub import fingerprint
 
-    folder = Path(job.recipe.model).expanduser()
+    folder = at_home(job.recipe.model)
     before = job.run.manifest.get("model", {}).get("fingerprint")
     return before is not None and (folder / "config.json").is_file() and fingerprint(folder) == before
 
