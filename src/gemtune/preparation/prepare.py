@@ -169,8 +169,15 @@ def _is_up_to_date(run: Run, fingerprint: str) -> bool:
         return False
     if manifest is None or manifest.fingerprint != fingerprint:
         return False
+    return rows_are_whole(run, manifest)
+
+
+def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
+    """Whether the files of rows are what was written; those of a manifest without digests, whether they are there."""
     digests = manifest.files
-    return digests is None or all(sha256_of(path) == digests.get(path.name) for path in _row_files(run))
+    return all(
+        path.is_file() and (digests is None or sha256_of(path) == digests.get(path.name)) for path in _row_files(run)
+    )
 
 
 def _refuse_test_split(data: DataSource) -> None:
