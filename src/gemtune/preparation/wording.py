@@ -108,7 +108,8 @@ def fold(text: str) -> str:
     >>> fold("Don\u2019t  PANIC: 3.5 km, or -2!"), fold("Le Café (C++)"), fold("well-known – x - y")
     ('dont panic 3.5 km or -2', 'le cafe ( c + + )', 'well known x - y')
     """
-    return " ".join(_TOKEN.findall(_spelled(normalise_text(text)))).replace("'", "")
+    plain = normalise_text(text)
+    return " ".join(_TOKEN.findall(plain if plain.isascii() else _spelled(plain))).replace("'", "")
 
 
 def keys(folded: str) -> tuple[int, ...]:
@@ -123,7 +124,7 @@ def keys(folded: str) -> tuple[int, ...]:
     letters = folded.encode("utf-8", "surrogatepass")
     parts = [letters.translate(None, others) for others in _OTHERS]
     numbers = [crc32(part) & ~MOST | min(len(part), MOST) for part in parts]
-    return (*numbers, crc32(" ".join(sorted(folded.split(" "))).encode("utf-8", "surrogatepass")))
+    return (*numbers, crc32(b" ".join(sorted(letters.split(b" ")))))
 
 
 class Slip(NamedTuple):

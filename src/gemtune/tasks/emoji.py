@@ -10,7 +10,7 @@ import emoji
 from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
-from gemtune.metrics.emoji import emoji_and_words, emoji_clusters, emoji_scores
+from gemtune.metrics.emoji import emoji_and_words, emoji_clusters, emoji_scores, is_only_emoji
 from gemtune.metrics.text import overlap
 from gemtune.tasks.base import Row, Task, text_of
 
@@ -33,7 +33,7 @@ class Emoji(Task):
 
     def conversation(self, row: Row, where: str) -> Conversation:
         text, answer = text_of(row, "text"), _SEPARATORS.sub("", _written(row))
-        if not emoji.purely_emoji(answer) or (answer and not emoji_scores(answer, answer)["valid"]):
+        if not emoji.purely_emoji(answer) or (answer and not is_only_emoji(answer)):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
         return Conversation(validate(messages), "emoji", key=text, group=text, where=where)
