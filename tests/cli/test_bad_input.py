@@ -168,7 +168,7 @@ DATA: dict[str, Case] = {
     "roles out of order": (lambda p: (p.jsonl([{"messages": [{"role": "assistant", "content": "a"}]}] * 3), p.recipe("e.jsonl", task="messages")), r"3 of them dropped as 'roles out of order', the first at e\.jsonl:1"),
     "half a character": (lambda p: (p.jsonl([HALF] * 3), p.recipe("e.jsonl")), r"3 of them dropped as 'bad unicode', the first at e\.jsonl:1 \(message 2 \(user\): half a character"),
     "bad_rows: fail": (lambda p: (p.csv([*ROWS, ("x", "yes")]), ["prepare.bad_rows=fail"])[1], r"e\.csv:42: not emoji: .*mend the row, or set prepare\.bad_rows: drop"),
-    "bad_rows: fail, an id twice": (lambda p: (p.jsonl([{"id": 1, "text": t, "emoji": e} for t, e in ROWS]), p.recipe("e.jsonl"), ["prepare.bad_rows=fail"])[2], r"e\.jsonl:2: duplicate id: e\.jsonl:1 has this id and says something else"),
+    "bad_rows: fail, an id twice": (lambda p: (p.jsonl([{"id": 1, "text": t, "emoji": e} for t, e in ROWS]), p.recipe("e.jsonl"), ["prepare.bad_rows=fail", "data.id=id"])[2], r"e\.jsonl:2: duplicate id: e\.jsonl:1 has this id and says something else"),
     "all of it val or test": (lambda p: ["split.val=40"], r"no row is left to train on: all \d+ that can be used are val or test"),
 }  # fmt: skip
 
@@ -217,7 +217,7 @@ def test_rows_that_differ_under_one_id_are_counted(place: Place, capfd: pytest.C
     rows = [{"id": i, "text": text, "emoji": emoji} for i, (text, emoji) in enumerate(ROWS)]
     place.jsonl([*rows, {"id": 3, "text": "rain", "emoji": "🌧"}])
     place.recipe("e.jsonl")
-    answer = command.gemtune(capfd, "prepare", place / "t.yaml", "prepare.dedupe=exact", "--json")
+    answer = command.gemtune(capfd, "prepare", place / "t.yaml", "prepare.dedupe=exact", "data.id=id", "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["dropped"] == {"duplicate id": 1}
     dropped = (place / "runs/t/data/dropped.jsonl").read_text()
