@@ -101,18 +101,19 @@ class RowStore:
         messages = _as_json(value.pop("messages"))
         # The messages once: they are most of a row, and what is hashed is what is written.
         self.conversations.append(f'{{"messages": {messages}, {_as_json(value)[1:]}')
-        for name, number in {
-            "pool": pool,
-            "scope": _hash(scope) if scope else 0,
+        numbers = (  # as HASHES names them
+            pool,
+            _hash(scope) if scope else 0,
             # Also where the group lies in the split, over 2**64: this hash never changes.
-            "group": int(sha256_of_text(self._seed, conversation.group)[:16], 16),
-            "question": _hash(scope, folded),
-            "answer": _hash(str(pool), scope, *said),
-            "content": _hash(str(pool), conversation.key, messages),
+            int(sha256_of_text(self._seed, conversation.group)[:16], 16),
+            _hash(scope, folded),
+            _hash(str(pool), scope, *said),
+            _hash(str(pool), conversation.key, messages),
             # Each file numbers its rows from the start, so an id counts within its file.
-            "id": _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
-        }.items():
-            self._hashes[name].append(number)
+            _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
+        )
+        for column, number in zip(self._hashes.values(), numbers, strict=True):
+            column.append(number)
         for column, key in zip(self._keys, keys(folded), strict=True):
             column.append(key)
 
@@ -158,6 +159,5 @@ class RowStore:
 
 
 def _hash(*parts: str) -> int:
-    """A number of 64 bits for texts, in half the time of the first of their SHA-256."""
-    data = b"".join(len(text).to_bytes(8, "big") + text for text in (part.encode("utf-8") for part in parts))
-    return int.from_bytes(blake2b(data, digest_size=8).digest(), "big")
+    """A number of 64 bits for texts; written as Python does, ("a", "b, c") and ("a, b", "c") differ."""
+    return int.from_bytes(blake2b(repr(parts).encode("utf-8"), digest_size=8).digest(), "big")
