@@ -4,19 +4,23 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+MINUTES ?= 10
+TARGETS ?=
+SEED ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c $(CONSTRAINTS)
 
-.PHONY: help setup demo test journey check bench recipe-page formats-page architecture-page clean
+.PHONY: help setup demo test journey check fuzz bench recipe-page formats-page architecture-page clean
 
 help:
 	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
 	@echo "make test         every test that needs no real model"
 	@echo "make journey      the tests that train the real model (minutes)"
 	@echo "make check        ruff and mypy"
+	@echo "make fuzz         hostile input for everything that reads files, for MINUTES=10; TARGETS=a,b SEED=n"
 	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
 	@echo "make formats-page  write the tables of docs/formats.md again from the code"
@@ -47,6 +51,9 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: setup
+	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SEED),--seed $(SEED))
 
 bench: setup
 	$(BIN)/python -m benchmarks.compare.bench $(ARGS)

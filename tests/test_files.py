@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtune.errors import DataError, GemtuneError
+from gemtune.errors import DataError, GemtuneError, RunError
 from gemtune.files import (
     os_errors,
     read_json,
@@ -119,21 +119,21 @@ def test_a_device_that_is_full(tmp_path: Path) -> None:
 def test_broken_json_names_its_line(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": 1,\n "b": }')
-    with pytest.raises(DataError, match=r"a\.json:2: broken JSON \(.*\); run the stage that wrote it again"):
+    with pytest.raises(RunError, match=r"a\.json:2: broken JSON \(.*\); run the stage that wrote it again"):
         read_json(path)
     path.write_text('{"a": 1}\n{"a": \n')
-    with pytest.raises(DataError, match=r"a\.json:2: broken JSON"):
+    with pytest.raises(RunError, match=r"a\.json:2: broken JSON"):
         list(read_jsonl(path))
 
 
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'{"a": "\xe9"}\n')
     for read in (read_json, lambda path: list(read_jsonl(path))):
-        with pytest.raises(DataError, match="No such file or directory; run the stage"):
+        with pytest.raises(RunError, match="No such file or directory; run the stage"):
             read(tmp_path / "none")
-        with pytest.raises(DataError, match="cannot be read as UTF-8 text"):
+        with pytest.raises(RunError, match="cannot be read as UTF-8 text"):
             read(tmp_path / "latin")
-        with pytest.raises(DataError, match="Is a directory"):
+        with pytest.raises(RunError, match="Is a directory"):
             read(tmp_path)
 
 

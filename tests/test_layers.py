@@ -205,8 +205,8 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
                     users.setdefault(client, set()).add(module_of(path))
     assert users == {
         "huggingface_hub": {"models.hub", "cli.doctor", "data.sources"},
-        "urllib.request": {"data.image_sources"},
-        "http.client": {"data.image_sources"},
+        "http.client": {"data.downloads"},
+        "socket": {"data.downloads"},
     }
 
 

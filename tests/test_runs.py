@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import command
-from gemtune.errors import DataError, GemtuneError, RunError
+from gemtune.errors import GemtuneError, RunError
 from gemtune.files import read_json, write_json, write_jsonl, write_text
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import start_again
@@ -115,7 +115,7 @@ def test_a_manifest_of_another_version_is_left_alone(tmp_path: Path, run: Run) -
 
 def test_a_damaged_manifest_is_named(run: Run) -> None:
     write_text(run.manifest_file, '{"version": 1,\n')
-    with pytest.raises(DataError, match=r"manifest\.json:2: broken JSON"):
+    with pytest.raises(RunError, match=r"manifest\.json:2: broken JSON"):
         Run.open(run.root)
     write_json(run.manifest_file, {"version": VERSIONS["manifest"]})
     with pytest.raises(RunError, match=r"manifest\.json: no recipe in it"):
@@ -171,7 +171,7 @@ def test_metrics_after_a_step_go_and_a_torn_line_with_them(run: Run) -> None:
         run.log({"step": step, "loss": step / 10})
     with run.metrics_file.open("a") as out:
         out.write('{"step": 5, "lo')
-    with pytest.raises(DataError, match=r"metrics\.jsonl:6"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl:6"):
         run.metrics()
     run.keep_metrics(until_step=2)
     assert [line["step"] for line in run.metrics()] == [0, 1, 2]
@@ -187,7 +187,7 @@ def test_what_is_not_there_yet_is_nothing(run: Run) -> None:
 
 
 def test_a_line_of_metrics_is_one_line_of_json(run: Run) -> None:
-    run.log({"step": 0, "text": "a\nb\u2028c"})
+    run.log({"step": 0, "a\nb\u2028c": 1.5})
     assert [json.loads(line) for line in run.metrics_file.read_bytes().splitlines()] == run.metrics()
 
 
@@ -217,7 +217,13 @@ DAMAGE = {
     "no object": (None, r"manifest\.json: training: wanted .*, found \[\]"),
 }
 TRAINING = {"steps": 3, "planned_steps": 3, "epochs": 1.0, "seconds": 1.5, "tokens": 30, "labelled_tokens": 9}
-TRAINING |= {"peak_memory_gb": 0.5, "best_step": 3, "best_eval_loss": None, "stopped": "ran to the end"}
+TRAINING |= {
+    "peak_memory_gb": 0.5,
+    "best_step": 3,
+    "best_eval_loss": None,
+    "stopped": "ran to the end",
+    "diverged": False,
+}
 
 
 @pytest.mark.parametrize("what", DAMAGE)

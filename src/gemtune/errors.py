@@ -1,15 +1,32 @@
-"""The one exception tree and the words errors share; the CLI prints an error as one line and exits with its code."""
+"""The one exception tree, the words errors share, and hostile text made visible; the CLI prints an error's one line."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# Control characters, bidi embeddings and overrides, line separators, lone surrogates, noncharacters: what could change
+# how the text around it looks. Joiners and direction marks (U+200C to U+200F) stay: emoji and Arabic need them.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+MOST = 1_000  # characters of an error's line, of which the end has the next move
+_END = 300
 
 
 class GemtuneError(Exception):
-    """What was found, what was wanted and the next move, in one line."""
+    """What was found, what was wanted and the next move, in one line that does nothing to a terminal.
+
+    >>> str(DataError("column '\\x1b[31m' \\n is missing")), len(str(DataError("a" * 5000)))
+    ("column '␛[31m' is missing", 1000)
+    """
 
     exit_code = 2
+
+    def __init__(self, text: str):
+        line = visible(" ".join(text.split()))
+        super().__init__(line if len(line) <= MOST else f"{line[: MOST - _END - 5]} ... {line[-_END:]}")
 
 
 class RecipeError(GemtuneError):
@@ -51,6 +68,47 @@ class MissingExtra(GemtuneError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'gemtune[{extra}]'")
+
+
+def shown(value: object, most: int = 200) -> str:
+    """A value in an error, cut: what is wrong with it can be read off its beginning.
+
+    >>> shown("a" * 9, most=5), shown([1, 2]), shown(10**5000)
+    ("'aaaa…", '[1, 2]', 'a number of many digits')
+    """
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of many digits"
+    except RecursionError:
+        return "a value that is nested too deep"
+    return text if len(text) <= most else text[:most] + "…"
+
+
+def visible(text: str) -> str:
+    """The text with everything that could act on the text around it, or on a terminal, shown as a sign.
+
+    >>> visible("red \\x1b[31m, \\u202eflipped")
+    'red ␛[31m, ⟨U+202E⟩flipped'
+    """
+    return _UNSAFE.sub(lambda match: sign_of(match[0]), text.replace("\r\n", "\n"))
+
+
+def json_visible(text: str) -> str:
+    """JSON with what could act on a terminal as escapes, which say the same to a program.
+
+    >>> json_visible('"a\u202eb"')
+    '"a\\u202eb"'
+    """
+    return _UNSAFE.sub(lambda match: match[0] if match[0] == "\r" else f"\\u{ord(match[0]):04x}", text)
+
+
+def sign_of(character: str) -> str:
+    """What is shown for a character that would act, or could not be seen."""
+    code = ord(character)
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"⟨U+{code:04X}⟩"
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

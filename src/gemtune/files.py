@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from gemtune.errors import DataError, GemtuneError
+from gemtune.errors import DataError, GemtuneError, RunError
 
 JsonObject = dict[str, Any]  # a JSON object whose keys the reader knows, and its type does not
 
@@ -46,7 +46,7 @@ WRITING = Access(
 READING = Access(
     DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
 )
-READING_BACK = Access(DataError, {}, _REDO)  # ... and what gemtune wrote.
+READING_BACK = Access(RunError, {}, _REDO)  # ... and what gemtune wrote.
 
 
 @contextlib.contextmanager
@@ -109,12 +109,31 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`, which gemtune wrote; DataError names the line when it is broken."""
+    """The JSON value in `path`, which gemtune wrote; RunError names the line when it is broken."""
     try:
         with os_errors(path, READING_BACK):
             return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_json(path, error) from error
+
+
+def read_object(path: Path) -> JsonObject:
+    """The JSON object in `path`, which gemtune wrote; RunError when it is anything else."""
+    return _object(read_json(path), path)
+
+
+def _object(value: object, where: object) -> JsonObject:
+    if not isinstance(value, dict):
+        raise RunError(f"{where}: found {_kind(value)}, wanted an object; {_REDO}")
+    return value
+
+
+def _kind(value: object) -> str:
+    """
+    >>> _kind([1, 2]), _kind(None), _kind("a")
+    ('an array', 'null', 'a str')
+    """
+    return "null" if value is None else "an array" if isinstance(value, list) else f"a {type(value).__name__}"
 
 
 def write_jsonl(path: Path, lines: Iterable[Mapping[str, object]]) -> int:
@@ -128,22 +147,24 @@ def write_jsonl(path: Path, lines: Iterable[Mapping[str, object]]) -> int:
 
 
 def read_jsonl(path: Path) -> Iterator[JsonObject]:
-    """Yields the objects of a file gemtune wrote; DataError names the line that is broken."""
+    """Yields the objects of a file gemtune wrote; RunError names the line that is broken or none."""
     number = 0
     with os_errors(path, READING_BACK), path.open(encoding="utf-8") as lines:
         try:
             for line in lines:
                 number += 1
-                value = json.loads(line)
-                yield value
-        except ValueError as error:
+                yield _object(json.loads(line), f"{path}:{number}")
+        except (ValueError, RecursionError) as error:
             raise _not_json(path, error, number) from error
 
 
-def _not_json(path: Path, error: ValueError, line: int | None = None) -> DataError:
+def _not_json(path: Path, error: ValueError | RecursionError, line: int | None = None) -> RunError:
     if isinstance(error, json.JSONDecodeError):
-        return DataError(f"{path}:{line or error.lineno}: broken JSON ({error.msg}); {_REDO}")
-    return DataError(f"{path}: cannot be read as UTF-8 text ({error}); {_REDO}")
+        return RunError(f"{path}:{line or error.lineno}: broken JSON ({error.msg}); {_REDO}")
+    if isinstance(error, UnicodeDecodeError):
+        return RunError(f"{path}: cannot be read as UTF-8 text ({error}); {_REDO}")
+    fault = "nested too deep" if isinstance(error, RecursionError) else "a number of too many digits"
+    return RunError(f"{path}{f':{line}' if line else ''}: {fault}; {_REDO}")
 
 
 def sha256_of(path: Path) -> str:

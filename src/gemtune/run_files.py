@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Annotated, Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from gemtune.errors import RunError
-from gemtune.files import JsonObject
+from gemtune.files import JsonObject, sha256_of_text
 from gemtune.metrics.statistics import Difference, Direction, Interval
 from gemtune.recipe.loader import wanted_and_found
 
@@ -20,6 +22,10 @@ class Stored:
 
     def to_json(self) -> JsonObject:
         return asdict(self)
+
+    def fault(self) -> str | None:
+        """What does not fit together in it, or None."""
+        return None
 
     @classmethod
     def from_json(cls, value: object, where: object) -> Self:
@@ -36,6 +42,8 @@ class Stored:
             places = [str(where), *filter(None, [".".join(map(str, finding["loc"]))])]
             fault = "is missing" if finding["type"] == "missing" else wanted_and_found(finding)
             raise RunError(f"{': '.join(places)}: {fault}; run the stage that wrote it again") from error
+        if misfit := stored.fault():
+            raise RunError(f"{where}: {misfit}; run the stage that wrote it again")
         return stored
 
 
@@ -74,6 +82,79 @@ class Training(Stored):
     stopped: Annotated[str, "why it ended"]
     # A run from before this was looked at has none.
     diverged: Annotated[bool, "whether it ended because its loss was no number, or far above the base model's"] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn(Stored):
+    """The manifest's section `trained_on`: what the run was begun with."""
+
+    data: str
+    tokens: str
+    recipe: dict[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelNote(Stored):
+    """The manifest's section `model`."""
+
+    name: str | None = None
+    path: str | None = None
+    fingerprint: str | None = None
+    parameters: int | None = None
+    trainable: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceNote(Stored):
+    """The manifest's section `device`."""
+
+    name: str | None = None
+    cores: int | None = None
+    memory_gb: float | None = None
+    instruction_sets: list[str] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Stored):
+    """The sections of manifest.json, each as far as the run has got."""
+
+    recipe: dict[str, object] = field(default_factory=dict)
+    decisions: dict[str, dict[str, object]] = field(default_factory=dict)  # of Decision
+    trained_on: TrainedOn | None = None
+    training: dict[str, object] | None = None  # of Training
+    model: ModelNote = ModelNote()
+    device: DeviceNote = DeviceNote()
+    versions: dict[str, str | None] = field(default_factory=dict)
+    check: list[str] | None = None
+    checked: str | None = None
+
+
+# --- metrics.jsonl ----------------------------------------------------------------------------------------------------
+
+MOST = 1e100  # of a loss or any other number there
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsLine(Stored):
+    """One line of metrics.jsonl: the step, and the numbers of a training step or of an evaluation."""
+
+    step: Int64
+    epoch: float | None = None
+    values: dict[str, float | Int64 | None]
+
+    @classmethod
+    def of(cls, line: JsonObject, where: object) -> JsonObject:
+        """The line itself, once it is known to be one."""
+        values = {name: value for name, value in line.items() if name not in ("step", "epoch")}
+        checked: JsonObject = {name: line[name] for name in ("step", "epoch") if name in line}
+        checked["values"] = values
+        read = cls.from_json(checked, where)
+        return {"step": read.step, **read.values} | ({"epoch": read.epoch} if "epoch" in line else {})
+
+    def fault(self) -> str | None:
+        far = [name for name, value in self.values.items() if value and math.isfinite(value) and abs(value) > MOST]
+        return f"{far[0]} is {self.values[far[0]]}, beyond any number of a training" if far else None
 
 
 # --- data/manifest.json -----------------------------------------------------------------------------------------------
@@ -140,11 +221,12 @@ class Lengths(Stored):
 
     key: str
     max_length: int
-    special_ids: dict[str, object]
+    special_ids: dict[str, int | list[int]]
     token_ids: dict[str, int]
     train: PartLengths
     val: PartLengths
     test: PartLengths
+    tables: dict[str, str] | None = None
 
     def of(self, part: str) -> PartLengths:
         return {"train": self.train, "val": self.val, "test": self.test}[part]
@@ -169,9 +251,17 @@ class DataManifest(Stored):
     unscored: Annotated[int, "lines of unscored.jsonl"] = 0
     lengths: Annotated[
         Lengths | None,
-        "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), and by part the "
-        "fields below",
+        "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), by part the fields "
+        "below, and in `tables` the SHA-256 of each token table",
     ] = None
+    files: Annotated[dict[str, str] | None, "the SHA-256 of each `.jsonl` file beside it"] = None
+    seal: Annotated[str | None, "the SHA-256 of all else in this file: a damaged one is seen"] = None
+
+    @classmethod
+    def from_json(cls, value: object, where: object) -> Self:
+        if isinstance(value, dict) and value.get("seal") not in (None, _seal_of(value)):
+            raise RunError(f"{where}: is not what was written; run `gemtune prepare` again")
+        return super().from_json(value, where)
 
     @property
     def losses(self) -> dict[str, int]:
@@ -192,7 +282,12 @@ class DataManifest(Stored):
 
     def to_json(self) -> JsonObject:
         """Without `lengths` until the rows are tokenised."""
-        return {name: value for name, value in super().to_json().items() if name != "lengths" or value}
+        values = {name: value for name, value in super().to_json().items() if name != "lengths" or value}
+        return {**values, "seal": _seal_of(values)}
+
+
+def _seal_of(values: JsonObject) -> str:
+    return sha256_of_text(json.dumps({name: value for name, value in values.items() if name != "seal"}, sort_keys=True))
 
 
 # --- eval/ ------------------------------------------------------------------------------------------------------------
@@ -271,6 +366,9 @@ class Summary(Stored):
     ]
     decoding: Annotated[Decoding, "`temperature`, `top_p`, `max_new_tokens`, `seed`"]
     cut: Annotated[CutReplies, "`base`, `tuned`: replies that were cut"]
+
+    def fault(self) -> str | None:
+        return None if self.metric in self.metrics else f"no comparison by {self.metric!r}, which should decide"
 
     @property
     def deciding(self) -> Comparison:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from gemtune.errors import RunError
 from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, write_json, write_text
 from gemtune.run_contents import put_in_place, refuse_foreign, sweep
-from gemtune.run_files import DataManifest, Decision, Evaluation, Stored, Summary, Training
+from gemtune.run_files import DataManifest, Decision, Evaluation, Manifest, MetricsLine, Stored, Summary, Training
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
@@ -161,6 +161,8 @@ class Run:
         value = read_json(self.manifest_file)
         if not isinstance(value, dict):
             raise RunError(f"{self.manifest_file}: not a manifest; start again under another run name")
+        if value.get("version") == VERSIONS["manifest"]:  # of another one nothing is known
+            Manifest.from_json(value, self.manifest_file)
         return value
 
     @property
@@ -215,7 +217,8 @@ class Run:
 
     def metrics(self) -> list[JsonObject]:
         """The lines of metrics.jsonl; none before the first step."""
-        return list(read_jsonl(self.metrics_file)) if self.metrics_file.exists() else []
+        lines = enumerate(read_jsonl(self.metrics_file), 1) if self.metrics_file.exists() else ()
+        return [MetricsLine.of(line, f"{self.metrics_file}:{number}") for number, line in lines]
 
     def summary(self) -> Summary | None:
         """eval/summary.json, when base and tuned have been compared."""
@@ -236,10 +239,11 @@ class Run:
         """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""
         lines = []
         if self.metrics_file.exists():
-            for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
-                with contextlib.suppress(json.JSONDecodeError):
+            text = self.metrics_file.read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
+                with contextlib.suppress(ValueError, RecursionError, RunError):
                     value = json.loads(line)
-                    if value["step"] <= until_step:
+                    if isinstance(value, dict) and MetricsLine.of(value, self.metrics_file)["step"] <= until_step:
                         lines.append(json.dumps(value))
         write_text(self.metrics_file, "".join(line + "\n" for line in lines))
 

@@ -247,17 +247,30 @@ def test_half_a_character_is_counted_for_every_task(what: str, place: Place, cap
 # ---- the disk
 
 
-@pytest.mark.parametrize("what", ["a disk that is full, prepare", "a disk that is full, new"])
+FULL = {  # what is written when the disk is full: the bytes that a file may have, and the command
+    "the example of a recipe": (2_000, ("new", "emoji", "PLACE/new")),
+    "rows": (2_000, ("prepare", "PLACE/t.yaml")),
+    "a tiny model's weights": (100_000, ("tiny", "gemma3", "PLACE/new")),
+    "a checkpoint's weights": (100_000, ("train", "PLACE/t.yaml")),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
 def test_no_space_left(what: str, place: Place) -> None:
     """A limit on the size of a file stands in for a full disk: both are an OSError at a write."""
-    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))"
+    most, args = FULL[what]
+    limit = f"import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))"
     place.csv([(f"{text} and {i * 'x'}", emoji) for i, (text, emoji) in enumerate(ROWS)])
     before = command.tree(place.folder)
-    args = ("new", "emoji", place / "new") if what.endswith("new") else ("prepare", place / "t.yaml")
-    line = command.refusal(command.spawn(*args, first=limit))
-    assert re.search(r"File too large; free some space, or choose another folder", line), line
-    left = changes(before, command.tree(place.folder)) - {"new", "new/emoji.yaml"}
-    assert not left
+    answer = command.spawn(*(arg.replace("PLACE", str(place.folder)) for arg in args), first=limit)
+    line = answer.err.splitlines()[-1]  # train has told its progress before
+    assert answer.code == 2 and "Traceback" not in answer.err, answer.err
+    assert re.search(r"gemtune: .*: File too large; free some space, or choose another folder", line), line
+    left = changes(before, command.tree(place.folder))
+    if args[0] == "train":
+        assert not any(name.startswith(("runs/t/checkpoints/", "runs/t/adapter")) for name in left)
+    else:
+        assert not {name for name in left if not name.startswith("new")}
 
 
 # ---- the run directory

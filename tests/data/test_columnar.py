@@ -52,6 +52,8 @@ COLUMNS: dict[str, tuple[Any, list[Any]]] = {  # what -> a column, its values as
 @pytest.mark.parametrize("what", COLUMNS)
 @pytest.mark.parametrize("suffix", ["parquet", "arrow", "feather"])
 def test_any_column_is_read_beside_those_that_are_asked_for(tmp_path: Path, what: str, suffix: str) -> None:
+    if what == "no UTF-8" and suffix != "parquet":
+        pytest.skip("an Arrow file is checked whole, for its offsets may lead anywhere")
     column, values = COLUMNS[what]
     table, path = pa.table({**TEXTS, "other": column}), tmp_path / f"x.{suffix}"
     if suffix == "parquet":

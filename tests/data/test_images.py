@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import http.server
 import io
 import struct
 import subprocess
 import sys
 import tarfile
-import threading
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from gemtune.data.conversation import Conversation, Message, Part
-from gemtune.data.image_sources import ImageSources, download, hub_images
+from gemtune.data.image_sources import ImageSources, hub_images
 from gemtune.data.images import ImageStore, check_image, open_rgb, reference_of, size_of, to_rgb
 from gemtune.errors import DataError, RowError
 
@@ -176,6 +174,25 @@ def test_a_picture_is_turned_as_pillow_turns_it(tmp_path: Path, orientation: int
     assert np.array_equal(np.asarray(found), np.asarray(expected))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "CMYK", "I;16", "F"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_tiff_is_turned_once_and_has_the_size_that_was_found(tmp_path: Path, mode: str, orientation: int) -> None:
+    """Pillow turns a TIFF itself, and scrambles an uncompressed one that it opens by its path."""
+    grey = Image.fromarray(np.arange(16 * 12, dtype=np.uint8).reshape(12, 16))
+    picture = grey.convert("I").convert(mode) if mode == "I;16" else grey.convert("RGB").convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "scan.tif"
+    picture.save(path, exif=exif)
+    grey.info["exif"] = exif.tobytes()
+    upright = ImageOps.exif_transpose(grey)
+    _, size = check_image(path.read_bytes())
+    opened = open_rgb(path)
+    assert size == size_of(path) == opened.size == upright.size
+    if mode != "I;16":  # whose white is another one
+        np.testing.assert_allclose(np.asarray(opened)[..., 0], np.asarray(upright), atol=2)
+
+
 def test_a_digest_as_a_name_is_looked_for_before_it_is_taken_for_base64(tmp_path: Path) -> None:
     name = "0123456789abcdef" * 4
     (tmp_path / name).write_bytes(encoded(picture()))
@@ -276,45 +293,6 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
         pass
     with pytest.raises(DataError, match="compressed tar"):
         ImageSources(tmp_path, ["c.tgz"])
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[str, list[str]]]:
-    asked: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            if self.path == "/cup.png":
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(encoded(picture()))
-            else:
-                self.send_response(302 if self.path == "/away" else 404)
-                self.send_header("Location", "file:///etc/passwd")
-                self.end_headers()
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    running = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=running.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{running.server_port}", asked
-    running.shutdown()
-
-
-def test_a_url_is_downloaded_once_and_only_when_asked(
-    tmp_path: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
-    address, asked = server
-    sources = ImageSources(tmp_path, [], download)
-    for _ in range(3):
-        assert check_image(sources.read(f"{address}/cup.png"))[1] == (32, 24)
-    assert asked == ["/cup.png"]
-    assert "404" in refused(sources.read, f"{address}/gone.png")
-    assert "not allowed" in refused(sources.read, f"{address}/away")
-    assert "set data.download_images: true" in refused(ImageSources(tmp_path, []).read, f"{address}/cup.png")
 
 
 def test_a_conversation_names_its_images_by_content(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 from command import gemtune
-from gemtune.errors import ModelError
+from gemtune.errors import GemtuneError, ModelError
 from gemtune.models.adapters import attach_adapters, load_adapter, save_tuned
-from gemtune.models.families import config_of, family_of
-from gemtune.models.loading import empty_model, load_model, load_tokenizer
+from gemtune.models.boundary import saving
+from gemtune.models.families import config_of, family_of, write_tiny
+from gemtune.models.loading import empty_model, load_image_processor, load_model, load_tokenizer
 from gemtune.recipe.schema import Lora
 
 Tensors = dict[str, torch.Tensor]
@@ -155,6 +158,7 @@ def test_check_does_not_take_scaled_weights_for_a_language_model(
         ("tokenizer.json", "{}", "its tokenizer: cannot be loaded"),
         ("tokenizer.json", "[" * 100_000, "its tokenizer: cannot be loaded"),
         ("tokenizer_config.json", "[]", "its tokenizer: cannot be loaded"),
+        ("tokenizer_config.json", '{"model_max_length": [1]}', "its tokenizer: cannot be loaded"),
     ],
 )
 def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: str) -> None:
@@ -165,7 +169,33 @@ def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: s
     assert len(str(error.value)) < 600
 
 
-@pytest.mark.parametrize("index", [[], {}, {"weight_map": []}, {"weight_map": {"a": "../model.safetensors"}}])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"image_std": [0.5, 0.5]}, "its image processor: cannot be loaded"),
+        ({"rescale_factor": {}}, "its image processor: cannot be loaded"),
+        ({"resample": 99}, "its image processor: cannot be loaded"),
+        ({"size": {"height": 10**9, "width": 56}}, "size.height is 1000000000; gemtune takes sides of up to 10000"),
+        ({"size": {"height": 56, "width": -1}}, "size.width is -1"),
+        ({"size": {"height": "tall", "width": 56}}, "its image processor: cannot be loaded"),
+    ],
+)
+def test_an_image_processor_that_fails_when_it_is_used_is_one_line(
+    tmp_path: Path, values: dict[str, object], words: str
+) -> None:
+    folder = write_tiny("gemma3-vision", tmp_path / "vision")
+    load_image_processor(folder)
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    edit(folder, path.name, image_processor={**config["image_processor"], **values})
+    with pytest.raises(ModelError, match=words):
+        load_image_processor(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [[], {}, {"weight_map": []}, *({"weight_map": {"a": name}} for name in ("../model.safetensors", "a" * 300, "\0"))],
+)
 def test_an_index_names_files_of_the_folder(folder: Path, index: object) -> None:
     (folder / "model.safetensors").rename(folder.parent / "model.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
@@ -244,3 +274,12 @@ def test_nf4_fetches_no_code_from_the_hub(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "fetched").exists()
     assert "kernels-community" not in done.stderr
+
+
+def test_a_full_disk_is_one_line_where_a_library_in_rust_writes(tmp_path: Path) -> None:
+    """tokenizers raises Exception itself; /dev/full takes a file name and no byte."""
+    words = "tokenizer: No space left on device; free some space"
+    with pytest.raises(GemtuneError, match=words), saving(tmp_path / "tokenizer"):
+        Tokenizer(BPE()).save("/dev/full")
+    with pytest.raises(KeyError), saving(tmp_path):
+        raise KeyError("(os error)")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gemtune.data.sources import is_hub
 from gemtune.errors import RecipeError
-from gemtune.recipe.loader import load_recipe, parse_recipe, recipe_of
+from gemtune.recipe.loader import load_recipe, parse_recipe, read_yaml, recipe_of
 from gemtune.recipe.schema import DataSource, Recipe, recipe_keys
 
 LEAST = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
@@ -57,7 +57,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "a tab": ("name: t\n\ttask: emoji\n", "r.yaml:2: not YAML ("),
     "a Python object": ("name: !!python/object:os.system {}\n", "r.yaml:1: not YAML ("),
     "a date that is none": (LEAST + "train: 2024-13-45\n", "r.yaml: a value YAML cannot make sense of"),
-    "itself": ("name: &a [*a]\n", "r.yaml: a value YAML cannot make sense of"),
+    "itself": ("name: &a [*a]\n", "r.yaml: line 1: an anchor or alias (& or *); write the value out"),
     "a list": ("- a\n- b\n", "r.yaml: found a list, wanted keys and values (`task: emoji`, ...)"),
     "nothing": ("# a comment\n", "r.yaml: found nothing, wanted keys and values"),
     "a key that is a list": ("? [a]\n: b\n", "r.yaml:1: not YAML (found unhashable key)"),
@@ -209,3 +209,74 @@ def test_any_override_is_taken_or_a_recipe_error(text: str) -> None:
         parse_recipe(LEAST, Path("r.yaml"), [text])
     except RecipeError as error:
         assert "override" in str(error) or "r.yaml" in str(error)
+
+
+# ---- what is hostile in it: one short line, at once
+
+BOMB = "a: &a [x, x]\n" + "".join(f"{n}: &{n} [*{p}, *{p}]\n" for p, n in zip("abcdefgh", "bcdefghi", strict=True))
+HOSTILE = {
+    "aliases of aliases": BOMB,
+    "a merge of keys": LEAST + "train: {<<: {epochs: 1}}\n",
+    "an anchor nobody uses": LEAST + "train: &t {epochs: 1}\n",
+    "brackets in brackets": LEAST + "track: " + "[" * 5_000,
+    "mappings in mappings": LEAST + "options: " + "{a: " * 200 + "1" + "}" * 200,
+    "a number of 5,000 digits": LEAST + "train: {seed: " + "9" * 5_000 + "}\n",
+    "a long value": LEAST + "train: {epochs: " + "x" * 100_000 + "}\n",
+    "a long key": LEAST + "x" * 900 + ": 1\n",
+    "a long recipe": LEAST + "#" * 1_000_001,
+    "a list as a key": LEAST + "? [a]\n: b\n",
+    "a date": LEAST + "train: {epochs: 2024-13-01}\n",
+    "a NUL": LEAST + 'runs_dir: "a\\0b"\n',
+    "half a surrogate pair": LEAST + 'model: "\\ud83d"\n',
+    "a name of 300 characters": LEAST + "model: " + "x" * 300 + "\n",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_hostile_recipe_is_refused_in_a_short_line(what: str) -> None:
+    assert len(refusal(HOSTILE[what])) < 400
+
+
+HOSTILE_OVERRIDES = [
+    "train.epochs=2024-13-01",
+    "train.seed=" + "9" * 5_000,
+    "data.².limit=1",
+    "data.0.x.y=1",
+    "name.a.b=1",
+]
+HOSTILE_OVERRIDES += [
+    "x=" + "[" * 5_000,
+    "train.epochs=" + "x" * 100_000,
+    "y" * 5_000,
+    "track=&a [*a]",
+    "data.99999999999=1",
+]
+HOSTILE_OVERRIDES += [
+    "train.epochs=.inf",
+    "train.epochs=.nan",
+    "train.epochs=1e9",
+    "split.val=.inf",
+    "x.y.z=1",
+    "=1",
+    "..=1",
+]
+
+
+@pytest.mark.parametrize("override", HOSTILE_OVERRIDES, ids=lambda text: text[:20])
+def test_a_hostile_override_is_refused_in_a_short_line(override: str) -> None:
+    assert len(refusal(LEAST, override)) < 400
+
+
+def test_an_override_reaches_a_source_that_is_a_name_alone() -> None:
+    recipe = parse_recipe("name: t\ntask: emoji\ndata: [a.csv, b.csv]\n", Path("r.yaml"), ["data.1.limit=5"])
+    assert [data.limit for data in recipe.data] == [None, 5] and recipe.data[1].source.endswith("b.csv")
+
+
+@pytest.mark.parametrize("name", ["&", "*", "<<"])
+def test_a_quoted_sign_is_text(name: str) -> None:
+    assert read_yaml(f'prompt: "{name} b"') == {"prompt": f"{name} b"}
+
+
+def test_a_home_that_is_nobodys_is_a_folder_of_that_name() -> None:
+    recipe = parse_recipe(LEAST.replace("e.csv", "~nobody-of-that-name/e.csv"), Path("r.yaml"))
+    assert recipe.data[0].source.endswith("/~nobody-of-that-name/e.csv")

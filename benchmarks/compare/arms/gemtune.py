@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,7 @@ def main() -> None:
         precision=precision,
         micro_tokens=micro,
     )
+    setup = replace(setup, evaluation={})  # the peers evaluate nothing
     watch = InTurn(arm, Shape.of(model.config)).step if variant == "products in turn" else partial(clock, arm)
     training.train(setup, progress=watch)  # writes output/adapter
     if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
@@ -135,8 +137,9 @@ def spans(labels: list[int]) -> dict[str, Any]:
 
 
 def clock(arm: Arm, line: dict[str, Any]) -> None:
-    arm.step()
-    arm.loss(line["loss"])
+    if "loss" in line:  # of a step, not of an evaluation
+        arm.step()
+        arm.loss(line["loss"])
 
 
 class InTurn:
@@ -148,6 +151,8 @@ class InTurn:
         self.began = time.perf_counter()
 
     def step(self, line: dict[str, Any]) -> None:
+        if "loss" not in line:
+            return
         times, number = self.arm.times, len(self.arm.times["step_seconds"])
         times["step_seconds"].append(time.perf_counter() - self.began)
         times["products"].append(

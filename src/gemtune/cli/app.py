@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gemtune.errors import DivergedError, GemtuneError
+from gemtune.cli.bug import report_bug
+from gemtune.errors import DivergedError, GemtuneError, json_visible, visible
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
 
@@ -30,20 +31,26 @@ OVERRIDES = typer.Argument(
 )
 RUN = typer.Argument(help="A run directory, or its recipe.", metavar="RUN", show_default=False)
 JSON = typer.Option("--json", help="Print the answer as JSON.")
+TRUST = typer.Option("--trust-task", help="Run the task's Python file that came with a run directory.")
 FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
 
 
 def main() -> None:
-    """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, or 3 if training diverged."""
+    """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, or 3 if training diverged.
+
+    Anything else is a bug: one line, a file that can be sent without sending data, and exit code 1.
+    """
     try:
         app()
     except GemtuneError as error:
-        typer.echo(f"gemtune: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"gemtune: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
             typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
         raise
+    finally:
+        sys.excepthook = report_bug  # typer has set its own
 
 
 def _print_version(wanted: bool) -> None:
@@ -81,6 +88,7 @@ def run(
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     fresh: Annotated[bool, FRESH] = False,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped."""
     from gemtune.cli.progress import Progress
@@ -88,7 +96,7 @@ def run(
     from gemtune.reporting.page import report_lines
 
     with Progress(quiet=as_json) as progress:
-        job = progress.job(recipe, overrides, fresh)
+        job = progress.job(recipe, overrides, fresh=fresh, trust_task=trust_task)
         page = stages.run(job, progress.train)
     if as_json:
         _print_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
@@ -102,6 +110,7 @@ def prepare(
     recipe: Annotated[str, RECIPE],
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Reads rows into conversations: what is kept, what is dropped and why, the split, the leak audit, the lengths."""
     from gemtune.cli.output import prepared_lines
@@ -109,7 +118,7 @@ def prepare(
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
-        job = progress.job(recipe, overrides)
+        job = progress.job(recipe, overrides, trust_task=trust_task)
         manifest = stages.prepare(job)
     if as_json:
         _print_json(manifest)
@@ -123,20 +132,23 @@ def show(
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     count: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 2,
     part: Annotated[Literal["train", "val", "test"], typer.Option(help="Of which part.")] = "train",
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Prints rows as the model sees them (green is trained) and writes an HTML page of them."""
     from rich.console import Console
+    from rich.text import Text
 
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
     from gemtune.rendering.preview import terminal_text, write_page
 
     with Progress() as progress:
-        job = progress.job(recipe, overrides)
+        job = progress.job(recipe, overrides, trust_task=trust_task)
         pairs = stages.examples(job, part, count)
     console = Console(highlight=False)
     for conversation, example in pairs:
-        console.rule(f"{conversation.where}  {len(example.input_ids)} tokens", align="left")
+        title = f"{visible(conversation.where)}  {len(example.input_ids)} tokens"
+        console.rule(Text(title), align="left")
         console.print(terminal_text(job.renderer, example), soft_wrap=True)
     write_page(job.run.show_page, job.run.data, job.renderer, pairs)
     typer.echo(f"page: {job.run.show_page}")
@@ -158,13 +170,14 @@ def check(
     recipe: Annotated[str, RECIPE],
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Checks the batch contract before anything expensive."""
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
-        job = progress.job(recipe, overrides)
+        job = progress.job(recipe, overrides, trust_task=trust_task)
         findings = stages.check(job)
     if as_json:
         _print_json([vars(finding) for finding in findings])
@@ -177,6 +190,7 @@ def plan(
     recipe: Annotated[str, RECIPE],
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Memory and time on this machine, and what fits a T4, L4, A100 and H100."""
     from gemtune.cli.output import plan_lines
@@ -184,7 +198,7 @@ def plan(
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
-        job = progress.job(recipe, overrides)
+        job = progress.job(recipe, overrides, trust_task=trust_task)
         plans = stages.plan(job)
     if as_json:
         _print_json(plans)
@@ -198,13 +212,14 @@ def train(
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
     fresh: Annotated[bool, FRESH] = False,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Prepares, checks and trains; resumes from the newest whole checkpoint."""
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
 
     with Progress(quiet=as_json) as progress:
-        job = progress.job(recipe, overrides, fresh)
+        job = progress.job(recipe, overrides, fresh=fresh, trust_task=trust_task)
         training = stages.train(job, progress.train)
     if as_json:
         _print_json(training)
@@ -223,6 +238,7 @@ def evaluate(
     checkpoint: Annotated[int | None, typer.Option(help="The checkpoint of this step instead of the best.")] = None,
     data: Annotated[str | None, typer.Option(help="Rows of this file instead of the test part.")] = None,
     as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Scores base and tuned on the same prompts, with intervals and p-values."""
     from gemtune.cli.output import evaluation_lines
@@ -232,7 +248,7 @@ def evaluate(
 
     names = ["base"] if base else ["base", "tuned"] if checkpoint is None else ["base", step_name(checkpoint)]
     with Progress(quiet=as_json) as progress:
-        job = progress.job(run, overrides)
+        job = progress.job(run, overrides, trust_task=trust_task)
         summary = stages.evaluate(job, names, data)
     if as_json:
         _print_json(summary)
@@ -250,6 +266,7 @@ def generate(
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
     image: Annotated[list[str] | None, typer.Option("--image", help="A picture to ask about; may be repeated.")] = None,
+    trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Answers a prompt, or every row of a file in its order."""
     from gemtune.cli.progress import Progress
@@ -262,13 +279,13 @@ def generate(
     if output and not source:
         raise GemtuneError("--output is for the replies to --input FILE, which is not given; a single reply is printed")
     with Progress(quiet=True) as progress:
-        job = progress.job(run)
+        job = progress.job(run, trust_task=trust_task)
         name = "base" if base else "tuned"
         if source:
             typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
             for piece in stages.stream_reply(job, prompt, name, image or []):
-                typer.echo(piece, nl=False)
+                typer.echo(visible(piece) if sys.stdout.isatty() else piece, nl=False)
             typer.echo()
 
 
@@ -312,8 +329,9 @@ def _summary(run: Run) -> JsonObject | None:
 
 def _print(*lines: object) -> None:
     for line in lines:
-        typer.echo(str(line))
+        typer.echo(visible(str(line)))
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
+    typer.echo(json_visible(text))

@@ -31,7 +31,7 @@ def prepared_lines(run: Run) -> Iterator[str]:
     for part in PARTS:
         lengths = data.token_lengths.of(part)
         yield (
-            f"  {part}: {data.kept[part]} rows in {data.groups[part]} groups; "
+            f"  {part}: {data.kept.get(part, 0)} rows in {data.groups.get(part, 0)} groups; "
             f"tokens {lengths.min} to {lengths.max}, median {lengths.median}, 95 % within {lengths.p95}"
         )
         for name, words in LEFT_OUT.items():

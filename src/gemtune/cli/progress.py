@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bars
 
+from gemtune.errors import visible
 from gemtune.files import JsonObject
 from gemtune.pipeline.job import Job
 
@@ -58,12 +59,15 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self.bars.stop()
 
-    def job(self, recipe: str, overrides: Sequence[str] | None = None, fresh: bool = False) -> Job:
+    def job(
+        self, recipe: str, overrides: Sequence[str] | None = None, *, fresh: bool = False, trust_task: bool = False
+    ) -> Job:
         """The job of a recipe that reports here."""
-        return Job(recipe, tuple(overrides or ()), fresh=fresh, say=self.say, tick=self.tick)
+        settings = {"fresh": fresh, "trust_task": trust_task}
+        return Job(recipe, tuple(overrides or ()), **settings, say=self.say, tick=self.tick)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False, soft_wrap=True)
+        self.console.print(visible(text), markup=False, soft_wrap=True)
 
     def tick(self, what: str, done: int, total: int, note: str = "") -> None:
         """Moves the bar called `what`."""

@@ -48,7 +48,9 @@ def read_arrow(path: Path, name: str, encoding: str) -> FileRows:
         with pyarrow.OSFile(str(path)) as stream:
             is_file = stream.read(6) == b"ARROW1"
             stream.seek(0)
-            yield from _named(_batches_of_file(stream) if is_file else pyarrow.ipc.open_stream(stream), name)
+            yield from _named(
+                map(_checked, _batches_of_file(stream) if is_file else pyarrow.ipc.open_stream(stream)), name
+            )
 
 
 def _batches_of_file(stream: pyarrow.NativeFile) -> Iterator[pyarrow.RecordBatch]:
@@ -56,6 +58,12 @@ def _batches_of_file(stream: pyarrow.NativeFile) -> Iterator[pyarrow.RecordBatch
 
     file = pyarrow.ipc.open_file(stream)
     return (file.get_batch(number) for number in range(file.num_record_batches))
+
+
+def _checked(batch: pyarrow.RecordBatch) -> pyarrow.RecordBatch:
+    """The batch; ArrowInvalid where its offsets lead out of it: unlike Parquet's, they are the file's as they stand."""
+    batch.validate(full=True)
+    return batch
 
 
 @contextlib.contextmanager

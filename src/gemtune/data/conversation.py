@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gemtune.errors import RowError
+from gemtune.errors import RowError, RunError
 from gemtune.files import JsonObject, read_jsonl
 
 Role = Literal["system", "user", "assistant"]
@@ -187,6 +187,10 @@ def _lone_surrogate(text: str) -> UnicodeEncodeError | None:
 
 
 def read_conversations(path: Path) -> Iterator[Conversation]:
-    """Yields the conversations of a file that prepare wrote."""
-    for value in read_jsonl(path):
-        yield Conversation.from_json(value)
+    """Yields the conversations of a file that prepare wrote; RunError when a line is none."""
+    for number, value in enumerate(read_jsonl(path), 1):
+        try:
+            conversation = Conversation.from_json(value)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{path}:{number}: no conversation ({error!r}); run `gemtune prepare` again") from error
+        yield conversation

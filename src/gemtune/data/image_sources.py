@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from pathlib import Path, PurePosixPath
 
 from gemtune.data.archives import ReadMember, members_of, read_up_to
 from gemtune.data.images import MOST_BYTES, ReadImage
 from gemtune.data.paths import composed, existing, expanded
 from gemtune.errors import DataError, RowError
-from gemtune.files import cache_folder, sha256_of_text, write_bytes
-
-DOWNLOAD_SECONDS = 30  # until the server must have answered
 
 
 class ImageSources:
@@ -79,22 +73,6 @@ def _normal(name: str) -> str:
     """
     parts = PurePosixPath(composed(name).replace("\\", "/")).parts
     return "/".join(part for part in parts if part not in (".", "/"))
-
-
-def download(url: str) -> bytes:
-    """The image at an http(s) URL, kept in the user's cache; RowError when it cannot be had or is too large."""
-    cached = cache_folder() / "downloads" / sha256_of_text(url)
-    if cached.is_file():
-        return cached.read_bytes()
-    try:
-        with urllib.request.urlopen(url, timeout=DOWNLOAD_SECONDS) as response:  # noqa: S310 (http and https only, see `ImageSources.read`; urllib follows no redirect to a file)
-            data: bytes = response.read(MOST_BYTES + 1)
-    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
-        raise RowError("image not here", f"{url[:100]}: {error}") from error
-    if len(data) > MOST_BYTES:
-        raise RowError("image too large", f"{url[:100]}: over {MOST_BYTES / 1e6:.0f} MB")
-    write_bytes(cached, data)
-    return data
 
 
 def hub_images(source: str) -> ReadImage:

@@ -170,7 +170,12 @@ def _check_pixels(image: Image.Image) -> None:
 
 @contextmanager
 def _opened(source: Path | io.BytesIO) -> Iterator[Image.Image]:
-    with _decoding(), Image.open(source, formats=list(IMAGE_SUFFIXES)) as image:
+    # Pillow maps an uncompressed TIFF that it is given by path, and then scrambles one that lies on its side.
+    with (
+        _decoding(),
+        source.open("rb") if isinstance(source, Path) else source as stream,
+        Image.open(stream, formats=list(IMAGE_SUFFIXES)) as image,
+    ):
         yield image
 
 
@@ -218,7 +223,12 @@ def _opened_size(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's number for how a picture lies; 1, upright, where its EXIF data are damaged."""
+    """EXIF's number for how a picture lies; 1, upright, where its EXIF data are damaged, and for a TIFF.
+
+    Pillow turns those itself, and says their size so.
+    """
+    if image.format == "TIFF":
+        return 1
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except _UNDECODABLE:
@@ -239,6 +249,16 @@ def open_rgb(path: Path) -> Image.Image:
     with _opened(path) as image:
         image.seek(0)
         return to_rgb(image)
+
+
+def stored_image(data: Path, name: str) -> Path | None:
+    """The image of a data directory by its path there; None where it is gone, and for any other picture of the disk."""
+    try:
+        path = (data / name).resolve()
+        is_there = path.is_relative_to(data.resolve()) and path.suffix in IMAGE_SUFFIXES.values() and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, links in a circle
+        return None
+    return path if is_there else None
 
 
 def thumbnail(path: Path, side: int = 160) -> str:

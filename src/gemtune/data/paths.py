@@ -23,6 +23,18 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def at_home(name: str) -> Path:
+    """The path with `~` written out; as it is where there is no such user.
+
+    >>> at_home("~nobody-of-that-name/e.csv").as_posix()
+    '~nobody-of-that-name/e.csv'
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def existing(path: Path) -> Path:
     """The path as the disk spells it, where its letters are only composed differently; itself where nothing is there.
 
@@ -56,14 +68,13 @@ def expanded(text: str, key: str) -> Path:
     Traceback (most recent call last):
     gemtune.errors.DataError: data.source: 'a\\x00b.csv' cannot be a path (a NUL byte)
     """
-    try:
-        os.fsencode(text)
-        path = Path(text).expanduser()
-    except (RuntimeError, UnicodeError) as error:
-        raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
     if "\0" in text:
         raise DataError(f"{key}: {text[:200]!r} cannot be a path (a NUL byte)")
-    return path
+    try:
+        os.fsencode(text)
+        return Path(text).expanduser()
+    except (RuntimeError, UnicodeError) as error:
+        raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
 
 
 def is_there(path: Path) -> bool:

@@ -111,7 +111,7 @@ wanted one of these sources, or sources that agree
         if path == data.source or (not is_hub(data) and _resolved(path) == _resolved(data.source)):
             return data.model_copy(update={"limit": None})
     first = recipe.data[0]
-    for key in ("columns", "layout", "images", "download_images", "encoding"):
+    for key in ("columns", "layout", "images", "download_images", "download_private", "encoding"):
         if any(getattr(data, key) != getattr(first, key) for data in recipe.data):
             names = " and ".join(listed(data.source for data in recipe.data).rsplit(", ", 1))
             raise DataError(

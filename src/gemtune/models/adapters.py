@@ -147,6 +147,7 @@ def save_tuned(
         # save_embedding_layers="auto" would ask the Hub about the base model.
         model.save_pretrained(folder, save_embedding_layers=False)
         (folder / "README.md").unlink()  # a model card's empty template
+        _sort_names(folder / "adapter_config.json")
     else:
         model.save_pretrained(folder)
     GenerationConfig(**ids).save_pretrained(folder)
@@ -156,6 +157,15 @@ def save_tuned(
     if settings:
         _save_settings(folder, settings)
     (folder / "chat_template.jinja").write_text(chat_template(family), encoding="utf-8")
+
+
+def _sort_names(path: Path) -> None:
+    """Puts the names of layers, which PEFT keeps in a set, in order: the same adapter is the same bytes."""
+    config = read_json(path)
+    is_names = {
+        key: isinstance(value, list) and all(isinstance(name, str) for name in value) for key, value in config.items()
+    }
+    write_json(path, {key: sorted(value) if is_names[key] else value for key, value in config.items()})
 
 
 def _save_settings(folder: Path, settings: Settings) -> None:

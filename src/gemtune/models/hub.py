@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from gemtune.data.paths import expanded, is_there
 from gemtune.errors import ModelError
 from gemtune.files import sha256_of, sha256_of_text
 from gemtune.models.embedded import LICENCE, NAME, embedded_model
@@ -24,8 +25,8 @@ def find_model(name: str, say: Callable[[str], None] = print, weights: bool = Tr
     Without `weights` only its config, tokenizer and image processor are fetched: 27B has 54 GB of the others.
     The embedded model stands in for `gemma-3-270m` when the Hub does not give it; ModelError says what to do otherwise.
     """
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = expanded(name, "model")
+    if is_there(folder) and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{name}: a folder without config.json; wanted a model in the Hugging Face layout")
         return folder, "a local folder"

@@ -54,8 +54,9 @@ def _files(folder: Path) -> list[Path]:
     with os_errors(index, READING), loading(index):
         value: JsonObject = json.loads(index.read_text(encoding="utf-8"))
         names = sorted({str(name) for name in value["weight_map"].values()})
+    there = {path.name for path in folder.iterdir() if path.is_file()}
     for name in names:
-        if Path(name).name != name or not (folder / name).is_file():
+        if name not in there:
             raise ModelError(f"{index}: names {name!r}, which is no file in the folder; fetch the model again")
     if not names:
         raise ModelError(f"{index}: names no file; fetch the model again")

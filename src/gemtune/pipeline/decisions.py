@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.data.paths import at_home
 from gemtune.evaluation.evaluate import corpus_scores, deciding_of, evaluation_rows
 from gemtune.evaluation.generate import replies
 from gemtune.files import JsonObject
@@ -108,7 +108,7 @@ def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
 def note_surroundings(job: Job, model: PreTrainedModel) -> None:
     """Keeps in the manifest what a reader needs to repeat the run: model, package versions, machine."""
     parameters = list(model.parameters())
-    is_folder = Path(job.recipe.model).expanduser().is_dir()
+    is_folder = at_home(job.recipe.model).is_dir()
     job.run.note(
         "model",
         {

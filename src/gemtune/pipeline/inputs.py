@@ -20,6 +20,7 @@ from gemtune.tasks import task_of
 def conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
     """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
     source = source_for(job.recipe, data)
+    _ = job.task  # refuses a program that came with the run
     task = task_of(job.recipe, source.layout)
     make = task.conversation if answered else task.question
     store = image_store(job.run, source)

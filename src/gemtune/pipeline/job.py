@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.pipeline.moved import found_again
+from gemtune.pipeline.trust import require_trust, trust
 from gemtune.recipe.loader import as_data, as_yaml, from_folder, load_recipe, recipe_of, recipe_text
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
@@ -40,10 +41,14 @@ class Job:
         overrides: Mapping[str, object] | Sequence[str] = (),
         *,
         fresh: bool = False,
+        trust_task: bool = False,
         say: Say = print,
         tick: Tick = lambda what, done, total: None,
     ):
         self.recipe, self.run, self.recipe_text = _opened(recipe, _as_texts(overrides))
+        self._trusts_task = trust_task or self.recipe_text is not None  # the user's word, or the user's own recipe
+        if self._trusts_task:
+            trust(self.recipe)
         self.fresh = fresh  # begins again what the run has begun
         self.say, self.tick = say, tick
 
@@ -53,6 +58,8 @@ class Job:
 
     @cached_property
     def task(self) -> Task:
+        if not self._trusts_task:
+            require_trust(self.recipe)
         return task_of(self.recipe)
 
     @cached_property

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from gemtune.data.paths import at_home
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import Run
 
@@ -38,7 +39,7 @@ def found_again(recipe: Recipe, run: Run) -> Recipe:
 def _model(name: str, run: Run, place: Callable[[str], str]) -> str:
     """The model's folder: as the recipe names it from the current folder, or where training found it, or that moved."""
     trained = run.manifest.get("model", {})
-    if Path(name).expanduser().is_dir() or trained.get("name") != name or not trained.get("folder"):
+    if at_home(name).is_dir() or trained.get("name") != name or not trained.get("folder"):
         return name
     folder = place(trained["folder"])
     return folder if Path(folder).is_dir() else name

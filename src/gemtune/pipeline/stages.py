@@ -65,6 +65,7 @@ def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
     from gemtune.rendering.token_table import write_tables
 
     refuse_another_recipe(job)
+    _ = job.task
     family, key = job.family, tokenizer_fingerprint(job.folder)
     rows, tokens = (partial(lambda what, done: job.tick(what, done, 0), what) for what in ("rows", "tokens"))
     with prepared(job.recipe, job.run, rows, partial(refuse_other_tokens, job, "data")) as result:

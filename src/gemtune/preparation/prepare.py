@@ -9,18 +9,19 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from gemtune.data.columns import check_columns
 from gemtune.data.conversation import check_size, read_conversations
-from gemtune.data.image_sources import ImageSources, download, hub_images
+from gemtune.data.downloads import download
+from gemtune.data.image_sources import ImageSources, hub_images
 from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
-from gemtune.errors import DataError, RowError
+from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
-    read_json,
     replacing,
     sha256_of,
     sha256_of_text,
@@ -98,6 +99,7 @@ def _write_data(
             split=recipe.split.model_dump(),
             leaks=leaks,
             audited_similarity=recipe.prepare.similarity,
+            files={path.name: sha256_of(path) for path in _row_files(staged)},
             scored=scored,
             unscored=unscored,
         )
@@ -153,9 +155,29 @@ def _fingerprint(recipe: Recipe, digests: list[str | None]) -> str:
     return sha256_of_text(str(REVISIONS["data"]), task_file, keys)
 
 
+def _row_files(run: Run) -> list[Path]:
+    return [run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
+
+
 def _is_up_to_date(run: Run, fingerprint: str) -> bool:
-    written = [run.data_manifest_file, run.dropped_file, run.leaks_file, run.unscored_file, *map(run.part, PARTS)]
-    return all(path.is_file() for path in written) and read_json(run.data_manifest_file)["fingerprint"] == fingerprint
+    written = [run.data_manifest_file, *_row_files(run)]
+    if not all(path.is_file() for path in written):
+        return False
+    try:
+        manifest = run.data_manifest()
+    except RunError:  # damaged: it is written again
+        return False
+    if manifest is None or manifest.fingerprint != fingerprint:
+        return False
+    return rows_are_whole(run, manifest)
+
+
+def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
+    """Whether the files of rows are what was written; those of a manifest without digests, whether they are there."""
+    digests = manifest.files
+    return all(
+        path.is_file() and (digests is None or sha256_of(path) == digests.get(path.name)) for path in _row_files(run)
+    )
 
 
 def _refuse_test_split(data: DataSource) -> None:
@@ -172,7 +194,8 @@ def image_store(run: Run, data: DataSource) -> ImageStore:
     """The images of a run's data directory; adds those that the rows of a source name."""
     files = source_files(data)
     base = files[0].parent if files else Path(data.source) if Path(data.source).is_dir() else Path()
-    web, hub = download if data.download_images else None, hub_images(data.source) if is_hub(data) else None
+    web = partial(download, private=data.download_private) if data.download_images else None
+    hub = hub_images(data.source) if is_hub(data) else None
     return ImageStore(run.data, ImageSources(base, data.images, web, hub).read)
 
 

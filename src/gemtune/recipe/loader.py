@@ -12,22 +12,47 @@ import yaml
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub
-from gemtune.errors import RecipeError, nearest
+from gemtune.errors import RecipeError, nearest, shown
 from gemtune.recipe.schema import Recipe, recipe_keys, section_of
+
+MOST_TEXT = 1_000_000  # characters of a recipe
+MOST_KEY = 80  # characters of a key or an override in an error
+MOST_DEPTH = 40  # of values in values
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads 1e-4 as a number and refuses the same key twice."""
+    """YAML that reads 1e-4 as a number and refuses the same key twice, and what can grow beyond its text.
+
+    An anchor with aliases of aliases makes gigabytes of four hundred bytes; no recipe needs one.
+    """
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        event = self.peek_event()
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise RecipeError(
+                f"line {line}: an anchor or alias (& or *); write the value out, or quote it if it is text"
+            )
+        self.depth += 1
+        if self.depth > MOST_DEPTH:
+            raise RecipeError(f"line {line}: nested more than {MOST_DEPTH} deep; a recipe's values are not")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: dict[str, int] = {}
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             line = key.start_mark.line + 1
+            if key.tag == "tag:yaml.org,2002:merge":
+                raise RecipeError(f"line {line}: a merge key (<<); write its keys out, or quote it if it is text")
             if key.value in seen:
-                raise RecipeError(
-                    f"line {line}: key '{key.value}' stands twice (first on line {seen[key.value]}); keep one"
-                )
+                name, first = key.value[:MOST_KEY], seen[key.value]
+                raise RecipeError(f"line {line}: key '{name}' stands twice (first on line {first}); keep one")
             seen[key.value] = line
         return super().construct_mapping(node, deep)
 
@@ -43,11 +68,17 @@ def read_yaml(text: str) -> Any:
     >>> read_yaml("train: {learning_rate: 1e-4}")
     {'train': {'learning_rate': 0.0001}}
     """
+    if len(text) > MOST_TEXT:
+        raise RecipeError(f"{len(text):,} characters; a recipe has a few thousand")
     loader = _Loader(text)
     try:
         return loader.get_single_data()
     finally:
         loader.dispose()
+
+
+# A date like 2024-13-01 or an integer of 5,000 digits; brackets in brackets; a list as a key.
+_SENSELESS = (ValueError, RecursionError, TypeError, AttributeError)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -70,15 +101,16 @@ def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe
     """Like load_recipe, for text already read; relative data sources start at the folder of `path`."""
     try:
         value = read_yaml(text)
-        lines = dict(_lines(yaml.compose(text, yaml.SafeLoader)))
+        lines = dict(_lines(yaml.compose(text, _Loader)))
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise RecipeError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}); mend it") from error
-    except (ValueError, RecursionError) as error:  # a date like 2024-13-01; a list in itself
-        raise RecipeError(f"{path}: a value YAML cannot make sense of ({error}); quote it") from error
+        problem = str(getattr(error, "problem", None) or error)[:200]
+        raise RecipeError(f"{path}{line}: not YAML ({problem}); mend it") from error
+    except _SENSELESS as error:
+        raise RecipeError(f"{path}: a value YAML cannot make sense of ({str(error)[:200]}); quote it") from error
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
         raise RecipeError(
@@ -125,15 +157,21 @@ def _lines(node: yaml.Node | None, at: tuple[Any, ...] = ()) -> Iterator[tuple[t
             yield from _lines(child, (*at, index))
 
 
+_INDEX = re.compile(r"[0-9]{1,6}")
+
+
 def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
     """Sets `a.b=c` in a nested dict and returns the key path; `data.0.limit=5` reaches into a list."""
     name, equals, raw = override.partition("=")
+    override = override if len(override) <= MOST_KEY else f"{override[:MOST_KEY]}…"
     if not equals:
         raise RecipeError(f"override '{override}': wanted key=value, for example train.epochs=3")
-    keys: list[Any] = [int(key) if key.isdigit() else key for key in name.strip().split(".")]
+    keys: list[Any] = [int(key) if _INDEX.fullmatch(key) else key for key in name.strip().split(".")]
     try:
         new = read_yaml(raw)
-    except yaml.YAMLError as error:
+    except RecipeError as error:
+        raise RecipeError(f"override '{override}': {error}") from error
+    except (yaml.YAMLError, *_SENSELESS) as error:
         raise RecipeError(f"override '{override}': the value is not YAML; quote it") from error
     here: Any = value
     for key, after in pairwise(keys):
@@ -142,7 +180,11 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
                 raise RecipeError(
                     f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number"
                 )
+            if isinstance(here[key], str) and keys[0] == "data" and isinstance(after, str):
+                here[key] = {"source": here[key]}  # a source may be written as its name alone
             here = here[key]
+            if not isinstance(here, dict | list):
+                raise RecipeError(f"override '{override}': {shown(here)} has no keys")
         else:
             if not isinstance(here.get(key), dict | list):
                 here[key] = {}
@@ -170,7 +212,7 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
     key = ".".join(str(part) for part in at)
     where = f"{path}:{line}" if line else f"{path}" if line is None else "override"
     if finding["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{key}'{_nearest(key)}"
+        return f"{where}: unknown key '{key[:MOST_KEY]}'{_nearest(key[:MOST_KEY])}"
     if finding["type"] == "missing":
         return f"{path}: key '{key}' is missing; {_description(key)}"
     return f"{where}: {key + ': ' if key else ''}{wanted_and_found(finding)}"
@@ -180,7 +222,7 @@ def wanted_and_found(finding: ErrorDetails) -> str:
     """What pydantic wanted of a value, what it found, and the nearest right value where it is one of a list."""
     wanted = finding["msg"][0].lower() + finding["msg"][1:]
     wanted = wanted.removeprefix("value error, ").replace("input should be", "wanted")
-    found = "" if finding["type"] == "value_error" else f", found {finding['input']!r}"
+    found = "" if finding["type"] == "value_error" else f", found {shown(finding['input'])}"
     return f"{wanted}{found}{_nearest_value(finding)}"
 
 
@@ -248,5 +290,5 @@ def from_folder(recipe: Recipe, folder: Path) -> Recipe:
 
 
 def _absolute(name: str, folder: Path) -> str:
-    path = folder / Path(name).expanduser()
+    path = folder / at_home(name)
     return str(path.parent.resolve() / path.name)  # the last link is not followed: its name has the suffix

@@ -5,6 +5,7 @@ A recipe file holds only what differs from these defaults; `recipe_file` reads o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
@@ -23,14 +24,28 @@ Stage = Literal["data", "tokens", "training", "evaluation", "run"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 
 
+MOST = 1_000_000_000  # of a count that nothing else bounds: rows, steps, tokens
+MOST_NAME = 200  # characters of a name; file systems take 255 bytes
+SEED: dict[str, Any] = {"ge": 0, "le": 2**32 - 1}  # what numpy takes
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
+
+
 class Section(BaseModel):
     """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read.
 
     `decides` is the stage of its keys, but of those that name another with `deciding`.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
     decides: ClassVar[Stage]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text_that_files_can_hold(cls, value: Any) -> Any:
+        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
+            if isinstance(text, str) and _NO_TEXT.search(text):
+                raise ValueError("wanted text, found a NUL or half a surrogate pair in it; mend it")
+        return value
 
 
 def deciding(stage: Stage) -> dict[str, Any]:
@@ -78,8 +93,15 @@ class DataSource(Section):
         None,
         description="A column that numbers rows: of two rows with one id in a file, and different words, one goes.",
     )
-    limit: int | None = Field(None, ge=1, description="Read at most this many rows; all, when not set.")
-    weight: float = Field(1.0, gt=0, description="How often an epoch visits a row of this source: 0.5 is every other.")
+    download_private: bool = Field(
+        False,
+        description="Also from addresses of this machine and its network; off, because a row could then name what only "
+        "you can reach.",
+    )
+    limit: int | None = Field(None, ge=1, le=MOST, description="Read at most this many rows; all, when not set.")
+    weight: float = Field(
+        1.0, ge=0.001, le=1000, description="How often an epoch visits a row of this source: 0.5 is every other."
+    )
     train_on_test: bool = Field(
         False, description="Says that training on this benchmark's test split is meant; its scores then mean nothing."
     )
@@ -88,7 +110,7 @@ class DataSource(Section):
     )
 
 
-Share = Annotated[int | float, Field(ge=0)]
+Share = Annotated[int | float, Field(ge=0, le=MOST)]
 
 
 class Split(Section):
@@ -101,7 +123,7 @@ class Split(Section):
     by: str | None = Field(
         None, description="The column whose equal values stay together; when not set, rows with the same question do."
     )
-    seed: int = Field(0, description="Another seed is another split.")
+    seed: int = Field(0, **SEED, description="Another seed is another split.")
 
     @model_validator(mode="after")
     def _leaves_rows_to_train(self) -> Split:
@@ -155,7 +177,15 @@ class Sql(Section):
 
     decides = "data"
 
-    dialect: str = Field("sqlite", description="The dialect of the gold SQL, by sqlglot's name; it is run in SQLite.")
+    dialect: str = Field(
+        "sqlite", description="The dialect of the gold SQL, by sqlglot's name; a row in another one is found out."
+    )
+    engine: str = Field(
+        "sqlite",
+        pattern=r"^(sqlite|duckdb|(postgres|postgresql|mysql)://([^:/@\s]+@)?[^@\s]*)$",
+        description="Where SQL is run: `sqlite`, `duckdb` (an extra), or a server, `postgres://user@host/database` or "
+        "`mysql://user@host`; its password is in PGPASSWORD or MYSQL_PWD.",
+    )
 
 
 class Lora(Section):
@@ -163,8 +193,12 @@ class Lora(Section):
 
     decides = "training"
 
-    r: int = Field(16, ge=1, description="Rank 16 is enough for one task at every Gemma 3 size; 3.8M weights at 270M.")
-    alpha: int = Field(32, ge=1, description="Scale alpha/r = 2, the ratio most published Gemma recipes use.")
+    r: int = Field(
+        16, ge=1, le=4096, description="Rank 16 is enough for one task at every Gemma 3 size; 3.8M weights at 270M."
+    )
+    alpha: int = Field(
+        32, ge=1, le=100_000, description="Scale alpha/r = 2, the ratio most published Gemma recipes use."
+    )
     dropout: float = Field(0.0, ge=0, lt=1, description="0: runs are repeatable and one elementwise pass cheaper.")
     target_modules: Literal["all-linear"] | list[str] = Field(
         "all-linear", description="Every linear layer but the head: better than attention alone at the same rank."
@@ -175,19 +209,37 @@ class Lora(Section):
         "never trained them (-pt); two rows instead of two copies of the embedding.",
     )
 
+    @field_validator("target_modules")
+    @classmethod
+    def _are_some(cls, value: str | list[str]) -> str | list[str]:
+        if not value:
+            raise ValueError("wanted all-linear or names of layers, found []; `lora: none` trains every weight")
+        return value
+
 
 class Train(Section):
     """The optimisation."""
 
     decides = "training"
 
-    epochs: float = Field(3.0, gt=0, description="Three passes; early stopping and the best checkpoint bound the harm.")
-    max_steps: int | None = Field(None, ge=1, description="Stops after this many steps; epochs decide when not set.")
-    batch_size: int = Field(16, ge=1, description="Examples a step. How they are cut into micro-steps changes nothing.")
-    micro_tokens: int | None = Field(
-        None, ge=1, description="Tokens a micro-step holds; chosen from memory when not set. A longer row goes alone."
+    epochs: float = Field(
+        3.0, gt=0, le=1000, description="Three passes; early stopping and the best checkpoint bound the harm."
     )
-    learning_rate: float | None = Field(None, gt=0, description="2e-4 for LoRA, 2e-5 for full training, when not set.")
+    max_steps: int | None = Field(
+        None, ge=1, le=10_000_000, description="Stops after this many steps; epochs decide when not set."
+    )
+    batch_size: int = Field(
+        16, ge=1, le=100_000, description="Examples a step. How they are cut into micro-steps changes nothing."
+    )
+    micro_tokens: int | None = Field(
+        None,
+        ge=1,
+        le=MOST,
+        description="Tokens a micro-step holds; chosen from memory when not set. A longer row goes alone.",
+    )
+    learning_rate: float | None = Field(
+        None, gt=0, le=100, description="2e-4 for LoRA, 2e-5 for full training, when not set."
+    )
     schedule: Literal["constant", "linear", "cosine"] = Field(
         "cosine", description="Decays to zero; nothing else to tune."
     )
@@ -197,20 +249,21 @@ class Train(Section):
         lt=1,
         description="Adam's second moment needs a few steps to settle; the first one has a rate above 0.",
     )
-    weight_decay: float = Field(0.0, ge=0, description="LoRA's low rank already regularises.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Clips the rare bad batch.")
+    weight_decay: float = Field(0.0, ge=0, le=100, description="LoRA's low rank already regularises.")
+    max_grad_norm: float = Field(1.0, gt=0, le=MOST, description="Clips the rare bad batch.")
     max_length: int = Field(
         1024,
         ge=16,
+        le=1_000_000,
         description="Tokens of prompt and answer together; longer rows follow `prepare`.",
         **deciding("tokens"),
     )
-    logging_steps: int = Field(1, ge=1, description="One line of metrics.jsonl for every this many steps.")
-    eval_steps: int | None = Field(None, ge=1, description="About ten evaluations a run when not set.")
-    save_steps: int | None = Field(None, ge=1, description="With every evaluation when not set.")
-    keep_checkpoints: int = Field(2, ge=1, description="The newest and the best; the best is never deleted.")
+    logging_steps: int = Field(1, ge=1, le=MOST, description="One line of metrics.jsonl for every this many steps.")
+    eval_steps: int | None = Field(None, ge=1, le=MOST, description="About ten evaluations a run when not set.")
+    save_steps: int | None = Field(None, ge=1, le=MOST, description="With every evaluation when not set.")
+    keep_checkpoints: int = Field(2, ge=1, le=10_000, description="The newest and the best; the best is never deleted.")
     early_stopping: int | None = Field(
-        3, ge=1, description="Stops after this many evaluations without a better one, by `train.best_by`."
+        3, ge=1, le=MOST, description="Stops after this many evaluations without a better one, by `train.best_by`."
     )
     best_by: Literal["loss", "metric"] = Field(
         "loss", description="loss: val loss. metric: the task's score on generated replies, slower, closer to the aim."
@@ -220,7 +273,7 @@ class Train(Section):
     )
     precision: Literal["auto", "bf16", "fp32", "fp16"] = Field("auto", description="auto: what the device is fast at.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: a GPU when there is one.")
-    seed: int = Field(0, description="Order, initial adapters and dropout.")
+    seed: int = Field(0, **SEED, description="Order, initial adapters and dropout.")
 
 
 class Evaluate(Section):
@@ -230,13 +283,13 @@ class Evaluate(Section):
 
     metric: str | None = Field(None, description="The score that decides; the task's own when not set.")
     limit: int | None = Field(
-        200, ge=1, description="Rows of the test split; 200 give an interval of about +-7 points."
+        200, ge=1, le=MOST, description="Rows of the test split; 200 give an interval of about +-7 points."
     )
-    max_new_tokens: int = Field(128, ge=1, description="A reply that is longer is cut and counted as such.")
-    temperature: float = Field(0.0, ge=0, description="0 is greedy: the same reply every time.")
+    max_new_tokens: int = Field(128, ge=1, le=100_000, description="A reply that is longer is cut and counted as such.")
+    temperature: float = Field(0.0, ge=0, le=100, description="0 is greedy: the same reply every time.")
     top_p: float = Field(1.0, gt=0, le=1, description="Only with a temperature above 0.")
-    batch_size: int = Field(16, ge=1, description="Prompts generated side by side.")
-    seed: int = Field(0, description="Sampling and the bootstrap.")
+    batch_size: int = Field(16, ge=1, le=10_000, description="Prompts generated side by side.")
+    seed: int = Field(0, **SEED, description="Sampling and the bootstrap.")
 
 
 class Vision(Section):
@@ -257,10 +310,15 @@ class Vision(Section):
     learning_rate: float | None = Field(
         None,
         gt=0,
+        le=100,
         description="Of tower and projector; a tenth of the text part's when not set, because both are pretrained.",
     )
     cache_gb: float = Field(
-        20.0, ge=0, description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.", **deciding("run")
+        20.0,
+        ge=0,
+        le=1_000_000,
+        description="Disk for what the frozen tower saw: 0.6 MB an image of Gemma 3.",
+        **deciding("run"),
     )
 
 
@@ -273,6 +331,7 @@ class Recipe(Section):
         "",
         description="The name of the run directory; the task's name when not set.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=MOST_NAME,
         **deciding("run"),
     )
     task: str = Field(
@@ -304,6 +363,13 @@ class Recipe(Section):
     )
 
     vision: Vision = Field(default_factory=Vision)
+
+    @field_validator("model", "runs_dir", "task")
+    @classmethod
+    def _is_a_path_that_disks_take(cls, value: str) -> str:
+        if len(value) > 4000 or any(len(part.encode()) > 255 for part in PurePath(value).parts):
+            raise ValueError(f"a name of {len(value):,} characters; no disk takes a path or folder of that length")
+        return value
 
     @field_validator("data", mode="before")
     @classmethod

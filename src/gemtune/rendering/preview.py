@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.data.conversation import Conversation
-from gemtune.data.images import thumbnail
+from gemtune.data.images import stored_image, thumbnail
+from gemtune.errors import visible
 from gemtune.files import write_text
 from gemtune.rendering.renderer import Example, Renderer
 from gemtune.reporting.text import printable
@@ -49,12 +50,12 @@ def write_page(path: Path, data: Path, renderer: Renderer, pairs: Sequence[tuple
     rows = [
         {
             "images": [
-                {"at": at, "thumbnail": thumbnail(data / path)}
+                {"at": at, "thumbnail": thumbnail(image) if (image := stored_image(data, path)) else ""}
                 for at, path in zip(renderer.image_tokenizer.sizes(c.images), c.image_paths, strict=True)
             ]
             if renderer.image_tokenizer
             else [],
-            "where": c.where,
+            "where": visible(c.where),
             "length": len(e.input_ids),
             "trained": sum(b - a for a, b in e.spans),
             "tokens": tokens(renderer, e),

@@ -15,8 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gemtune.data.conversation import Conversation, read_conversations
-from gemtune.errors import DataError, RowError
-from gemtune.files import JsonObject, os_errors, read_jsonl, replacing, sha256_of_text, write_json
+from gemtune.errors import DataError, RowError, RunError
+from gemtune.files import (
+    READING_BACK,
+    JsonObject,
+    os_errors,
+    read_jsonl,
+    replacing,
+    sha256_of,
+    sha256_of_text,
+    write_json,
+)
 from gemtune.models.families import chat_template
 from gemtune.models.families.base import Family
 from gemtune.models.loading import special_ids
@@ -49,8 +58,13 @@ class ExampleTable:
     """The examples of one part, read from a memory-mapped Arrow file: a million rows cost no memory."""
 
     def __init__(self, path: Path):
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
+        try:
+            with os_errors(path, READING_BACK), pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source).read_all()
+        except pa.ArrowInvalid as error:
+            raise RunError(f"{path}: damaged or no token table ({error}); run `gemtune prepare` again") from error
+        if table.schema != SCHEMA:
+            raise RunError(f"{path}: not the columns of a token table; run `gemtune prepare` again")
         self._ids, self._spans = table["input_ids"], table["spans"]
         self._images, self._image_spans = table["images"], table["image_spans"]
         self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
@@ -97,7 +111,7 @@ def write_tables(
     settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
     key = sha256_of_text(str(REVISIONS["tokens"]), manifest.fingerprint, tokenizer_key, chat_template(family), settings)
     refuse(key)
-    if manifest.lengths and manifest.lengths.key == key and all(run.table(part).exists() for part in PARTS):
+    if manifest.lengths and manifest.lengths.key == key and tables_are_whole(run, manifest.lengths):
         return
     made = renderer()
     try:
@@ -112,6 +126,7 @@ def write_tables(
                     f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
                     "token; raise it, or mend the rows"
                 )
+            digests = {part: sha256_of(_temporary(run, part)) for part in PARTS}
             for part in PARTS:
                 shutil.move(_temporary(run, part), run.table(part))
     finally:
@@ -122,9 +137,19 @@ def write_tables(
         max_length=recipe.train.max_length,
         special_ids={**special_ids(made.tokenizer, family)},
         token_ids=known_tokens(made.tokenizer, family),
+        tables=digests,
         **parts,
     )
-    write_json(run.data_manifest_file, replace(manifest, lengths=lengths).to_json())
+    files = {**manifest.files, run.dropped_file.name: sha256_of(run.dropped_file)} if manifest.files else None
+    write_json(run.data_manifest_file, replace(manifest, lengths=lengths, files=files).to_json())
+
+
+def tables_are_whole(run: Run, lengths: Lengths) -> bool:
+    """Whether the tables are what was written; those of a manifest without digests, whether they are there."""
+    tables, digests = {part: run.table(part) for part in PARTS}, lengths.tables
+    return all(
+        path.is_file() and (digests is None or sha256_of(path) == digests.get(part)) for part, path in tables.items()
+    )
 
 
 def _temporary(run: Run, part: str) -> Path:
@@ -136,7 +161,7 @@ def _dropped_file(run: Run) -> Iterator[Drop]:
     """Yields what adds a row to dropped.jsonl; rows that earlier tables left out are no longer in it then."""
     with replacing(run.dropped_file) as out:
         for line in read_jsonl(run.dropped_file):
-            if line["reason"] not in LEFT_OUT:
+            if line.get("reason") not in LEFT_OUT:
                 out.write(json.dumps(line, ensure_ascii=False) + "\n")
         yield lambda line: out.write(json.dumps(line, ensure_ascii=False) + "\n")
 

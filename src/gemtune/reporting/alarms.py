@@ -28,7 +28,7 @@ class Alarm:
     @property
     def headline(self) -> str:
         return (
-            f"{count(self.rows)} of {count(self.of)} rows ({self.rows / self.of:.0%}) are left out as "
+            f"{count(self.rows)} of {count(self.of)} rows ({self.rows / max(1, self.of):.0%}) are left out as "
             f"'{self.reason}': {self.move}"
         )
 
@@ -40,8 +40,9 @@ def alarms(run: Run) -> list[Alarm]:
     examples: dict[str, list[str]] = {reason: [] for reason in losses}
     missing = SHOWN * len(examples)
     for line in read_jsonl(run.dropped_file) if losses else ():
-        if len(examples.get(line["reason"], [""] * SHOWN)) < SHOWN:
-            examples[line["reason"]].append(_example(line))
+        reason = str(line.get("reason"))
+        if len(examples.get(reason, [""] * SHOWN)) < SHOWN:
+            examples[reason].append(_example(line))
             missing -= 1
         if not missing:
             break
@@ -57,4 +58,4 @@ def alarm_lines(run: Run) -> Iterator[str]:
 
 
 def _example(line: JsonObject) -> str:
-    return f"{line['where']}: {one_line(line['detail'], LONGEST)}"
+    return f"{line.get('where')}: {one_line(str(line.get('detail')), LONGEST)}"

@@ -10,7 +10,7 @@ from statistics import median
 
 from markupsafe import Markup
 
-from gemtune.data.images import thumbnail
+from gemtune.data.images import stored_image, thumbnail
 from gemtune.files import JsonObject
 from gemtune.recipe.schema import recipe_keys
 from gemtune.reporting import charts
@@ -96,8 +96,8 @@ def _fit(run: Run) -> Verdict | None:
 
 def _thumbnail(run: Run, image: str) -> str:
     """A small copy of an image of the data directory, or nothing where it is gone."""
-    path = run.data / image
-    return thumbnail(path, THUMBNAIL) if path.is_file() else ""
+    path = stored_image(run.data, image)
+    return thumbnail(path, THUMBNAIL) if path else ""
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import re
 import regex
 from markupsafe import Markup
 
+from gemtune.errors import sign_of, visible
 from gemtune.metrics.statistics import Difference, Interval
 
 PREVIEW = 280  # characters of a text before it folds
@@ -73,25 +74,11 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-# Control characters, bidi embeddings and overrides, line separators, lone surrogates, noncharacters: what could change
-# how the text around it looks. Joiners and direction marks (U+200C to U+200F) stay: emoji and Arabic need them.
-_UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
-)
 _ENDS = {"\n": "⏎\n", "\t": "⇥\t"}  # where the eye needs both: the sign, and what it does
 _IN_EMOJI = "\u200d\ufe0f"
 _MARKDOWN = re.compile(
     r"[\\`*\[<|~$]|(?<![^\W_])_|_(?![^\W_])|&(?=#?\w+;)|(?<=http):|(?<=https):|(?<=ftp):|(?<=www)\.", re.IGNORECASE
 )
-
-
-def visible(text: str) -> str:
-    """The text with everything that could act on the text around it, or on a terminal, shown as a sign.
-
-    >>> visible("red \\x1b[31m, \\u202eflipped")
-    'red ␛[31m, ⟨U+202E⟩flipped'
-    """
-    return _UNSAFE.sub(lambda match: _sign(match[0]), text.replace("\r\n", "\n"))
 
 
 def printable(text: str) -> str:
@@ -100,14 +87,7 @@ def printable(text: str) -> str:
     >>> printable("a\\tb\\x07"), printable("non\\xa0breaking")
     ('a⇥\\tb␇', 'non⟨U+00A0⟩breaking')
     """
-    return "".join(_ENDS.get(c) or (c if c.isprintable() or c in _IN_EMOJI else _sign(c)) for c in text)
-
-
-def _sign(character: str) -> str:
-    code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\ufffd" if 0xD800 <= code <= 0xDFFF else f"⟨U+{code:04X}⟩"
+    return "".join(_ENDS.get(c) or (c if c.isprintable() or c in _IN_EMOJI else sign_of(c)) for c in text)
 
 
 def preview(text: str, limit: int = PREVIEW, lines: int = 8) -> str:

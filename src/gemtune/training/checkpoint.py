@@ -13,7 +13,8 @@ from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from gemtune.errors import RunError
-from gemtune.files import JsonObject, os_errors, read_json, sha256_of, write_json
+from gemtune.files import JsonObject, read_json, read_object, sha256_of, write_json
+from gemtune.models.boundary import saving
 from gemtune.run_contents import WHOLE, put_in_place
 from gemtune.runs import Run
 
@@ -34,7 +35,7 @@ WEIGHTS, OPTIMIZER, RANDOM, STATE = (
 def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
     """Fills a temporary folder with `write` and renames it to `folder`, with the list of what is in it."""
     temporary = folder.with_name(f".{folder.name}.tmp")
-    with os_errors(folder):
+    with saving(folder):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         try:
@@ -49,12 +50,17 @@ def damage(folder: Path) -> str | None:
     """What is wrong with a folder that save_folder wrote, or None."""
     if not (folder / WHOLE).is_file():
         return f"{WHOLE} is missing"
-    for name, digest in read_json(folder / WHOLE).items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if sha256_of(folder / name) != digest:
-            return f"{name} is not what was written"
-    return None
+    try:
+        digests = read_object(folder / WHOLE)
+    except RunError:
+        return f"{WHOLE} is not what was written"
+    for name, digest in digests.items():
+        path = folder / Path(name).name
+        if not path.is_file():
+            return f"{path.name} is missing"
+        if sha256_of(path) != digest:
+            return f"{path.name} is not what was written"
+    return None if digests else f"{WHOLE} is empty"
 
 
 def checkpoints(run: Run) -> list[tuple[int, Path]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError
 from gemtune.files import JsonObject
-from gemtune.models.boundary import config_values, loading
+from gemtune.models.boundary import config_values, loading, saving
 from gemtune.models.families import gemma3, llava, llava_onevision, qwen3, qwen3_vl
 from gemtune.models.families.base import Family
 
@@ -63,6 +63,7 @@ def write_tiny(name: str, folder: Path) -> Path:
     """Writes the tiny model of a family into a folder that is empty or not there."""
     if name not in TINY:
         raise ModelError(f"no tiny model '{name}'; there are {', '.join(TINY)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise ModelError(f"{folder}: not empty; name another folder")
-    return TINY[name].write_tiny(folder)
+    with saving(folder):
+        if folder.exists() and any(folder.iterdir()):
+            raise ModelError(f"{folder}: not empty; name another folder")
+        return TINY[name].write_tiny(folder)

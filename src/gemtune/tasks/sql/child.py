@@ -15,8 +15,10 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from gemtune.tasks.sql.dialects import query_for, readings, script_for
-from gemtune.tasks.sql.evidence import Evidence, Outcome, Statement, database, evidence_for, same
-from gemtune.tasks.sql.sandbox import SqlError, load
+from gemtune.tasks.sql.engines import Image, Outcome
+from gemtune.tasks.sql.evidence import Evidence, Statement, database, evidence_for, same
+from gemtune.tasks.sql.sandbox import SqlError
+from gemtune.tasks.sql.servers import Unreachable, engine_of
 from gemtune.tasks.sql.text import canonical, first_statement, is_too_deep, orders, parsed, parses
 from gemtune.worker import JsonValue
 
@@ -32,6 +34,7 @@ class Gold:
     schema: str
     inserts: str
     dialect: str
+    engine: str = "sqlite"
 
     @property
     def has_rows(self) -> bool:
@@ -46,9 +49,18 @@ class Reading:
     why: str = ""
 
 
+_PASSWORD: dict[str, str] = {}  # engine -> password of its server, which comes with the request and is kept nowhere
+
+
 def answer(request: JsonValue) -> JsonValue:
-    """The child's one function: `do` says what, the rest is what it takes."""
-    return _WORK[request.pop("do")](**request)
+    """The child's one function: `do` says what, the rest is what it takes. A server that is not there is an answer."""
+    password = request.pop("password", None)
+    if password is not None:
+        _PASSWORD[request["gold"]["engine"]] = password
+    try:
+        return _WORK[request.pop("do")](**request)
+    except Unreachable as error:
+        return {"unreachable": str(error)}
 
 
 def read(gold: dict[str, str]) -> dict[str, str]:
@@ -71,20 +83,21 @@ def reading_of(gold: Gold) -> Reading:
             reasons[dialect] = str(error)
         else:
             return Reading(dialect)
-    first = next(iter(reasons), "")
+    first = next((dialect for dialect, why in reasons.items() if "do not load" not in why), next(iter(reasons), ""))
     return Reading(first, reasons.get(first) or f"not one {gold.dialect} statement")
 
 
 def statement_of(gold: Gold, dialect: str) -> Statement:
-    """The gold query and its database as SQLite runs them; SqlError where it cannot."""
-    image = load(script_for("sqlite", gold.schema, dialect), script_for("sqlite", gold.inserts, dialect))
-    return Statement(_runnable(gold, gold.sql, dialect), image, isinstance(parsed(gold.sql, dialect), exp.DML))
+    """The gold query and its database as the engine runs them; SqlError where it cannot."""
+    engine = engine_of(gold.engine, _PASSWORD.get(gold.engine))
+    image = engine.load(*(script_for(engine.dialect, script, dialect) for script in (gold.schema, gold.inserts)))
+    return Statement(_runnable(gold, gold.sql, dialect), image, isinstance(parsed(gold.sql, dialect), exp.DML), engine)
 
 
 def _runnable(gold: Gold, sql: str, dialect: str) -> str:
     if is_too_deep(sql):
         raise SqlError("it is nested too deep")
-    return query_for("sqlite", sql, dialect, gold.schema)
+    return query_for(engine_of(gold.engine, _PASSWORD.get(gold.engine)).dialect, sql, dialect, gold.schema)
 
 
 def claim(gold: dict[str, str], reading: dict[str, str]) -> JsonValue:
@@ -125,13 +138,13 @@ def _agreements(gold: Gold, dialect: str, generated: int, sql: str) -> list[bool
         outcomes = [statement.outcome(runnable, image) for image in images]
     except SqlError:
         return []
-    ordered = orders(statement.sql, "sqlite")
+    ordered = orders(statement.sql, statement.engine.dialect)
     golds = [_gold_outcome(statement, image) for image in images]
     return [same(outcome, right, ordered) for outcome, right in zip(outcomes, golds, strict=True)]
 
 
 @functools.lru_cache(maxsize=16)
-def _gold_outcome(statement: Statement, image: bytes) -> Outcome:
+def _gold_outcome(statement: Statement, image: Image) -> Outcome:
     return statement.outcome(statement.sql, image)
 
 

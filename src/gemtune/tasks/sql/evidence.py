@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import functools
 import random
-import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from sqlglot import exp
 
+from gemtune.tasks.sql.engines import Engine, Image, Outcome, Table
 from gemtune.tasks.sql.mutants import constants, equal_columns, mutants
-from gemtune.tasks.sql.sandbox import Cell, Result, SqlError, change, query, quoted, same_result
+from gemtune.tasks.sql.sandbox import Cell, Result, SqlError, same_result
 from gemtune.tasks.sql.text import orders, parsed
 
 GENERATED = 3  # databases with more rows that are tried where a row's own rows do not do
 MORE_ROWS = 20  # for each table the query reads
 SECONDS = 2.0  # for all mutants of a query
-
-Outcome = tuple[Result, ...]  # what a query returned, or every table after a change
 
 
 @dataclass(frozen=True)
@@ -29,11 +26,12 @@ class Statement:
     """A gold query as the engine runs it, on its database."""
 
     sql: str
-    image: bytes
+    image: Image
     changes: bool  # INSERT, UPDATE or DELETE
+    engine: Engine
 
-    def outcome(self, sql: str, image: bytes) -> Outcome:
-        return change(sql, image) if self.changes else (query(sql, image),)
+    def outcome(self, sql: str, image: Image) -> Outcome:
+        return self.engine.outcome(sql, image, self.changes)
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,19 @@ def evidence_for(gold: Statement) -> Evidence:
 
     On its own few rows a wrong query is right by chance, and `SELECT 9` where the answer is 9.
 
-    >>> from gemtune.tasks.sql.sandbox import load
-    >>> image = load("CREATE TABLE pet (name, age)", "INSERT INTO pet VALUES ('Mia', 3), ('Rex', 5), ('Tom', 5)")
-    >>> evidence_for(Statement("SELECT name FROM pet WHERE age > 4", image, changes=False))
+    >>> from gemtune.tasks.sql.engines import Sqlite
+    >>> engine = Sqlite()
+    >>> image = engine.load("CREATE TABLE pet (name, age)", "INSERT INTO pet VALUES ('Mia', 3), ('Rex', 5), ('Tom', 5)")
+    >>> evidence_for(Statement("SELECT name FROM pet WHERE age > 4", image, False, engine))
     Evidence(generated=1, why='')
-    >>> evidence_for(Statement("SELECT MAX(name + name) FROM pet", image, changes=False))
+    >>> evidence_for(Statement("SELECT MAX(name + name) FROM pet", image, False, engine))
     Evidence(generated=0, why='it finds nothing in its data')
     """
-    tree = parsed(gold.sql, "sqlite")
+    tree = parsed(gold.sql, gold.engine.dialect)
     if tree is None:
         return Evidence(why="no parser reads it, so nothing is known of what it might have been")
     deadline = time.monotonic() + SECONDS
-    alive, told = [*mutants(tree.copy(), _columns(gold.image))], False
+    alive, told = [*mutants(tree.copy(), _columns(gold), gold.engine.dialect)], False
     for count in range(GENERATED + 1):
         try:
             image = database(gold, count)
@@ -78,9 +77,9 @@ def evidence_for(gold: Statement) -> Evidence:
     return Evidence(why=f"its data does not tell it from {alive[0]!r}" if told else "it finds nothing in its data")
 
 
-def _agrees(gold: Statement, mutant: str, image: bytes, outcome: Outcome) -> bool:
+def _agrees(gold: Statement, mutant: str, image: Image, outcome: Outcome) -> bool:
     try:
-        return same(gold.outcome(mutant, image), outcome, ordered=orders(gold.sql, "sqlite"))
+        return same(gold.outcome(mutant, image), outcome, ordered=orders(gold.sql, gold.engine.dialect))
     except SqlError:
         return False
 
@@ -90,116 +89,78 @@ def same(one: Outcome, other: Outcome, ordered: bool) -> bool:
     return len(one) == len(other) and all(same_result(a, b, ordered=ordered) for a, b in zip(one, other, strict=True))
 
 
-def _says_nothing(gold: Statement, outcome: Outcome, image: bytes) -> bool:
+def _says_nothing(gold: Statement, outcome: Outcome, image: Image) -> bool:
     """Whether any query that finds nothing, or changes nothing, would do as well."""
     if gold.changes:
-        nothing = f"DELETE FROM {quoted(_tables(image)[0])} WHERE 0"  # noqa: S608
-        return same(outcome, change(nothing, image), ordered=False)
+        before = tuple(Result(table.columns, table.rows) for table in gold.engine.tables(image))
+        return same(outcome, before, ordered=False)
     return not any(cell not in (None, 0, "") for row in outcome[0].rows for cell in row)
+
+
+def _columns(gold: Statement) -> dict[str, list[str]]:
+    return {table.name.lower(): list(table.columns) for table in gold.engine.tables(gold.image)}
 
 
 # --- more rows --------------------------------------------------------------------------------------------------------
 
 
 @functools.lru_cache(maxsize=16)
-def database(gold: Statement, count: int) -> bytes:
+def database(gold: Statement, count: int) -> Image:
     """The row's own database, or the `count`-th with more rows: values of its columns, and those the query names.
 
     A column without NULLs gets none, distinct values stay distinct, and keys refer to rows that are there.
     """
-    tree = parsed(gold.sql, "sqlite")
+    tree = parsed(gold.sql, gold.engine.dialect)
     if not count or tree is None:
         return gold.image
     chance = random.Random(count)  # noqa: S311  # data, not secrets
     used = {table.name.lower() for table in tree.find_all(exp.Table)}
-    with closing(_opened(gold.image)) as connection:
-        pools = {table: _Table.of(connection, table) for table in _tables(gold.image)}
-        joined = equal_columns(tree)
-        for table in sorted(pools, key=lambda table: len(pools[table].refers)):  # what is referred to comes first
-            pool = pools[table]
-            if table.lower() in used and pool.rows:
-                places = ", ".join("?" * len(pool.columns))
-                insert = f"INSERT OR IGNORE INTO {quoted(table)} VALUES ({places})"  # noqa: S608
-                rows = [*pool.more_rows(chance, constants(tree), _parents(pool, list(pools.values()), joined))]
-                connection.executemany(insert, rows)
-                pools[table] = replace(pool, rows=(*pool.rows, *rows))
-        return connection.serialize()
+    tables = {table.name: table for table in gold.engine.tables(gold.image)}
+    named, joined = constants(tree), equal_columns(tree)
+    more: dict[str, list[tuple[Cell, ...]]] = {}
+    for name in sorted(tables, key=lambda name: len(tables[name].refers)):  # what is referred to comes first
+        table = tables[name]
+        if name.lower() in used and table.rows:
+            more[name] = _more_rows(table, chance, named, _parents(table, list(tables.values()), joined))
+            tables[name] = replace(table, rows=(*table.rows, *more[name]))
+    return gold.engine.grown(gold.image, more)
 
 
-def _opened(image: bytes) -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    if image:
-        connection.deserialize(image)
-    return connection
+def _more_rows(
+    table: Table,
+    chance: random.Random,
+    named: Mapping[str, Sequence[Cell]],
+    parents: Mapping[str, Sequence[Cell]],
+) -> list[tuple[Cell, ...]]:
+    """Rows of the same kind, some of which come close to what the query asks for."""
+    is_named = [chance.random() < 0.5 for _ in range(MORE_ROWS)]
+    drawn: list[list[Cell]] = []
+    for column in table.columns:
+        values = table.values(column)
+        near = _near(named.get(column.lower(), ()), values)
+        if column.lower() in parents:
+            drawn.append([chance.choice(parents[column.lower()]) for _ in range(MORE_ROWS)])
+        elif column in table.keys or (_are_distinct(values) and not near):
+            drawn.append(_distinct(values, near, chance))
+        else:
+            drawn.append(_mixed(values, near, is_named, chance))
+    return list(zip(*drawn, strict=True))
 
 
-def _tables(image: bytes) -> list[str]:
-    with closing(_opened(image)) as connection:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall()
-    return [name for (name,) in names if not name.startswith("sqlite_")]
-
-
-@functools.lru_cache(maxsize=16)
-def _columns(image: bytes) -> dict[str, list[str]]:
-    with closing(_opened(image)) as connection:
-        return {table.lower(): list(_Table.of(connection, table).columns) for table in _tables(image)}
-
-
-@dataclass(frozen=True)
-class _Table:
-    """A table's columns, key and rows."""
-
-    name: str
-    columns: tuple[str, ...]
-    keys: frozenset[str]  # the column that is the key alone
-    rows: tuple[tuple[Cell, ...], ...]
-    refers: Mapping[str, tuple[str, str]]  # column -> table and column it refers to
-
-    @classmethod
-    def of(cls, connection: sqlite3.Connection, name: str) -> _Table:
-        info = connection.execute(f"PRAGMA table_info({quoted(name)})").fetchall()
-        keys = [column for _, column, _, _, _, key in info if key]
-        refers = {
-            start.lower(): (table.lower(), (end or "").lower())
-            for _, _, table, start, end, *_ in connection.execute(f"PRAGMA foreign_key_list({quoted(name)})")
-        }
-        rows = connection.execute(f"SELECT * FROM {quoted(name)} LIMIT 1000").fetchall()  # noqa: S608
-        columns = tuple(column for _, column, *_ in info)
-        return cls(name, columns, frozenset(keys if len(keys) == 1 else ()), tuple(rows), refers)
-
-    def values(self, column: str) -> list[Cell]:
-        place = next(place for place, name in enumerate(self.columns) if name.lower() == column.lower())
-        return [row[place] for row in self.rows]
-
-    def more_rows(
-        self, chance: random.Random, named: Mapping[str, Sequence[Cell]], parents: Mapping[str, Sequence[Cell]]
-    ) -> Iterator[tuple[Cell, ...]]:
-        is_named = [chance.random() < 0.5 for _ in range(MORE_ROWS)]  # rows that come close to what the query asks for
-        drawn: list[list[Cell]] = []
-        for column in self.columns:
-            values = self.values(column)
-            near = _near(named.get(column.lower(), ()), values)
-            if column.lower() in parents:
-                drawn.append([chance.choice(parents[column.lower()]) for _ in range(MORE_ROWS)])
-            elif column in self.keys or (_are_distinct(values) and not near):
-                drawn.append(_distinct(values, near, chance))
-            else:
-                drawn.append(_mixed(values, near, is_named, chance))
-        return zip(*drawn, strict=True)
-
-
-def _parents(child: _Table, tables: Sequence[_Table], joined: set[tuple[str, str]]) -> dict[str, list[Cell]]:
+def _parents(child: Table, tables: Sequence[Table], joined: set[tuple[str, str]]) -> dict[str, list[Cell]]:
     """For the columns of a table that refer to another, the values there: declared, or joined by and found there."""
     parents: dict[str, list[Cell]] = {}
+    names = {table.name: [(name.lower(), name) for name in table.columns] for table in tables}
     for column in (name.lower() for name in child.columns):
+        declared = child.refers.get(column)
         for table in tables:
-            for other in (name.lower() for name in table.columns):
-                declared = child.refers.get(column) in ((table.name.lower(), other), (table.name.lower(), ""))
-                if (table.name, other) == (child.name, column) or not table.rows:
-                    continue
-                values = table.values(other)
+            for other, name in names[table.name] if table.rows else ():
+                is_declared = declared in ((table.name.lower(), other), (table.name.lower(), ""))
                 is_joined = (column, other) in joined or (other, column) in joined
-                if declared or (is_joined and column not in child.keys and set(child.values(column)) <= set(values)):
+                if not (is_declared or is_joined) or (table.name, other) == (child.name, column):
+                    continue
+                values = table.values(name)
+                if is_declared or (column not in child.keys and set(child.values(column)) <= set(values)):
                     parents[column] = values
     return parents
 
@@ -265,7 +226,7 @@ def _unending(values: Sequence[Cell], chance: random.Random) -> list[Cell]:
 def _mixed(values: Sequence[Cell], near: Sequence[Cell], is_named: Sequence[bool], chance: random.Random) -> list[Cell]:
     """Values that rows have, as often again, those near what the query names, and now and then a new one."""
     mixed = [chance.choice(near if named and near else values) for named in is_named]
-    if all(isinstance(value, int | float) for value in values):
+    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
         steps = [0 if named and near else chance.choice((0, 0, 1, -1)) for named in is_named]
         return [value + step for value, step in zip(mixed, steps, strict=True)]  # type: ignore[operator]
     for times in (1, 2, 3):  # groups of these sizes

@@ -40,7 +40,7 @@ _WITHOUT = {  # clauses that may be forgotten
 }
 
 
-def mutants(tree: exp.Expression, columns: Columns) -> Iterator[str]:
+def mutants(tree: exp.Expression, columns: Columns, dialect: str = "sqlite") -> Iterator[str]:
     """The statement with one thing wrong: no WHERE, another comparison, aggregate, column, order or limit.
 
     >>> import sqlglot
@@ -48,11 +48,11 @@ def mutants(tree: exp.Expression, columns: Columns) -> Iterator[str]:
     ['SELECT MAX(a) FROM t', 'SELECT MIN(a) FROM t WHERE b > 4', 'SELECT MAX(a) FROM t WHERE NOT (b > 4)', \
 'SELECT MAX(b) FROM t WHERE b > 4']
     """
-    original, found = tree.sql("sqlite"), set[str]()
+    original, found = tree.sql(dialect), set[str]()
     for node, argument, value in _changes(tree, columns):
         before = node.args.get(argument)
         node.set(argument, value)
-        text = tree.sql("sqlite")
+        text = tree.sql(dialect)
         node.set(argument, before)
         if text != original and text not in found:
             found.add(text)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
 from gemtune.data.conversation import Conversation, Message, validate
-from gemtune.errors import RowError
+from gemtune.errors import RecipeError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text
 from gemtune.recipe import schema as config
+from gemtune.recipe.schema import Recipe
 from gemtune.tasks.base import Row, Task, text_of
 from gemtune.worker import Worker, WorkerError
 
 SYSTEM = "Write one {dialect} query that answers the question."
+PASSWORDS = {"postgres": "PGPASSWORD", "mysql": "MYSQL_PWD"}  # scheme of sql.engine -> where the password is
+_DRIVERS = {"duckdb": ("duckdb", "sql"), "postgres": ("psycopg", "postgres"), "mysql": ("pymysql", "mysql")}
+MEMORY = 512 * 2**20  # bytes
 SECONDS = 5.0  # for all that is done with one reply or one row; the usual is 2 ms
 
-# Warm from the first row on, and started again after a statement that had to be stopped.
-_CHILD = Worker("gemtune.tasks.sql.child:answer", seconds=SECONDS)
 _STATEMENT = re.compile(
     r"(?:[\s(]|--[^\n]*(?:\n|\Z)|/\*.*?\*/)*+(?:SELECT|WITH|VALUES|INSERT|UPDATE|DELETE|REPLACE|MERGE|CREATE|ALTER|DROP"
     r"|TRUNCATE|GRANT|REVOKE|EXPLAIN|DESCRIBE|SHOW|CALL|EXEC|EXECUTE|DECLARE|BEGIN|SET|TABLE|FROM|PIVOT)\b",
@@ -45,6 +49,13 @@ class Sql(Task):
     """
 
     section = "sql"
+
+    def __init__(self, recipe: Recipe, layout: str = "auto"):
+        super().__init__(recipe, layout)
+        module, extra = next((_DRIVERS[name] for name in _DRIVERS if self.options.engine.startswith(name)), ("", ""))
+        if module and importlib.util.find_spec(module) is None:
+            raise RecipeError(f"sql.engine: {module} is not installed; run: pip install 'gemtune[{extra}]'")
+
     options: config.Sql
     metric = "accuracy"
     columns = ("question", "schema", "sql")
@@ -59,7 +70,8 @@ class Sql(Task):
         database = text_of(row, "db_id") or sha256_of_text(schema)[:16]
         if sql and not _STATEMENT.match(sql):
             raise RowError("not SQL", f"column 'sql' holds {sql[:80]!r}; wanted one statement")
-        gold = {"sql": sql, "schema": schema, "inserts": _inserts(row), "dialect": self.options.dialect}
+        gold = {"sql": sql, "schema": schema, "inserts": _inserts(row)}
+        gold |= {"dialect": self.options.dialect, "engine": self.options.engine}
         meta = {"gold": gold, "question": question, "database": database}
         key = f"{question}\n{database}"
         conversation = Conversation(validate(messages), "sql", key=key, group=key, where=where, meta=meta)
@@ -68,7 +80,7 @@ class Sql(Task):
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         gold, reading, claim = conversation.meta["gold"], conversation.meta["reading"], self._claim(conversation)
         try:
-            return dict(_CHILD({"do": "score", "gold": gold, "reading": reading, "claim": claim, "reply": reply}))
+            return _asked("score", gold=gold, reading=reading, claim=claim, reply=reply)
         except WorkerError:  # the gold query stayed within the limits
             return dict.fromkeys(claim["scores"], 0.0)
 
@@ -105,21 +117,40 @@ class Sql(Task):
 def _reading(gold: dict[str, str]) -> JsonObject:
     """How the gold query can be scored; one that goes over the limits by its text alone."""
     try:
-        reading: JsonObject = _CHILD({"do": "read", "gold": gold})
+        return _asked("read", gold=gold)
     except WorkerError as error:
         return {"dialect": "", "why": str(error)}
-    return reading
 
 
 @functools.lru_cache(maxsize=4096)
 def _claim_of(row: str) -> JsonObject:
     gold, reading = json.loads(row)
     try:
-        claim: JsonObject = _CHILD({"do": "claim", "gold": gold, "reading": reading})
+        return _asked("claim", gold=gold, reading=reading)
     except WorkerError as error:
         why = f"to put its data to the test, {error}"
         return {"scores": ["accuracy", "canonical"], "generated": 0, "why": why}
-    return claim
+
+
+@functools.cache
+def _child(engine: str) -> Worker:
+    """Warm from the first row on, and started again after a statement that had to be stopped.
+
+    A driver is imported when it is first used: DuckDB takes 1 GiB of addresses for itself.
+    """
+    memory = MEMORY if engine == "sqlite" else 4 * MEMORY
+    return Worker("gemtune.tasks.sql.child:answer", seconds=SECONDS, memory=memory)
+
+
+def _asked(do: str, gold: JsonObject, **request: object) -> JsonObject:
+    """The child's answer; the password of a server is of the environment, and is written nowhere."""
+    variable = next((name for scheme, name in PASSWORDS.items() if gold["engine"].startswith(scheme)), "")
+    answer: JsonObject = _child(gold["engine"])(
+        {"do": do, "gold": gold, "password": os.environ.get(variable), **request}
+    )
+    if "unreachable" in answer:
+        raise RunError(f"sql.engine: {gold['engine']}: {answer['unreachable']}; start it, or take another engine")
+    return answer
 
 
 def _prompt(schema: str, question: str) -> str:
@@ -155,7 +186,7 @@ def statements(script: str) -> Iterator[str]:
 def _unrelated(tables: list[str], question: str, dialect: str) -> list[str]:
     """The CREATE TABLE statements in which no name, of the table or a column, has a word of the question."""
     try:
-        names_of = _CHILD({"do": "table_names", "statements": tables, "dialect": dialect})
+        names_of = _child("sqlite")({"do": "table_names", "statements": tables, "dialect": dialect})
     except WorkerError:  # what cannot be parsed is kept
         return []
     asked = _words(question)

@@ -1,0 +1,181 @@
+"""The files of a run directory, damaged: what reads them sees it, says which one in one line, or makes it again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import command
+from conftest import EXAMPLES
+from gemtune.data.conversation import read_conversations
+from gemtune.errors import GemtuneError
+from gemtune.pipeline import stages
+from gemtune.pipeline.job import Job
+from gemtune.pipeline.resume import finished_training, refuse_another_recipe, refuse_other_tokens
+from gemtune.rendering.token_table import ExampleTable
+from gemtune.runs import PARTS, Run
+from gemtune.training import checkpoint
+
+# What a value or a whole file is replaced by: other types, numbers beyond those of a machine, nesting beyond Python's.
+SHAPES: list[Any] = [[], {}, None, "x", -1, 1e308, 10**400, True, [[]], {"a": []}, json.loads("[" * 600 + "]" * 600)]
+MOST_VARIANTS = int(os.environ.get("GEMTUNE_VARIANTS", "30"))  # of one file
+TEXTS = {
+    "nothing": b"",
+    "no UTF-8": b"\xff\xfe\x00",
+    "100,000 brackets": b"[" * 100_000,
+    "a number of 5,000 digits": b'{"version": ' + b"9" * 5_000 + b"}",
+    "a line end alone": b"\n",
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A run from its rows to its report, made once; its rows are copied, for what is prepared again."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copy(EXAMPLES / "emoji.csv", folder)
+    train = {"max_steps": 2, "batch_size": 8, "max_length": 128, "precision": "fp32", "device": "cpu", "save_steps": 1}
+    recipe = {
+        "name": "t",
+        "task": "emoji",
+        "model": str(tiny_model),
+        "runs_dir": str(folder / "runs"),
+        "data": {"source": str(folder / "emoji.csv"), "limit": 60},
+        "train": train,
+        "evaluate": {"limit": 3, "max_new_tokens": 4},
+    }
+    (folder / "t.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+    return stages.run(Job(folder / "t.yaml", say=lambda text: None)).parent
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Run:
+    return Run(Path(shutil.copytree(finished, tmp_path / "t")))
+
+
+def read_everything(root: Path) -> list[Callable[[], object]]:
+    """What the stages read of a run that is there, each by itself."""
+
+    def job() -> Job:
+        return Job(root, say=lambda text: None)
+
+    run = Run(root)
+    return [
+        lambda: stages.report(Job(root)),
+        lambda: (refuse_another_recipe(job()), refuse_other_tokens(job(), "data", "x")),
+        lambda: finished_training(job()),
+        lambda: run.prepared_data().token_lengths,
+        lambda: [run.evaluation().evaluations(name) for name in ("base", "tuned")],
+        lambda: run.keep_metrics(1),
+        lambda: [(list(read_conversations(run.part(part))), ExampleTable(run.table(part))) for part in PARTS],
+        lambda: checkpoint.newest_whole(run, lambda text: None),
+        lambda: checkpoint.require_whole(run.adapter),
+    ]
+
+
+def refused_or_read(root: Path) -> int:
+    """Reads everything and returns how often that was refused, each time in one line."""
+    refusals = 0
+    for read in read_everything(root):
+        try:
+            read()
+        except GemtuneError as error:
+            refusals += 1
+            assert "\n" not in str(error)
+    return refusals
+
+
+def variants(value: Any, depth: int) -> Iterator[Any]:
+    """The value with one of its parts replaced by each shape, or left out."""
+    yield from SHAPES
+    if depth and isinstance(value, dict):
+        for key, inner in value.items():
+            yield {name: other for name, other in value.items() if name != key}
+            yield from ({**value, key: other} for other in variants(inner, depth - 1))
+    elif depth and isinstance(value, list) and value:
+        yield from ([other, *value[1:]] for other in variants(value[0], depth - 1))
+
+
+def with_variants(path: Path) -> list[str]:
+    """Texts for a JSON file, or for one whose first line is JSON, each wrong in one place; some thirty of them all."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    is_lines = path.suffix == ".jsonl"
+    value = json.loads(lines[0] if is_lines else "\n".join(lines))
+    rest = lines[1:] if is_lines else []
+    texts = ["\n".join([json.dumps(variant), *rest]) + "\n" for variant in variants(value, 3)]
+    return texts[:: max(1, len(texts) // MOST_VARIANTS)]
+
+
+NAMES = ("manifest.json", "metrics.jsonl", "data/manifest.json", "data/train.jsonl", "eval/base.jsonl")
+NAMES += ("eval/summary.json", "checkpoints/step-2/whole.json", "adapter/whole.json")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_json_of_another_shape_is_one_line(name: str, run: Run) -> None:
+    path = run.root / name
+    whole, refusals = path.read_bytes(), 0
+    for text in with_variants(path):
+        path.write_text(text, encoding="utf-8")
+        refusals += refused_or_read(run.root)
+    for data in (*TEXTS.values(), whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        assert refused_or_read(run.root) or path.suffix == ".jsonl" or "step-2" in name
+    assert refusals > 10
+
+
+def flip(path: Path, place: float) -> None:
+    """Turns one bit of a file over, at a share of its length."""
+    data = bytearray(path.read_bytes())
+    data[int(place * (len(data) - 1))] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.31, 0.5, 0.77, 1.0])
+def test_a_bit_of_the_data_that_turned_over_is_prepared_again(place: float, run: Run) -> None:
+    before = command.tree(run.data)
+    for name in sorted(name for name in before if (run.data / name).stat().st_size):
+        flip(run.data / name, place)
+        stages.prepare(Job(run.root, say=lambda text: None))
+        assert command.tree(run.data) == before, f"{name} was damaged"
+
+
+@pytest.mark.parametrize("name", ["train.arrow", "test.jsonl"])
+def test_a_trained_run_does_not_go_on_with_rows_that_are_damaged(name: str, run: Run) -> None:
+    """Arrow ends the process over some tables, so nothing of one is read before its digest is looked at."""
+    before = command.tree(run.data)
+    for verb in (stages.plan, lambda job: stages.examples(job, "test", 1), stages.evaluate):
+        flip(run.data / name, 0.5)
+        verb(Job(run.root, say=lambda text: None))
+        assert command.tree(run.data) == before
+
+
+def test_a_table_or_rows_that_are_cut_or_gone_are_prepared_again(run: Run) -> None:
+    before = command.tree(run.data)
+    for spoil in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])):
+        for name in sorted(name for name in before if (run.data / name).stat().st_size):
+            spoil(run.data / name)
+            stages.prepare(Job(run.root, say=lambda text: None))
+            assert command.tree(run.data) == before, f"{name} was damaged"
+
+
+def test_data_without_digests_of_an_older_gemtune_is_up_to_date(run: Run) -> None:
+    manifest = json.loads(run.data_manifest_file.read_text())
+    del manifest["files"], manifest["seal"], manifest["lengths"]["tables"]
+    run.data_manifest_file.write_text(json.dumps(manifest))
+    before = command.tree(run.data)
+    stages.prepare(Job(run.root, say=lambda text: None))
+    assert command.tree(run.data) == before
+
+
+@pytest.mark.parametrize("name", ["whole.json", "weights.safetensors", "optimizer.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(name: str, run: Run) -> None:
+    said: list[str] = []
+    assert checkpoint.newest_whole(run, said.append) == run.checkpoint(2)
+    flip(run.checkpoint(2) / name, 0.5)
+    assert checkpoint.newest_whole(run, said.append) == run.checkpoint(1)
+    assert "step-2 is damaged" in said[0]
