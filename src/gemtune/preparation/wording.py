@@ -68,7 +68,7 @@ class Wording:
 
     @cached_property
     def _found(self) -> list[re.Match[str]]:
-        return list(_TOKEN.finditer(_spelled(unicodedata.normalize("NFKC", self.text))))
+        return list(_TOKEN.finditer(_spelled(unicodedata.normalize("NFKC", self.text.translate(_FOLDED)))))
 
     @cached_property
     def words(self) -> list[str]:
