@@ -236,7 +236,7 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
     """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
     conversation = source.task.conversation(row, where)
-    check_size(message.text for message in conversation.messages)
+    check_size([message.text for message in conversation.messages])
     conversation = source.images.resolve(conversation)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
