@@ -11,7 +11,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| (?!what could|---)(.+?) \| (.+?) \| (.+?) \|$", PAGE, re.MULTILINE)
 
 
-def tests_in(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -20,4 +20,4 @@ def test_every_defence_is_proven_by_a_test_that_is_there() -> None:
     assert len(ROWS) >= 20
     for danger, _, proofs in ROWS:
         named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", proofs)
-        assert named and not {f"{path}::{name}" for path, name in named if name not in tests_in(path)}, danger
+        assert named and not {f"{path}::{name}" for path, name in named if name not in names_in(path)}, danger
