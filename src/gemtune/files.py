@@ -46,6 +46,7 @@ WRITING = Access(
 READING = Access(
     DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
 )
+CACHING = Access(GemtuneError, {}, "GEMTUNE_CACHE names another folder")
 READING_BACK = Access(RunError, {}, _REDO)  # ... and what gemtune wrote.
 
 
@@ -187,5 +188,19 @@ def sha256_of_text(*parts: str) -> str:
 
 def cache_folder() -> Path:
     """Where converted models and compiled kernels are kept: $GEMTUNE_CACHE, or gemtune/ in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("GEMTUNE_CACHE") or Path(base) / "gemtune")
+    named, base = os.environ.get("GEMTUNE_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    if named or base:
+        return Path(named or Path(base or "") / "gemtune")
+    try:
+        return Path.home() / ".cache" / "gemtune"
+    except RuntimeError as error:
+        raise GemtuneError("this user has no home folder to keep a cache in; GEMTUNE_CACHE names one") from error
+
+
+def writable_cache() -> Path:
+    """The cache folder, in which a file was written to see that it can be; GemtuneError says why it cannot."""
+    folder = cache_folder()
+    with os_errors(folder, CACHING):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder

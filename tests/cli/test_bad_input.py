@@ -98,7 +98,7 @@ def changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def is_prepared(name: str) -> bool:
     """Whole files that `prepare` leaves when a later stage refuses to go on."""
-    data = r"(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped)\.jsonl))?"
+    data = r"(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped|unscored)\.jsonl))?"
     return bool(re.fullmatch(rf"runs(/t(/manifest\.json|/recipe\.yaml|/data{data})?)?", name))
 
 
@@ -154,9 +154,9 @@ DATA: dict[str, Case] = {
     "another encoding": (_source("e.csv", "text,emoji\ncafé,☕\n".encode("utf-16")), r"e\.csv: .*data\.encoding"),
     "a missing column": (_source("e.csv", "text,emojis\nhi,☕\n"), r"e\.csv:2: column 'emoji' is missing; found text, emojis; did you mean 'emojis'\? set data\.columns: \{emoji: emojis\}"),
     "a field too many": (_source("e.csv", "text,emoji\nhi, you,☕\n"), r"e\.csv:2: 3 fields, wanted 2 as in the header \(text, emoji\); put a value"),
-    "a broken JSON line": (_source("e.jsonl", '{"text": "a", "emoji": "☕"}\n{"text": \n{"text": "b", "emoji": "☕"}\n'), r"e\.jsonl:2: broken JSON .* mend or delete it"),
-    "JSON without names": (_source("e.jsonl", '["a", "☕"]\n'), r"e\.jsonl:1: an array; wanted an object"),
-    "a list of lists": (_source("e.json", '[["a", "☕"]]'), r"e\.json:1: e\.json\[1\] is an array; wanted an object"),
+    "a broken JSON line": (_source("e.jsonl", '{"text": "a", "emoji": "☕"}\n{"text": \n{"text": "b", "emoji": "☕"}\n'), r"e\.jsonl:2: the object that begins here: .*broken JSON .*data\.bad_rows: drop"),
+    "JSON without names": (_source("e.jsonl", '["a", "☕"]\n'), r"e\.jsonl\[1\] is a string; wanted an object with named values"),
+    "a list of lists": (_source("e.json", '[["a", "☕"]]'), r"e\.json\[1\]: column 'text' is missing; found 0, 1; set data\.columns: \{text: "),
     "half a JSON array": (_source("e.json", '[{"text": "a", "emoji": "☕"},'), r"e\.json:1: broken JSON .*the file ends too early"),
     "no Parquet": (_source("e.parquet", "text,emoji\n"), r"e\.parquet: damaged or not Parquet .*copy or download it again"),
     "no gzip": (_source("e.csv.gz", "text,emoji\n"), r"e\.csv\.gz: damaged or not gzip .*drop \.gz"),
@@ -168,7 +168,7 @@ DATA: dict[str, Case] = {
     "roles out of order": (lambda p: (p.jsonl([{"messages": [{"role": "assistant", "content": "a"}]}] * 3), p.recipe("e.jsonl", task="messages")), r"3 of them dropped as 'roles out of order', the first at e\.jsonl:1"),
     "half a character": (lambda p: (p.jsonl([HALF] * 3), p.recipe("e.jsonl")), r"3 of them dropped as 'bad unicode', the first at e\.jsonl:1 \(message 2 \(user\): half a character"),
     "bad_rows: fail": (lambda p: (p.csv([*ROWS, ("x", "yes")]), ["prepare.bad_rows=fail"])[1], r"e\.csv:42: not emoji: .*mend the row, or set prepare\.bad_rows: drop"),
-    "bad_rows: fail, an id twice": (lambda p: (p.jsonl([{"id": 1, "text": t, "emoji": e} for t, e in ROWS]), p.recipe("e.jsonl"), ["prepare.bad_rows=fail"])[2], r"e\.jsonl:2: duplicate id: e\.jsonl:1 has this id and says something else"),
+    "bad_rows: fail, an id twice": (lambda p: (p.jsonl([{"id": 1, "text": t, "emoji": e} for t, e in ROWS]), p.recipe("e.jsonl", data={"id": "id"}), ["prepare.bad_rows=fail"])[2], r"e\.jsonl:2: duplicate id: e\.jsonl:1 has this id and says something else"),
     "all of it val or test": (lambda p: ["split.val=40"], r"no row is left to train on: all \d+ that can be used are val or test"),
 }  # fmt: skip
 
@@ -216,7 +216,7 @@ def test_cuda_without_cuda(place: Place, capfd: pytest.CaptureFixture[str]) -> N
 def test_rows_that_differ_under_one_id_are_counted(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     rows = [{"id": i, "text": text, "emoji": emoji} for i, (text, emoji) in enumerate(ROWS)]
     place.jsonl([*rows, {"id": 3, "text": "rain", "emoji": "🌧"}])
-    place.recipe("e.jsonl")
+    place.recipe("e.jsonl", data={"id": "id"})
     answer = command.gemtune(capfd, "prepare", place / "t.yaml", "prepare.dedupe=exact", "--json")
     assert answer.code == 0, answer.err
     assert json.loads(answer.out)["dropped"] == {"duplicate id": 1}

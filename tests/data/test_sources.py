@@ -781,6 +781,8 @@ def test_an_entry_over_messages_in_text_and_roles_in_capitals(tmp_path: Path) ->
         ({"formatting": {}}, "formatting is '{}'; wanted a name"),
         ({"num_samples": -1}, "num_samples is '-1'; wanted a whole number"),
         ({"num_samples": "9"}, "num_samples is '9'; wanted a whole number"),
+        ({"file_name": None}, "only file_name; wanted file_name or hf_hub_url"),
+        ({"file_name": None, "hf_hub_url": None}, "only file_name, hf_hub_url; wanted file_name or hf_hub_url"),
         ({"hf_hub_url": 5}, "hf_hub_url is '5'; wanted a name"),
         ({"hf_hub_url": ""}, "hf_hub_url is ''; wanted a name"),
         ({"hf_hub_url": "a/b", "split": []}, "split is '[]'; wanted a name"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,19 @@ def equal(found: object, wanted: object, what: str) -> None:
         raise AssertionError(f"{what} differs: {found!r:.500} from {wanted!r:.500}")
 
 
-@contextlib.contextmanager
-def replaced(folder: Path, file: File) -> Iterator[None]:
-    """A file in a folder with other bytes, for a while."""
-    path = folder / file.name
-    path.write_bytes(file.data)
+def copied(source: Path, folder: Path, file: File) -> Path:
+    """A folder like the source, but for one file; the others are the same files on the disk, so nothing may write to
+    them in place.
+    """
+    target = folder / source.name
+    shutil.copytree(source, target, copy_function=_linked)
+    (target / file.name).unlink()
+    (target / file.name).write_bytes(file.data)
+    return target
+
+
+def _linked(source: str, target: str) -> None:
     try:
-        yield
-    finally:
-        path.write_bytes(file.seed)
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copyfile(source, target)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from PIL import Image
 
 from fuzz import seeds
-from fuzz.attempts import TURNS, recipe_for, replaced
+from fuzz.attempts import TURNS, copied, recipe_for
 from fuzz.harness import Target
 from fuzz.inputs import File, as_bytes, mutants, spoiled, spoiled_files, texts
-from gemtune.tasks import task_of
+from gemtune.data.conversation import Conversation, Message, Part
 from gemtune.worker import Worker, WorkerError
 
 
@@ -38,10 +39,10 @@ def try_config(value: tuple[str, File], folder: Path) -> None:
     from gemtune.models.loading import empty_model
 
     name, file = value
-    with replaced(seeds.models()[name], file):
-        config_of(seeds.models()[name])
-        family_of(seeds.models()[name])
-        empty_model(seeds.models()[name])
+    model = copied(seeds.models()[name], folder, file)
+    config_of(model)
+    family_of(model)
+    empty_model(model)
 
 
 def try_tokenizer(value: tuple[str, File], folder: Path) -> None:
@@ -53,17 +54,18 @@ def try_tokenizer(value: tuple[str, File], folder: Path) -> None:
     from gemtune.rendering.renderer import Renderer
 
     name, file = value
-    model = seeds.models()[name]
-    with replaced(model, file):
-        family = family_of(model)
-        tokenizer = load_tokenizer(model)
-        special_ids(tokenizer, family), known_tokens(tokenizer, family)
-        images = None
-        if family.vision:
-            processor = load_image_processor(model)
-            images = ImageTokenizer(config_of(model), processor, family.vision, recipe_for("emoji").vision)
-        renderer = Renderer(tokenizer, family, "all", images)
-        renderer.example(task_of(recipe_for("emoji")).conversation({"text": "to the beach", "emoji": "🏖️"}, "f"))
+    model = copied(seeds.models()[name], folder, file)
+    family = family_of(model)
+    tokenizer = load_tokenizer(model)
+    special_ids(tokenizer, family), known_tokens(tokenizer, family)
+    question, images = [Part(text="to the beach")], None
+    if family.vision:
+        processor = load_image_processor(model)
+        images = ImageTokenizer(config_of(model), processor, family.vision, recipe_for("emoji").vision)
+        family.vision.preprocess(processor, [Image.new("RGB", (64, 48))], True, {})
+        question.append(Part(image="a.png", size=(64, 48)))
+    messages = (Message("user", tuple(question)), Message.of("assistant", "🏖️"))
+    Renderer(tokenizer, family, "all", images).example(Conversation(messages, "emoji", "", "", "f"))
 
 
 def try_weights(value: bytes, folder: Path) -> None:

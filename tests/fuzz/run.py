@@ -84,9 +84,10 @@ def _target(name: str, seconds: float, number: int | None) -> Tally:
             seed = _child(name, Path(folder), until if number is None else None, number, tally)
             if seed is None:
                 return tally
-            kind = f"the process ended or hung at seed {seed}"
             value, said = ((Path(folder) / name).read_text("utf-8", "replace") for name in ("input", "said"))
-            tally.faults[kind] = Fault(kind, value, said[-LONGEST:], seed)
+            # One that says the same is the same.
+            kind = f"the process ended or hung: {(said.strip().splitlines() or ['without a word'])[-1][:100]}"
+            tally.faults.setdefault(kind, Fault(kind, value, said[-LONGEST:], seed))
         if number is not None or time.monotonic() > until:
             return tally
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 from fuzz import seeds
-from fuzz.attempts import equal, refusals, replaced
+from fuzz.attempts import copied, equal, refusals
 from fuzz.harness import Target
 from fuzz.inputs import File, mutants, spoiled_files, texts
 from gemtune.data.conversation import read_conversations
@@ -113,27 +113,28 @@ def _run_files() -> dict[str, bytes]:
 def try_run(value: File, folder: Path) -> None:
     """A file of a run directory that is not what was written, and everything that reads it."""
     from gemtune.pipeline.job import Job
+    from gemtune.pipeline.stages import examples
     from gemtune.rendering.token_table import ExampleTable
     from gemtune.training.checkpoint import newest_whole, require_whole
 
-    root = seeds.run_folder()
+    root = copied(seeds.run_folder(), folder, value)
     readers: list[Callable[[Run], object]] = [
         lambda run: Job(run.root).task,
         lambda run: (run.decisions, run.training, run.metrics(), run.summary(), run.data_manifest()),
         lambda run: [list(read_conversations(run.part(part))) for part in PARTS],
+        lambda run: examples(Job(run.root, say=lambda line: None), "test", 1),  # looks at the digests
         lambda run: [[table[i] for i in range(len(table))] for table in map(ExampleTable, map(run.table, PARTS))],
         lambda run: [run.evaluation().evaluations(name) for name in ("base", "tuned")],
         lambda run: newest_whole(run, lambda line: None),
         lambda run: require_whole(run.adapter),
         write_report,
     ]
-    with replaced(root, value):
-        for read in readers:
-            with refusals():
-                read(Run.open(root))
+    for read in readers:
+        with refusals():
+            read(Run.open(root))
 
 
 TARGETS: dict[str, Target] = {
     "recipes": Target(_recipes(), try_recipe, 80),
-    "runs": Target(spoiled_files(_run_files), try_run, 0),
+    "runs": Target(spoiled_files(_run_files), try_run, 20, seconds=20.0),
 }

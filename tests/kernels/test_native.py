@@ -104,7 +104,7 @@ def test_a_cache_folder_that_cannot_be_written_is_named(
     monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "file" / "cache"))
     functions, why = native.build(native.FLAGS)
     assert functions is None
-    assert why.startswith(f"{tmp_path}/file/cache cannot be written (Not a directory); GEMTUNE_CACHE may name another")
+    assert why.startswith(f"{tmp_path}/file/cache: Not a directory; GEMTUNE_CACHE names another")
 
 
 def test_another_version_of_the_compiler_compiles_again(compiler: Callable[[str], Path], tmp_path: Path) -> None:

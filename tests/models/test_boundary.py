@@ -20,8 +20,8 @@ from command import gemtune
 from gemtune.errors import GemtuneError, ModelError
 from gemtune.models.adapters import attach_adapters, load_adapter, save_tuned
 from gemtune.models.boundary import saving
-from gemtune.models.families import config_of, family_of
-from gemtune.models.loading import empty_model, load_model, load_tokenizer
+from gemtune.models.families import config_of, family_of, write_tiny
+from gemtune.models.loading import empty_model, load_image_processor, load_model, load_tokenizer
 from gemtune.recipe.schema import Lora
 
 Tensors = dict[str, torch.Tensor]
@@ -167,6 +167,29 @@ def test_a_spoiled_file_is_one_line(folder: Path, name: str, text: str, words: s
         (load_tokenizer if name.startswith("tokenizer") else empty_model)(folder)
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"image_std": [0.5, 0.5]}, "its image processor: cannot be loaded"),
+        ({"rescale_factor": {}}, "its image processor: cannot be loaded"),
+        ({"resample": 99}, "its image processor: cannot be loaded"),
+        ({"size": {"height": 10**9, "width": 56}}, "size.height is 1000000000; gemtune takes sides of up to 10000"),
+        ({"size": {"height": 56, "width": -1}}, "size.width is -1"),
+        ({"size": {"height": "tall", "width": 56}}, "its image processor: cannot be loaded"),
+    ],
+)
+def test_an_image_processor_that_fails_when_it_is_used_is_one_line(
+    tmp_path: Path, values: dict[str, object], words: str
+) -> None:
+    folder = write_tiny("gemma3-vision", tmp_path / "vision")
+    load_image_processor(folder)
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    edit(folder, path.name, image_processor={**config["image_processor"], **values})
+    with pytest.raises(ModelError, match=words):
+        load_image_processor(folder)
 
 
 @pytest.mark.parametrize(

@@ -144,8 +144,10 @@ def test_nothing_is_left_on_a_mysql_server() -> None:
 
     ask = (
         "from gemtune.recipe.schema import Recipe; from gemtune.tasks import task_of; import os; print(os.getpid());"
-        f"recipe = Recipe(name='t', task='sql', data=[{{'source': 't'}}], sql={{'engine': {MYSQL!r}, 'dialect': 'mysql'}});"
-        "row = {'question': '?', 'sql': 'SELECT a FROM t', 'schema': 'CREATE TABLE t (a INT); INSERT INTO t VALUES (1)'};"
+        f"sql = {{'engine': {MYSQL!r}, 'dialect': 'mysql'}};"
+        "recipe = Recipe(name='t', task='sql', data=[{'source': 't'}], sql=sql);"
+        "schema = 'CREATE TABLE t (a INT); INSERT INTO t VALUES (1)';"
+        "row = {'question': '?', 'sql': 'SELECT a FROM t', 'schema': schema};"
         "conversation = task_of(recipe).conversation(row, 't:1'); print(conversation.meta['reading']['why'] == '')"
     )
     pid, ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemtune.cli.bug import report_bug
-from gemtune.errors import DivergedError, GemtuneError, json_visible, visible
+from gemtune.cli.terminal import prepare_terminal, tell, tell_json
+from gemtune.errors import DivergedError, GemtuneError, visible
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
 
@@ -40,14 +40,15 @@ def main() -> None:
 
     Anything else is a bug: one line, a file that can be sent without sending data, and exit code 1.
     """
+    prepare_terminal()
     try:
         app()
     except GemtuneError as error:
-        typer.echo(f"gemtune: {error}", err=True)
+        tell(f"gemtune: {error}", err=True)
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == 130:  # what typer makes of Ctrl-C
-            typer.echo("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
+            tell("gemtune: stopped; the same command goes on from the newest checkpoint", err=True)
         raise
     finally:
         sys.excepthook = report_bug  # typer has set its own
@@ -57,7 +58,7 @@ def _print_version(wanted: bool) -> None:
     from gemtune.hardware import gemtune_version
 
     if wanted:
-        typer.echo(f"gemtune {gemtune_version()}")
+        tell(f"gemtune {gemtune_version()}")
         raise typer.Exit
 
 
@@ -79,7 +80,7 @@ def new(
     from gemtune.recipe.scaffold import write_example
 
     written = list(write_example(recipe, folder))
-    _print(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
+    tell(*(f"wrote {path}" for path in written), f"next: gemtune run {written[0]}")
 
 
 @app.command()
@@ -99,9 +100,9 @@ def run(
         job = progress.job(recipe, overrides, fresh=fresh, trust_task=trust_task)
         page = stages.run(job, progress.train)
     if as_json:
-        _print_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
+        tell_json({"run": str(job.run.root), "report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*report_lines(job.run))
+        tell(*report_lines(job.run))
     _fail_where_diverged(job.run)
 
 
@@ -121,9 +122,9 @@ def prepare(
         job = progress.job(recipe, overrides, trust_task=trust_task)
         manifest = stages.prepare(job)
     if as_json:
-        _print_json(manifest)
+        tell_json(manifest)
     else:
-        _print(*prepared_lines(job.run))
+        tell(*prepared_lines(job.run))
 
 
 @app.command()
@@ -151,7 +152,7 @@ def show(
         console.rule(Text(title), align="left")
         console.print(terminal_text(job.renderer, example), soft_wrap=True)
     write_page(job.run.show_page, job.run.data, job.renderer, pairs)
-    typer.echo(f"page: {job.run.show_page}")
+    tell(f"page: {job.run.show_page}")
 
 
 @app.command()
@@ -162,7 +163,7 @@ def tiny(
     """Writes a tiny random-weight model of a family, for dry runs of a recipe in seconds: model=FOLDER."""
     from gemtune.models.families import write_tiny
 
-    typer.echo(write_tiny(family, Path(folder)))
+    tell(write_tiny(family, Path(folder)))
 
 
 @app.command()
@@ -180,9 +181,9 @@ def check(
         job = progress.job(recipe, overrides, trust_task=trust_task)
         findings = stages.check(job)
     if as_json:
-        _print_json([vars(finding) for finding in findings])
+        tell_json([vars(finding) for finding in findings])
     else:
-        _print(*findings)
+        tell(*findings)
 
 
 @app.command()
@@ -201,9 +202,9 @@ def plan(
         job = progress.job(recipe, overrides, trust_task=trust_task)
         plans = stages.plan(job)
     if as_json:
-        _print_json(plans)
+        tell_json(plans)
     else:
-        _print(*plan_lines(plans))
+        tell(*plan_lines(plans))
 
 
 @app.command()
@@ -222,12 +223,12 @@ def train(
         job = progress.job(recipe, overrides, fresh=fresh, trust_task=trust_task)
         training = stages.train(job, progress.train)
     if as_json:
-        _print_json(training)
+        tell_json(training)
     else:
-        _print(*(f"{name}: {value}" for name, value in training.items()))
+        tell(*(f"{name}: {value}" for name, value in training.items()))
     _fail_where_diverged(job.run)
     if not as_json:
-        _print(f"next: gemtune evaluate {job.run.root}")
+        tell(f"next: gemtune evaluate {job.run.root}")
 
 
 @app.command()
@@ -251,9 +252,9 @@ def evaluate(
         job = progress.job(run, overrides, trust_task=trust_task)
         summary = stages.evaluate(job, names, data)
     if as_json:
-        _print_json(summary)
+        tell_json(summary)
     else:
-        _print(*evaluation_lines(summary))
+        tell(*evaluation_lines(summary))
 
 
 @app.command()
@@ -282,11 +283,11 @@ def generate(
         job = progress.job(run, trust_task=trust_task)
         name = "base" if base else "tuned"
         if source:
-            typer.echo(f"wrote {stages.answer_file(job, source, output, name)}")
+            tell(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
             for piece in stages.stream_reply(job, prompt, name, image or []):
-                typer.echo(visible(piece) if sys.stdout.isatty() else piece, nl=False)
-            typer.echo()
+                tell(piece, end="", raw=not sys.stdout.isatty())
+            tell("")
 
 
 @app.command()
@@ -299,9 +300,9 @@ def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> 
     job = Progress(quiet=True).job(run)
     page = stages.report(job)
     if as_json:
-        _print_json({"report": str(page), "summary": _summary(job.run)})
+        tell_json({"report": str(page), "summary": _summary(job.run)})
     else:
-        _print(*report_lines(job.run))
+        tell(*report_lines(job.run))
 
 
 @app.command()
@@ -311,9 +312,9 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
 
     findings = diagnose()
     if as_json:
-        _print_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
+        tell_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:
-        _print(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+        tell(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
 
 
 def _fail_where_diverged(run: Run) -> None:
@@ -325,13 +326,3 @@ def _fail_where_diverged(run: Run) -> None:
 def _summary(run: Run) -> JsonObject | None:
     summary = run.summary()
     return summary.to_json() if summary else None
-
-
-def _print(*lines: object) -> None:
-    for line in lines:
-        typer.echo(visible(str(line)))
-
-
-def _print_json(value: object) -> None:
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    typer.echo(json_visible(text))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
-from gemtune.files import cache_folder
+from gemtune.errors import GemtuneError
+from gemtune.files import writable_cache
 from gemtune.hardware import (
     choose_device,
     choose_precision,
@@ -49,8 +49,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     move = "install g++ or clang++, or name one in CXX" if reason.startswith(MISSING) else ""
     yield "C++ kernels", reason if functions is not None else f"not compiled: {reason}", move
     yield "memory", f"{memory_gb():.1f} GB", ""
-    free = shutil.disk_usage(_existing(cache_folder())).free / 1e9
-    yield "disk at the cache", f"{free:.1f} GB free", "" if free > 5 else "free some: a run needs about 2 GB at 270M"
+    yield _disk_at_the_cache()
     yield "Hub login", "yes" if get_token() else "no", "" if get_token() else "`hf auth login`, for gated models"
     for extra, (module, what) in EXTRAS.items():
         there = importlib.util.find_spec(module) is not None
@@ -58,5 +57,10 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     yield "licence of the embedded model", LICENCE, ""
 
 
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.parent)
+def _disk_at_the_cache() -> tuple[str, str, str]:
+    try:
+        free = shutil.disk_usage(writable_cache()).free / 1e9
+    except GemtuneError as error:
+        found, _, move = str(error).rpartition("; ")
+        return "disk at the cache", f"none: {found}", move
+    return "disk at the cache", f"{free:.1f} GB free", "" if free > 5 else "free some: a run needs about 2 GB at 270M"

@@ -62,7 +62,7 @@ def _scored_lines(run: Run, data: DataManifest) -> Iterator[str]:
 def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:
     """Base against tuned; without a summary, what is missing."""
     if summary is None:
-        yield "Only one side is there; `gemtune evaluate RUN` compares base and tuned."
+        yield "Nothing is compared; `gemtune evaluate RUN` compares base and tuned on rows that have answers."
     else:
         yield from summary_lines(Summary.from_json(summary, "summary"))
 

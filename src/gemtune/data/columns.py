@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from gemtune.data.cells import Unreadable, unpacked
 from gemtune.data.rows import Row, Rows
@@ -65,6 +65,20 @@ def renamed_rows(rows: Rows, columns: Mapping[str, str], several: bool) -> Rows:
         yield where, _renamed(row, here, where) if here else row
     if several and any(map(str.isidentifier, absent)):
         raise DataError(f"data.columns: no file has a column {listed(sorted(absent))}; mend or delete it")
+
+
+def renamed_as_there(rows: Rows, columns: Mapping[str, str], optional: Iterable[str] = ()) -> Rows:
+    """The rows with the columns renamed; a row may have some under the task's own names, and be without optional ones.
+
+    >>> rows = [("x.csv:2", {"body": "hi"}), ("x.csv:3", {"text": "hi"})]
+    >>> list(renamed_as_there(iter(rows), {"text": "body", "emoji": "label"}, optional=["emoji"]))
+    [('x.csv:2', {'text': 'hi'}), ('x.csv:3', {'text': 'hi'})]
+    """
+    needed = columns.keys() - set(optional)
+    for where, row in rows:
+        there = {name for name, column in columns.items() if _is_there(row, column)}
+        here = {name: columns[name] for name in columns if name in there or (name in needed and name not in row)}
+        yield where, _renamed(row, here, where)
 
 
 def _is_there(row: Row, column: str) -> bool:

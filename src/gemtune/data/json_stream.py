@@ -132,16 +132,15 @@ class Window:
 
     def elements(self) -> Iterator[str]:
         """Yields the first character of every element of the array that begins here; take each one's value()."""
-        self.take("[")
-        if self.peek() == "]":
-            self.take("]")
-            return
-        while True:
-            yield self.peek()
-            if self.take(",]") == "]":
+        before = self.take("[")
+        while (opening := self.peek()) != "]":
+            yield opening
+            before = self.take(",]")
+            if before == "]":
                 return
-            if self.peek() == "]":
-                raise self.broken(_LAST_COMMA.format("]"))
+        if before == ",":
+            raise self.broken(_LAST_COMMA.format("]"))
+        self.take("]")
 
     def names(self) -> Iterator[str]:
         """Yields every key of the object that begins here; take each one's value()."""

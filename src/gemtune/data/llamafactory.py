@@ -204,11 +204,11 @@ def _source(value: JsonObject, where: str, info: Path, data: DataSource) -> dict
     """The keys of `data` that the entry decides."""
     limits = [limit for limit in (data.limit, value.get("num_samples")) if limit]
     limit = min(limits) if limits else None
-    if "hf_hub_url" in value:
+    if value.get("hf_hub_url"):
         config, split = value.get("subset") or data.hub_config, value.get("split") or data.hub_split
         hub = {"source": value["hf_hub_url"], "format": "hub", "hub_config": config, "hub_split": split}
         return {"limit": limit, **hub}
-    if "file_name" in value:
+    if value.get("file_name"):
         return {"limit": limit, "source": str(info.parent / value["file_name"])}
     names = listed(_source_keys(value))
     raise DataError(f"{where}: only {names}; wanted file_name or hf_hub_url: download it and name the file")

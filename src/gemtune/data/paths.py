@@ -68,14 +68,13 @@ def expanded(text: str, key: str) -> Path:
     Traceback (most recent call last):
     gemtune.errors.DataError: data.source: 'a\\x00b.csv' cannot be a path (a NUL byte)
     """
-    try:
-        os.fsencode(text)
-        path = Path(text).expanduser()
-    except (RuntimeError, UnicodeError) as error:
-        raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
     if "\0" in text:
         raise DataError(f"{key}: {text[:200]!r} cannot be a path (a NUL byte)")
-    return path
+    try:
+        os.fsencode(text)
+        return Path(text).expanduser()
+    except (RuntimeError, UnicodeError) as error:
+        raise DataError(f"{key}: {text[:200]!r} cannot be a path ({error})") from error
 
 
 def is_there(path: Path) -> bool:

@@ -58,12 +58,13 @@ def write_replies(
     recipe: Recipe,
     progress: Callable[[int], None] = lambda done: None,
     features_for: FeaturesFor = no_features,
+    answered: bool = True,
 ) -> None:
-    """Writes one line per conversation to `path`: prompt, gold, reply and scores.
+    """Writes one line per conversation to `path`: prompt, gold, reply and scores; no gold and no scores of questions.
 
     `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
     """
-    key = _evaluation_key(key, recipe, conversations)
+    key = _evaluation_key(key if answered else f"{key} asked", recipe, conversations)
     if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
         return
     answers = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
@@ -73,9 +74,9 @@ def write_replies(
             key=conversation.key,
             prompt=prompt_text(conversation),
             images=conversation.image_paths,
-            gold=conversation.answer,
+            gold=conversation.answer if answered else "",
             reply=reply.text,
-            scores=counted_scores(task, conversation, reply.text),
+            scores=counted_scores(task, conversation, reply.text) if answered else {},
             cut=reply.cut,
             evaluation=key,
         )

@@ -11,12 +11,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from gemtune.files import cache_folder, sha256_of_text
+from gemtune.errors import GemtuneError
+from gemtune.files import CACHING, cache_folder, os_errors, sha256_of, sha256_of_text, writable_cache
 
 SOURCE = Path(__file__).with_name("cpp") / "kernels.cpp"
 # No -ffast-math: it would flush subnormal numbers for every library in the process, and its reassociation costs exp_
@@ -169,18 +171,29 @@ def _library(flags: str) -> Path:
     version = _run([*compiler, "--version"], "be asked its version").stdout
     texts = (path.read_text(encoding="utf-8") for path in sources())
     key = sha256_of_text(*texts, flags, *compiler, version, str(openmp), _processor())
-    path = cache_folder() / f"native-{key[:16]}.so"
-    if path.exists():
-        return path
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            _compile(compiler, flags, openmp, Path(folder) / path.name).replace(path)
-    except OSError as error:
-        raise CannotCompile(
-            f"{path.parent} cannot be written ({error.strerror}); GEMTUNE_CACHE may name another folder"
-        ) from error
-    return path
+        return _whole(cache_folder(), key) or _compiled_into(
+            writable_cache(), key, partial(_compile, compiler, flags, openmp)
+        )
+    except GemtuneError as error:
+        raise CannotCompile(str(error)) from error
+
+
+def _whole(folder: Path, key: str) -> Path | None:
+    """The library of a key whose bytes are those that were compiled: to load a cut one kills the process."""
+    for path in folder.glob(f"native-{key[:16]}-*.so"):
+        if path.stem.endswith(f"-{sha256_of(path)[:16]}"):
+            return path
+    return None
+
+
+def _compiled_into(folder: Path, key: str, compile_to: Callable[[Path], Path]) -> Path:
+    """Compiles the library of a key and names it after its bytes."""
+    with os_errors(folder, CACHING), tempfile.TemporaryDirectory(dir=folder) as temporary:
+        library = compile_to(Path(temporary) / "native.so")
+        for damaged in folder.glob(f"native-{key[:16]}-*.so"):
+            damaged.unlink(missing_ok=True)
+        return library.replace(folder / f"native-{key[:16]}-{sha256_of(library)[:16]}.so")
 
 
 def _compile(compiler: list[str], flags: str, openmp: Path, library: Path) -> Path:

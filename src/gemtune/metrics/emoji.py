@@ -30,8 +30,18 @@ def clusters_of(text: str) -> list[str]:
 
     Flags are paired here: regex counts back to the first of them from each, 23 s for 80,000.
     """
-    clusters: list[str] = regex.findall(_CLUSTER, text)
+    clusters: list[str] = _CLUSTER.findall(text)  # regex.findall with a compiled pattern takes ten times as long
     return clusters
+
+
+def is_only_emoji(text: str) -> bool:
+    """Whether a text is emoji and white space, and some of the first.
+
+    >>> is_only_emoji("🏊 🌊"), is_only_emoji("🏊!"), is_only_emoji(" ")
+    (True, False, False)
+    """
+    clusters = [cluster for cluster in clusters_of(text) if not cluster.isspace()]
+    return bool(clusters) and all(map(_as_emoji, clusters))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -50,10 +60,8 @@ def emoji_scores(reply: str, gold: str) -> dict[str, float]:
     >>> emoji_scores("🏖️ 🌊", "🏖🌊☀️")
     {'valid': 1.0, 'exact': 0.0, 'precision': 1.0, 'recall': 0.6666666666666666, 'f1': 0.8}
     """
-    clusters = [cluster for cluster in clusters_of(reply) if not cluster.isspace()]
-    reply_emoji, gold_emoji = [cluster for cluster in map(_as_emoji, clusters) if cluster], emoji_clusters(gold)
-    is_valid = bool(clusters) and len(reply_emoji) == len(clusters)
-    scores = {"valid": float(is_valid), "exact": float(reply_emoji == gold_emoji)}
+    reply_emoji, gold_emoji = emoji_clusters(reply), emoji_clusters(gold)
+    scores = {"valid": float(is_only_emoji(reply)), "exact": float(reply_emoji == gold_emoji)}
     return {**scores, **overlap(reply_emoji, gold_emoji)}
 
 

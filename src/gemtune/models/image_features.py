@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from gemtune.data.images import open_rgb, size_of
-from gemtune.files import cache_folder, sha256_of_text, write_bytes
+from gemtune.errors import GemtuneError
+from gemtune.files import cache_folder, sha256_of_text, writable_cache, write_bytes
 from gemtune.models.families.base import Pixels
 from gemtune.models.image_tokens import ImageTokenizer
 
@@ -126,9 +127,18 @@ class ImageFeatures:
             return {**inputs, "mm_token_type_ids": kinds, "image_grid_thw": self._grids(rows)}
         return inputs
 
+    @cached_property
+    def not_kept(self) -> str | None:
+        """Why the features of a frozen tower can be neither kept nor read, or None where they can."""
+        try:
+            writable_cache()
+        except GemtuneError as error:
+            return str(error)
+        return None
+
     def warm_up(self, rows: Rows, tick: Callable[[int, int], None] = lambda total, done: None) -> None:
         """Runs a frozen tower on every image that is not cached yet, so that training only reads."""
-        if self._frozen and self._limit:
+        if self._frozen and self._limit and not self.not_kept:
             missing = [key for key in dict.fromkeys(self.keys(rows)) if not self._path(key).exists()]
             for done, _ in enumerate(self._encode(missing), 1):
                 tick(len(missing), done)
@@ -181,6 +191,8 @@ class ImageFeatures:
         return self._folder / name[:2] / f"{name}{'' if key.alone else '-beside-others'}.safetensors"
 
     def _load(self, key: ImageKey) -> torch.Tensor | None:
+        if self.not_kept:
+            return None
         path = self._path(key)
         try:
             feature: torch.Tensor = load_file(path)["seen"]
@@ -190,11 +202,13 @@ class ImageFeatures:
         return feature
 
     def _store(self, key: ImageKey, feature: torch.Tensor) -> None:
-        if self._limit:
+        if self._limit and not self.not_kept:
             write_bytes(self._path(key), save({"seen": feature}))
 
     def evict(self) -> None:
         """Removes the entries used longest ago, of every model, until the cache is within its limit."""
+        if self.not_kept:
+            return
         files = [(path.stat(), path) for path in self._folder.parent.rglob("*.safetensors")]
         total = sum(stat.st_size for stat, _ in files)
         for stat, path in sorted(files, key=lambda entry: entry[0].st_mtime):

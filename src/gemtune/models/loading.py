@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 
-from gemtune.errors import MissingExtra
+from gemtune.errors import MissingExtra, ModelError
 from gemtune.models.boundary import loading, without_hub_kernels
 from gemtune.models.families import config_of, family_of
 from gemtune.models.families.base import Family, ImageProcessor, VisionFamily
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
         PreTrainedTokenizerBase,
     )
 
+MOST_SIDE = 10_000  # pixels of an image as a model sees it
+TRIAL = (64, 48)  # pixels of the image with which an image processor is tried
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32, "fp16": torch.float16}
 
 
@@ -43,7 +46,22 @@ def load_image_processor(folder: Path) -> ImageProcessor:
     from transformers import AutoImageProcessor
 
     with loading(f"{folder}: its image processor"):
-        return AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+        processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
+        _require_sides(processor, folder)
+        processor([Image.new("RGB", TRIAL)], return_tensors="pt")  # as for the tokenizer
+    return processor
+
+
+def _require_sides(processor: ImageProcessor, folder: Path) -> None:
+    """ModelError before an image is made as large as no model sees one."""
+    for name in ("size", "crop_size"):
+        sizes = getattr(processor, name, None) or {}
+        for side in ("height", "width"):
+            if sizes.get(side) is not None and not 0 < sizes[side] <= MOST_SIDE:
+                raise ModelError(
+                    f"{folder}: its image processor: {name}.{side} is {sizes[side]}; gemtune takes sides of up to "
+                    f"{MOST_SIDE} pixels: fetch the model again, or give another one"
+                )
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase, family: Family) -> dict[str, int | list[int]]:

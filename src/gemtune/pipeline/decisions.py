@@ -46,6 +46,8 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     run.decide("forwards", choose_forwards(model))
     micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
     functions, why = compiled()
+    if functions is None:
+        job.say(f"Without compiled kernels: {why}.")
     run.decide("compiled_passes", (functions is not None, why))
     note_surroundings(job, model)
     features = job.image_features(model)
@@ -84,6 +86,8 @@ def _trainable(job: Job, model: PreTrainedModel, data: JsonObject) -> PreTrained
 def encode_images(job: Job, features: ImageFeatures) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
+    if features.not_kept:
+        job.say(f"{features.not_kept}; every image goes through the vision tower whenever it is seen.")
     features.warm_up(rows, lambda total, done: job.tick("images", done, total))
 
 

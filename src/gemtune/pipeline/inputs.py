@@ -6,33 +6,73 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from gemtune.data.columns import check_columns
+from gemtune.data.columns import check_columns, renamed_as_there
 from gemtune.data.conversation import Conversation, Part
 from gemtune.data.image_sources import ImageSources
 from gemtune.data.images import ImageStore
+from gemtune.data.rows import Row, Rows
 from gemtune.data.sources import read_rows, source_for
 from gemtune.errors import DataError, RowError
 from gemtune.pipeline.job import Job
 from gemtune.preparation.prepare import image_store
-from gemtune.tasks import task_of
+from gemtune.recipe.schema import DataSource
+from gemtune.tasks import Task, task_of
 
 
 def conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
     """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
-    source = source_for(job.recipe, data)
-    _ = job.task  # refuses a program that came with the run
-    task = task_of(job.recipe, source.layout)
+    source, task, store = _reading(job, data)
     make = task.conversation if answered else task.question
-    store = image_store(job.run, source)
     conversations: list[Conversation] = []
-    for where, row in read_rows(source):
-        if answered and not conversations:
-            check_columns(row, task.columns, where)
+    for where, row in _rows(source, task, answered):
+        if not conversations:
+            check_columns(row, [name for name in task.columns if answered or name not in task.unanswered], where)
         try:
             conversations.append(store.resolve(make(row, where)))
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
     return conversations
+
+
+def without_answers(job: Job, data: str) -> str | None:
+    """Why the rows of a file can be asked and not scored, by the first of them; None where it is answered.
+
+    It has the columns of the answer, or a last message that is one.
+    """
+    source, task, _ = _reading(job, data)
+    where, row = next(_rows(source, task, answered=False), ("", None))
+    if row is None:
+        return None  # which says that the file is empty
+    if columns := [name for name in task.columns if name in task.unanswered]:
+        if any(row.get(name) not in (None, "") for name in columns):
+            return None
+        return f"{where}: no {' or '.join(source.columns.get(name, name) for name in columns)} in it"
+    try:
+        task.conversation(row, where)
+    except (RowError, DataError) as error:
+        return f"{where}: {error}".removeprefix(f"{where}: {where}: ") if _is_question(task, row, where) else None
+    return None
+
+
+def _is_question(task: Task, row: Row, where: str) -> bool:
+    try:
+        task.question(row, where)
+    except (RowError, DataError):
+        return False
+    return True
+
+
+def _reading(job: Job, data: str) -> tuple[DataSource, Task, ImageStore]:
+    """How a file is read: as which source, by which task, and with which images."""
+    source = source_for(job.recipe, data)
+    _ = job.task  # refuses a program that came with the run
+    return source, task_of(job.recipe, source.layout), image_store(job.run, source)
+
+
+def _rows(source: DataSource, task: Task, answered: bool) -> Rows:
+    """The rows of a file, under the source's names of columns or the task's; a question needs none of the answer."""
+    rows = read_rows(source.model_copy(update={"columns": {}}))
+    return renamed_as_there(rows, source.columns, () if answered else task.unanswered)
 
 
 def with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:

@@ -7,11 +7,12 @@ from gemtune.data.sources import is_hub, source_files
 from gemtune.errors import DataError, RunError
 from gemtune.files import JsonObject, os_errors, write_json
 from gemtune.pipeline.job import Job
+from gemtune.preparation.prepare import rows_are_whole
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import deciders
 from gemtune.run_contents import remove_written
 from gemtune.run_files import Training
-from gemtune.runs import PARTS, Run
+from gemtune.runs import Run
 
 
 def start_again(run: Run) -> None:
@@ -87,11 +88,15 @@ def begin(job: Job, data: JsonObject) -> None:
 
 def has_its_rows(job: Job) -> bool:
     """Whether the run has begun to train on the rows that lie in it, so that nothing has to be read for them again."""
+    from gemtune.rendering.token_table import tables_are_whole
+
     run, begun = job.run, _begun(job)
-    files = [table for part in PARTS for table in (run.part(part), run.table(part))]
-    data = run.data_manifest() if begun and all(path.is_file() for path in files) else None
-    lengths = data.lengths if data else None
-    return bool(begun and data and lengths and (data.fingerprint, lengths.key) == (begun["data"], begun["tokens"]))
+    data = run.data_manifest() if begun else None
+    if begun is None or data is None or data.lengths is None:
+        return False
+    if (data.fingerprint, data.lengths.key) != (begun["data"], begun["tokens"]):
+        return False
+    return rows_are_whole(run, data) and tables_are_whole(run, data.lengths)
 
 
 def sources_gone(job: Job) -> str | None:

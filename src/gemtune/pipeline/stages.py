@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text, write_jsonl
-from gemtune.pipeline.inputs import conversations_of, with_images
+from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings, require_trackers
 from gemtune.pipeline.resume import (
@@ -185,14 +185,18 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 
 @_locked
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> JsonObject | None:
-    """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there."""
+    """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there.
+
+    Rows of a file without answers are answered, and not scored.
+    """
     from gemtune.evaluation.evaluate import evaluation_rows, require_rows, summarise, write_replies
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     refuse_another_recipe(job)
     keys = {name: weights_key(job, name) for name in names}  # what cannot be asked is found before anything is written
+    unanswered = without_answers(job, data) if data else None
     if data:
-        conversations = conversations_of(job, data)
+        conversations = conversations_of(job, data, answered=unanswered is None)
     else:
         _own_rows(job)
         conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
@@ -213,7 +217,11 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
             recipe=recipe,
             progress=partial(_tick, job, f"{name} replies", len(conversations)),
             features_for=job.image_features,
+            answered=unanswered is None,
         )
+    if unanswered:
+        job.say(f"{unanswered}: these rows have no answers, so the replies in {folder.root} are not scored.")
+        return None
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()

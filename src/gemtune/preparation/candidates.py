@@ -41,13 +41,18 @@ def candidates(keys: U32, scopes: U64) -> Iterator[tuple[int, int]]:
     left = np.full(len(scopes), COMPARED, np.uint8)
     for count in range(PARTS, PARTS - WRONG - 1, -1):
         for parts in combinations(range(PARTS), count):
-            yield from _sharing(keys, scopes, parts, left)
+            yield from _sharing(keys, scopes, parts, left, keep=2 * (PARTS - count))
         if count == PARTS:
-            yield from _sharing(keys, scopes, (PARTS,), left)
+            yield from _sharing(keys, scopes, (PARTS,), left, keep=0)
 
 
-def _sharing(keys: U32, scopes: U64, columns: tuple[int, ...], left: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
-    """Yields the pairs that are equal in just these columns, and counts down what is left to each text."""
+def _sharing(
+    keys: U32, scopes: U64, columns: tuple[int, ...], left: NDArray[np.uint8], keep: int
+) -> Iterator[tuple[int, int]]:
+    """Yields the pairs that are equal in just these columns, and counts down what is left to each text, to `keep`.
+
+    The less alike pairs are, the more are so by chance, and the fewer are looked at.
+    """
     values = scopes
     for column in columns:
         values = mixed(values * _GOLDEN + keys[column])
@@ -58,7 +63,7 @@ def _sharing(keys: U32, scopes: U64, columns: tuple[int, ...], left: NDArray[np.
         if not places.size:
             return
         later, earlier = order[places + distance], order[places]
-        is_new = _is_new(keys, later, earlier, columns) & (left[later] > 0)
+        is_new = _is_new(keys, later, earlier, columns) & (left[later] > keep)
         left[later[is_new]] -= 1
         yield from zip(later[is_new].tolist(), earlier[is_new].tolist(), strict=True)
 

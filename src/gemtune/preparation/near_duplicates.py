@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 
 from gemtune.preparation.candidates import candidates
 from gemtune.preparation.row_store import Numbers, RowStore
-from gemtune.preparation.wording import Likeness, Slip, Wording, fold, likeness
+from gemtune.preparation.wording import Likeness, Slip, fold, likeness
 
 RARE_ANSWER = 8  # rows that have an answer; up to so many it speaks for a copy
 RARE_WORDS = 4  # questions that have two words side by side; up to so many they speak for a copy ...
-ENOUGH = 6  # ... where there are so many such pairs
+SOME, ENOUGH = 2, 6  # ... where there are so many such pairs: for two letters that changed places, and for other slips
 KNOWN = 3  # questions that have a word, from which on it may be more than a slip
 SAMPLED = 10_000  # questions whose words are counted
-_CACHED = 64  # questions kept as words
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ class _Pair:
     row: int
     other: int
     likeness: Likeness
-    shared: frozenset[tuple[str, str]]  # words that stand side by side in both
     share_answer: bool
 
 
@@ -65,15 +62,13 @@ class Questions:
         ]
 
     def _pairs(self, threshold: float) -> list[_Pair]:
-        wording = lru_cache(_CACHED)(lambda row: Wording(self._store.question(row)))
         keys, scopes = self._store.keys(self.firsts), self._store.hashes("scope")[self.firsts]
         pairs = []
         for later, earlier in candidates(keys, scopes):
             row, other = int(self.firsts[later]), int(self.firsts[earlier])
-            alike = likeness(wording(row), wording(other))
+            alike = likeness(self._store.question(row), self._store.question(other))
             if alike and alike.similarity >= threshold:
-                shared = frozenset(pairwise(wording(row).words)) & {*pairwise(wording(other).words)}
-                pairs.append(_Pair(row, other, alike, shared, self._share_rare_answer(row, other)))
+                pairs.append(_Pair(row, other, alike, self._share_rare_answer(row, other)))
         return pairs
 
     def _share_rare_answer(self, row: int, other: int) -> bool:
@@ -87,7 +82,7 @@ class Questions:
 
     def _counts(self, pairs: Iterable[_Pair]) -> Counter[object]:
         """In how many questions, of many a sample, the words of slips are, and the shared pairs of words."""
-        wanted: set[object] = {part for pair in pairs for part in pair.shared}
+        wanted: set[object] = {part for pair in pairs for part in pair.likeness.shared}
         wanted |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
         counts: Counter[object] = Counter()
         for row in self.firsts[:: 1 + len(self.firsts) // SAMPLED].tolist():
@@ -115,15 +110,16 @@ class Questions:
 def _is_copy(pair: _Pair, counts: Counter[object], slips: Counter[str]) -> bool:
     if not pair.likeness.slips:
         return True
-    is_sure = pair.share_answer or sum(counts[part] <= RARE_WORDS for part in pair.shared) >= ENOUGH
-    return all(_is_slip(slip, is_sure, counts, slips) for slip in pair.likeness.slips)
+    rare = sum(counts[part] <= RARE_WORDS for part in pair.likeness.shared)
+    is_sure = pair.share_answer or rare >= ENOUGH
+    return all(_is_slip(slip, is_sure, rare >= SOME, counts, slips) for slip in pair.likeness.slips)
 
 
-def _is_slip(slip: Slip, is_sure: bool, counts: Counter[object], slips: Counter[str]) -> bool:
-    """Whether a word is only misspelt: it is not where the other spelling would have to be the same slip, too."""
+def _is_slip(slip: Slip, is_sure: bool, is_likely: bool, counts: Counter[object], slips: Counter[str]) -> bool:
+    """Whether a word is only misspelt; a word that is often there, and not for a slip, is another word."""
     rare, usual = sorted((slip.word, slip.other), key=lambda word: counts[word])
     is_word = counts[rare] >= KNOWN and (counts[rare] * 4 >= counts[usual] or counts[rare] - slips[rare] >= 2)
     is_known = counts[usual] >= KNOWN + 2 and counts[rare] < KNOWN
     if is_word or slip.kind == "swapped":
-        return not is_word
+        return not is_word and (is_sure or is_likely)
     return is_sure and (is_known or (slip.kind == "typed" and not slip.begins))

@@ -169,8 +169,15 @@ def _is_up_to_date(run: Run, fingerprint: str) -> bool:
         return False
     if manifest is None or manifest.fingerprint != fingerprint:
         return False
+    return rows_are_whole(run, manifest)
+
+
+def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
+    """Whether the files of rows are what was written; those of a manifest without digests, whether they are there."""
     digests = manifest.files
-    return digests is None or all(sha256_of(path) == digests.get(path.name) for path in _row_files(run))
+    return all(
+        path.is_file() and (digests is None or sha256_of(path) == digests.get(path.name)) for path in _row_files(run)
+    )
 
 
 def _refuse_test_split(data: DataSource) -> None:
@@ -229,7 +236,7 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
     """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
     conversation = source.task.conversation(row, where)
-    check_size(message.text for message in conversation.messages)
+    check_size([message.text for message in conversation.messages])
     conversation = source.images.resolve(conversation)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)

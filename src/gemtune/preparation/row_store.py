@@ -9,6 +9,7 @@ import tempfile
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from gemtune.recipe.schema import Recipe
 
 Numbers = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
+_as_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one at every call
 HASHES = ("pool", "scope", "group", "question", "answer", "content", "id")
 
 
@@ -96,19 +98,22 @@ class RowStore:
         """
         value, folded = conversation.to_json(), fold(conversation.key)
         said = [normalise_text(message.text) for message in conversation.messages if message.role != "user"]
-        messages = json.dumps(value["messages"], ensure_ascii=False)
-        self.conversations.append(json.dumps(value, ensure_ascii=False))
-        for name, number in {
-            "pool": pool,
-            "scope": _hash(scope),
-            "group": _hash(self._seed, conversation.group),  # also where the group lies in the split, over 2**64
-            "question": _hash(scope, folded),
-            "answer": _hash(str(pool), scope, *said),
-            "content": _hash(str(pool), conversation.key, messages),
+        messages = _as_json(value.pop("messages"))
+        # The messages once: they are most of a row, and what is hashed is what is written.
+        self.conversations.append(f'{{"messages": {messages}, {_as_json(value)[1:]}')
+        numbers = (  # as HASHES names them
+            pool,
+            _hash(scope) if scope else 0,
+            # Also where the group lies in the split, over 2**64: this hash never changes.
+            int(sha256_of_text(self._seed, conversation.group)[:16], 16),
+            _hash(scope, folded),
+            _hash(str(pool), scope, *said),
+            _hash(str(pool), conversation.key, messages),
             # Each file numbers its rows from the start, so an id counts within its file.
-            "id": _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
-        }.items():
-            self._hashes[name].append(number)
+            _hash(re.split(r"[:\[]\d+\]?$", conversation.where)[0], identity) if identity else 0,
+        )
+        for column, number in zip(self._hashes.values(), numbers, strict=True):
+            column.append(number)
         for column, key in zip(self._keys, keys(folded), strict=True):
             column.append(key)
 
@@ -154,4 +159,5 @@ class RowStore:
 
 
 def _hash(*parts: str) -> int:
-    return int(sha256_of_text(*parts)[:16], 16)
+    """A number of 64 bits for texts; written as Python does, ("a", "b, c") and ("a, b", "c") differ."""
+    return int.from_bytes(blake2b(repr(parts).encode("utf-8"), digest_size=8).digest(), "big")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Literal, NamedTuple
 from zlib import crc32
 
@@ -19,6 +21,7 @@ from rapidfuzz.distance import OSA, Levenshtein
 from gemtune.metrics.text import normalise_text
 
 PARTS = 6  # of the alphabet; a slip changes one or two of them
+AROUND = 150  # characters that are read on both sides of what differs
 MOST = 31  # up to which a key of a part tells how many letters it was made of
 
 # Letters in six parts that are about as frequent in European languages; the bytes of other scripts by their number.
@@ -65,7 +68,7 @@ class Wording:
 
     @cached_property
     def _found(self) -> list[re.Match[str]]:
-        return list(_TOKEN.finditer(_spelled(unicodedata.normalize("NFKC", self.text))))
+        return list(_TOKEN.finditer(_spelled(unicodedata.normalize("NFKC", self.text.translate(_FOLDED)))))
 
     @cached_property
     def words(self) -> list[str]:
@@ -108,7 +111,8 @@ def fold(text: str) -> str:
     >>> fold("Don\u2019t  PANIC: 3.5 km, or -2!"), fold("Le Café (C++)"), fold("well-known – x - y")
     ('dont panic 3.5 km or -2', 'le cafe ( c + + )', 'well known x - y')
     """
-    return " ".join(_TOKEN.findall(_spelled(normalise_text(text)))).replace("'", "")
+    plain = normalise_text(text)
+    return " ".join(_TOKEN.findall(plain if plain.isascii() else _spelled(plain))).replace("'", "")
 
 
 def keys(folded: str) -> tuple[int, ...]:
@@ -123,7 +127,7 @@ def keys(folded: str) -> tuple[int, ...]:
     letters = folded.encode("utf-8", "surrogatepass")
     parts = [letters.translate(None, others) for others in _OTHERS]
     numbers = [crc32(part) & ~MOST | min(len(part), MOST) for part in parts]
-    return (*numbers, crc32(" ".join(sorted(folded.split(" "))).encode("utf-8", "surrogatepass")))
+    return (*numbers, crc32(b" ".join(sorted(letters.split(b" ")))))
 
 
 class Slip(NamedTuple):
@@ -141,31 +145,49 @@ class Slip(NamedTuple):
 
 @dataclass(frozen=True)
 class Likeness:
-    """Two questions that say the same, but for slips of the pen."""
+    """Two questions that say the same, but for slips of the pen, with the words side by side that both have nearby."""
 
     similarity: float
     slips: tuple[Slip, ...] = ()
+    shared: frozenset[tuple[str, str]] = frozenset()
 
 
-def likeness(left: Wording, right: Wording) -> Likeness | None:
+def likeness(left: str, right: str) -> Likeness | None:
     """How like each other two questions are, from 1.0 down with every slip; None where a word differs.
 
-    >>> print(likeness(Wording("Is Iran in Asia?"), Wording("Is Iraq in Asia?")))
+    >>> print(likeness("Is Iran in Asia?", "Is Iraq in Asia?"))
     None
-    >>> likeness(Wording("The Capital of Frnace?"), Wording("the capital of france"))
-    Likeness(similarity=0.9444444444444444, slips=(Slip(word='frnace', other='france', kind='swapped', begins=False),))
+    >>> likeness("The Capital of Frnace?", "the capital of france").slips
+    (Slip(word='frnace', other='france', kind='swapped', begins=False),)
     """
-    if left.words == right.words or _is_moved(left, right):
-        return Likeness(1.0)
     slips: list[Slip] = []
-    for here, there in _differences(left.words, right.words):
-        if not _is_joined(left.words[here.start : here.stop], right.words[there.start : there.stop]):
-            some = [_slip(left, a, right, b) for a, b in zip(here, there, strict=False)]
-            if len(here) != len(there) or None in some:
+    here, there = map(Wording, _windows(left, right))
+    if here.words == there.words or _is_moved(here, there):
+        return Likeness(1.0)
+    for some, others in _differences(here.words, there.words):
+        if not _is_joined(here.words[some.start : some.stop], there.words[others.start : others.stop]):
+            found = [_slip(here, a, there, b) for a, b in zip(some, others, strict=False)]
+            if len(some) != len(others) or None in found:
                 return None
-            slips += [slip for slip in some if slip]
-    letters = max(len("".join(text.words)) for text in (left, right))
-    return Likeness(1.0 - len(slips) / letters, tuple(slips))
+            slips += [slip for slip in found if slip]
+    shared = frozenset(pairwise(here.words)) & {*pairwise(there.words)}
+    return Likeness(1.0 - len(slips) / max(len(left), len(right)), tuple(slips), shared)
+
+
+def _windows(left: str, right: str) -> tuple[str, str]:
+    """What two texts differ in, with some words around it: rows under one long text are read in a moment.
+
+    >>> _windows("long " * 99 + "old text", "long " * 99 + "new text")[1] == "long " * (AROUND // 5) + "new text"
+    True
+    """
+    most = min(len(left), len(right))
+    start = max(0, bisect_left(range(most), True, key=lambda end: left[: end + 1] != right[: end + 1]) - AROUND)
+    most -= start
+    tail = bisect_left(range(most), True, key=lambda end: left[len(left) - end - 1 :] != right[len(right) - end - 1 :])
+    start = left.rfind(" ", 0, start) + 1
+    stop = left.find(" ", len(left) - max(0, tail - AROUND))
+    after = len(left) - stop if stop >= 0 else 0
+    return left[start : len(left) - after], right[start : len(right) - after]
 
 
 def _differences(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[range, range]]:

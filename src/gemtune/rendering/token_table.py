@@ -6,7 +6,7 @@ import contextlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,7 +111,7 @@ def write_tables(
     settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
     key = sha256_of_text(str(REVISIONS["tokens"]), manifest.fingerprint, tokenizer_key, chat_template(family), settings)
     refuse(key)
-    if manifest.lengths and manifest.lengths.key == key and _are_whole(run, manifest.lengths.tables):
+    if manifest.lengths and manifest.lengths.key == key and tables_are_whole(run, manifest.lengths):
         return
     made = renderer()
     try:
@@ -144,9 +144,9 @@ def write_tables(
     write_json(run.data_manifest_file, replace(manifest, lengths=lengths, files=files).to_json())
 
 
-def _are_whole(run: Run, digests: Mapping[str, str] | None) -> bool:
+def tables_are_whole(run: Run, lengths: Lengths) -> bool:
     """Whether the tables are what was written; those of a manifest without digests, whether they are there."""
-    tables = {part: run.table(part) for part in PARTS}
+    tables, digests = {part: run.table(part) for part in PARTS}, lengths.tables
     return all(
         path.is_file() and (digests is None or sha256_of(path) == digests.get(part)) for part, path in tables.items()
     )

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from gemtune.data.cells import Unreadable
-from gemtune.data.conversation import Conversation, Message, check_size
+from gemtune.data.conversation import MOST_TEXT, Conversation, Message, check_size
 from gemtune.data.formats import Row
 from gemtune.errors import RecipeError, RowError, did_you_mean, listed
 from gemtune.metrics.statistics import Metric
@@ -147,5 +147,6 @@ def text_of(row: Row, column: str) -> str:
     if isinstance(value, dict | list | tuple | bytes):
         raise RowError("not text", f"column '{column}' holds a {type(value).__name__}; wanted text")
     text = str(value).strip()
-    check_size([text])
+    if len(text) > MOST_TEXT:
+        check_size([text])
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from types import MappingProxyType
 
 import emoji
@@ -10,7 +11,7 @@ import emoji
 from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RowError
-from gemtune.metrics.emoji import emoji_and_words, emoji_clusters, emoji_scores
+from gemtune.metrics.emoji import emoji_and_words, emoji_clusters, is_only_emoji
 from gemtune.metrics.text import overlap
 from gemtune.tasks.base import Row, Task, text_of
 
@@ -33,7 +34,7 @@ class Emoji(Task):
 
     def conversation(self, row: Row, where: str) -> Conversation:
         text, answer = text_of(row, "text"), _SEPARATORS.sub("", _written(row))
-        if not emoji.purely_emoji(answer) or (answer and not emoji_scores(answer, answer)["valid"]):
+        if answer and not _is_emoji(answer):
             raise RowError("not emoji", f"column 'emoji' holds {answer[:40]!r}; wanted emoji and nothing else")
         messages = (Message.of("system", SYSTEM), Message.of("user", text), Message.of("assistant", answer))
         return Conversation(validate(messages), "emoji", key=text, group=text, where=where)
@@ -44,8 +45,17 @@ class Emoji(Task):
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         """As `emoji_scores`, but words between the emoji are wrong ones: a chatty reply is no right answer."""
         pieces, gold = emoji_and_words(reply), emoji_clusters(conversation.answer)
-        strict = {"exact": float(pieces == gold), **overlap(pieces, gold)}
-        return {**emoji_scores(reply, conversation.answer), **strict}
+        scores = {"valid": float(is_only_emoji(reply)), "exact": float(pieces == gold)}
+        return {**scores, **overlap(pieces, gold)}
+
+
+def _is_emoji(answer: str) -> bool:
+    return _is_short_emoji(answer) if len(answer) < 64 else is_only_emoji(answer) and emoji.purely_emoji(answer)
+
+
+@lru_cache(maxsize=4096)  # the same answers come again and again
+def _is_short_emoji(answer: str) -> bool:
+    return is_only_emoji(answer) and emoji.purely_emoji(answer)
 
 
 def _written(row: Row) -> str:

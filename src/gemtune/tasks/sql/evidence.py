@@ -150,15 +150,17 @@ def _more_rows(
 def _parents(child: Table, tables: Sequence[Table], joined: set[tuple[str, str]]) -> dict[str, list[Cell]]:
     """For the columns of a table that refer to another, the values there: declared, or joined by and found there."""
     parents: dict[str, list[Cell]] = {}
+    names = {table.name: [(name.lower(), name) for name in table.columns] for table in tables}
     for column in (name.lower() for name in child.columns):
+        declared = child.refers.get(column)
         for table in tables:
-            for other in (name.lower() for name in table.columns):
-                declared = child.refers.get(column) in ((table.name.lower(), other), (table.name.lower(), ""))
-                if (table.name, other) == (child.name, column) or not table.rows:
-                    continue
-                values = table.values(other)
+            for other, name in names[table.name] if table.rows else ():
+                is_declared = declared in ((table.name.lower(), other), (table.name.lower(), ""))
                 is_joined = (column, other) in joined or (other, column) in joined
-                if declared or (is_joined and column not in child.keys and set(child.values(column)) <= set(values)):
+                if not (is_declared or is_joined) or (table.name, other) == (child.name, column):
+                    continue
+                values = table.values(name)
+                if is_declared or (column not in child.keys and set(child.values(column)) <= set(values)):
                     parents[column] = values
     return parents
 

@@ -210,15 +210,12 @@ def _open(image: bytes, seconds: float, actions: frozenset[int]) -> Iterator[sql
     """A guarded connection to a private copy of `image`; SQLite's errors leave the block as SqlError."""
     guard = _Guard(seconds, actions)
     try:
-        with (
-            closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
-            closing(sqlite3.connect(":memory:")) as plain,
-        ):
+        with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
             for pragma in _PRAGMAS:
                 connection.execute(pragma).fetchall()
             if image:
                 connection.deserialize(image)
-            guard.watch(connection, plain)
+            guard.watch(connection)
             yield connection
     except MemoryError:
         raise SqlError(f"it needs more than {HEAP_BYTES // 2**20} MiB of memory") from None
@@ -237,11 +234,11 @@ class _Guard:
         self._tables: set[str] = set()
         self._calls = 0
 
-    def watch(self, connection: sqlite3.Connection, plain: sqlite3.Connection) -> None:
-        """Guards `connection` from here on; `plain` is a second, empty one that formats for it."""
+    def watch(self, connection: sqlite3.Connection) -> None:
+        """Guards `connection` from here on."""
         self._tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         for name in ("printf", "format"):
-            connection.create_function(name, -1, functools.partial(self._printf, plain), deterministic=True)
+            connection.create_function(name, -1, self._printf, deterministic=True)
         for name, strip in (("trim", str.strip), ("ltrim", str.lstrip), ("rtrim", str.rstrip)):
             connection.create_function(name, 2, functools.partial(self._strip, strip), deterministic=True)
         for limit, value in _LIMITS.items():
@@ -274,13 +271,13 @@ class _Guard:
         self.reason = self.reason or reason
         return sqlite3.SQLITE_DENY if reason else sqlite3.SQLITE_OK
 
-    def _printf(self, plain: sqlite3.Connection, *arguments: Cell) -> Cell:
+    def _printf(self, *arguments: Cell) -> Cell:
         """SQLite's own printf, for widths up to 999: it loops for 6 s over '%.*c' of 10**9 whatever the limits."""
         if arguments and _WIDE.search(str(arguments[0])):
             self.reason = self.reason or "a printf width is above 999 or is an argument"
             raise ValueError(self.reason)
         # One placeholder an argument: nothing of the arguments is in the statement.
-        answer: Cell = plain.execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
+        answer: Cell = _plain().execute(f"SELECT printf({','.join('?' * len(arguments))})", arguments).fetchone()[0]
         return answer
 
     def _strip(self, strip: Callable[[str, str], str], text: Cell, characters: Cell) -> Cell:
@@ -290,6 +287,14 @@ class _Guard:
         if self._is_late():
             raise ValueError(self.reason)
         return strip(_text(text), _text(characters))
+
+
+@functools.cache
+def _plain() -> sqlite3.Connection:
+    """An empty database that formats for the guarded ones."""
+    connection = sqlite3.connect(":memory:")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
+    return connection
 
 
 def _text(cell: Cell) -> str:
