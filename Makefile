@@ -4,6 +4,7 @@
 PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 ARGS ?=
+KILLS ?= 20
 MINUTES ?= 10
 TARGETS ?=
 SEED ?=
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c $(CONSTRAINTS)
 
-.PHONY: help setup demo test journey check fuzz bench recipe-page formats-page architecture-page clean
+.PHONY: help setup demo test journey check fuzz chaos bench recipe-page formats-page architecture-page clean
 
 help:
 	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
@@ -21,6 +22,7 @@ help:
 	@echo "make journey      the tests that train the real model (minutes)"
 	@echo "make check        ruff and mypy"
 	@echo "make fuzz         hostile input for everything that reads files, for MINUTES=10; TARGETS=a,b SEED=n"
+	@echo "make chaos        kill -9, full disks, flipped bits, two processes: what is lost? KILLS=20"
 	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
 	@echo "make formats-page  write the tables of docs/formats.md again from the code"
@@ -54,6 +56,9 @@ check: setup
 
 fuzz: setup
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SEED),--seed $(SEED))
+
+chaos: setup
+	$(BIN)/python tests/chaos.py --kills $(KILLS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.compare.bench $(ARGS)

@@ -375,7 +375,7 @@ def test_the_fields_of_the_data(run: Run) -> None:
     manifest = read_json(run.data_manifest_file)
     same("data", manifest)
     lengths = manifest["lengths"]
-    assert lengths.keys() == {"key", "max_length", "special_ids", "token_ids", *PARTS}
+    assert lengths.keys() == {"key", "max_length", "special_ids", "token_ids", "tables", *PARTS}
     for part in PARTS:
         same("data.lengths", lengths[part])
         with pa.memory_map(str(run.table(part))) as source:
