@@ -81,7 +81,7 @@ def newest_whole(run: Run, say: Callable[[str], None]) -> Path | None:
 def require_whole(folder: Path) -> Path:
     """The folder, or RunError when it is missing or damaged."""
     if not folder.is_dir():
-        there = sorted(path.name for path in folder.parent.glob("step-*")) if folder.name.startswith("step-") else []
+        there = sorted(path.parent.name for path in folder.parent.glob(f"*/{WHOLE}"))
         move = f"there are {listed(there)}" if there else "`gemtune train` writes it"
         raise RunError(f"{folder}: no such folder; {move}")
     fault = damage(folder)
