@@ -65,7 +65,7 @@ def write_replies(
     `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
     """
     key = _evaluation_key(key if answered else f"{key} asked", recipe, conversations)
-    if path.exists() and next(iter(read_jsonl(path)), {}).get("evaluation") == key:
+    if path.exists() and _has_answered(path, key, len(conversations)):
         return
     answers = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
     lines = (
@@ -83,6 +83,15 @@ def write_replies(
         for conversation, reply in zip(conversations, answers, strict=True)
     )
     write_jsonl(path, (line.to_json() for line in lines))
+
+
+def _has_answered(path: Path, key: str, rows: int) -> bool:
+    """Whether a file holds all the replies of a key; one that is damaged is written again."""
+    try:
+        lines = [Evaluation.from_json(line, path) for line in read_jsonl(path)]
+    except RunError:
+        return False
+    return len(lines) == rows and all(line.evaluation == key for line in lines)
 
 
 def _evaluation_key(weights: str, recipe: Recipe, conversations: Sequence[Conversation]) -> str:

@@ -215,7 +215,8 @@ def _explain(error: ValidationError, path: Path, lines: dict[tuple[Any, ...], in
         return f"{where}: unknown key '{key[:MOST_KEY]}'{_nearest(key[:MOST_KEY])}"
     if finding["type"] == "missing":
         return f"{path}: key '{key}' is missing; {_description(key)}"
-    return f"{where}: {key + ': ' if key else ''}{wanted_and_found(finding)}"
+    quotes = "; put it in quotes" if finding["type"] == "string_type" and finding["input"] is not None else ""
+    return f"{where}: {key + ': ' if key else ''}{wanted_and_found(finding)}{quotes}"
 
 
 def wanted_and_found(finding: ErrorDetails) -> str:

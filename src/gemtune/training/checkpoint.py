@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
-from gemtune.errors import RunError
+from gemtune.errors import RunError, listed
 from gemtune.files import JsonObject, read_json, read_object, sha256_of, write_json
 from gemtune.models.boundary import saving
 from gemtune.run_contents import WHOLE, put_in_place
@@ -81,7 +81,9 @@ def newest_whole(run: Run, say: Callable[[str], None]) -> Path | None:
 def require_whole(folder: Path) -> Path:
     """The folder, or RunError when it is missing or damaged."""
     if not folder.is_dir():
-        raise RunError(f"{folder}: no such folder; `gemtune train` writes it")
+        there = sorted(path.parent.name for path in folder.parent.glob(f"*/{WHOLE}"))
+        move = f"there are {listed(there)}" if there else "`gemtune train` writes it"
+        raise RunError(f"{folder}: no such folder; {move}")
     fault = damage(folder)
     if fault:
         raise RunError(f"{folder}: {fault}; train again, or name another checkpoint")

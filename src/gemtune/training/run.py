@@ -61,6 +61,8 @@ def training_setup(
         raise RunError(f"{run.data}: no example is left to train on; see {run.dropped_file} and train.max_length")
     settings = recipe.train
     batches = order(table.weights, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
+    if not batches:
+        raise RunError(f"no row is visited in {settings.epochs:g} epochs; raise data.weight, or train.epochs")
     steps_per_epoch = len(batches) / settings.epochs
     if settings.max_steps:
         batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
