@@ -179,3 +179,16 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(name: str, ru
     flip(run.checkpoint(2) / name, 0.5)
     assert checkpoint.newest_whole(run, said.append) == run.checkpoint(1)
     assert "step-2 is damaged" in said[0]
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[:-20], lambda data: b"\xff" + data[1:], lambda data: b"[]\n" + data]
+)
+@pytest.mark.parametrize("name", ["eval/base.jsonl", "eval/summary.json", "data/manifest.json", "data/train.jsonl"])
+def test_the_stage_that_wrote_a_damaged_file_writes_it_again(
+    name: str, spoil: Callable[[bytes], bytes], run: Run
+) -> None:
+    before = command.tree(run.root)
+    (run.root / name).write_bytes(spoil((run.root / name).read_bytes()))
+    stages.evaluate(Job(run.root, say=lambda text: None))
+    assert command.tree(run.root)[name] == before[name]

@@ -104,6 +104,15 @@ def test_a_score_that_is_not_there_to_combine_is_one_line(tmp_path: Path) -> Non
         corpus_scores(task, [task.conversation({"text": "a"}, "t.csv:2")], ["b"])
 
 
+def test_replies_scored_by_other_scores_are_one_line(tmp_path: Path) -> None:
+    task = Typing(recipe())
+    folder = replies(tmp_path, task)
+    file = folder.replies("tuned")
+    file.write_text(file.read_text().replace('"same"', '"sane"', 1))  # one bit turned over
+    with pytest.raises(RunError, match=r"tuned\.jsonl:1: scored by .*sane.*, in base\.jsonl by .*same.*: remove both"):
+        summarise(folder, recipe(), task)
+
+
 def test_a_count_decides_nothing(tmp_path: Path) -> None:
     task = Typing(recipe())
     folder = replies(tmp_path, task)

@@ -167,8 +167,9 @@ def summary_of(base: list[dict[str, Any]], tuned: list[dict[str, Any]]) -> dict[
 
 def make_run(root: Path, *stages: str, text: str | None = None) -> Run:
     """A run directory as far as `stages` (of prepare, train, evaluate) got; `text` stands in for every user text."""
+    source = (text or "examples/emoji.csv").replace("\0", "")  # a recipe takes none
     recipe = Recipe.model_validate(
-        {"name": "emoji", "task": "emoji", "runs_dir": str(root), "data": [{"source": text or "examples/emoji.csv"}]}
+        {"name": "emoji", "task": "emoji", "runs_dir": str(root), "data": [{"source": source}]}
         | {"train": {"epochs": 3.0, "batch_size": 16}}
     )
     run = Run.of(recipe)

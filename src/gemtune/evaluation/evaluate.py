@@ -173,18 +173,21 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     base, tuned = folder.evaluations("base"), folder.evaluations(other)
     if [row.where for row in base] != [row.where for row in tuned]:
         raise RunError(f"{folder.root}: base and {other} were not asked the same rows; evaluate both again")
+    _require_same_scores(folder, base, tuned, other)
     scores = [row.scores for row in base + tuned]
     names = _names(scores)
     metric = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in scores)])
-    before, after = ([row.scores for row in rows] for rows in (base, tuned))
+    base_scores, tuned_scores = ([row.scores for row in rows] for rows in (base, tuned))
     order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
     settings = recipe.evaluate
     summary = Summary(
         version=VERSIONS["summary"],
         metric=metric,
         rows=len(base),
-        metrics={name: _compared(name, metric_of(task, name), before, after, settings.seed) for name in order},
-        scored={name: sum(name in row for row in before) for name in order},
+        metrics={
+            name: _compared(name, metric_of(task, name), base_scores, tuned_scores, settings.seed) for name in order
+        },
+        scored={name: sum(name in row for row in base_scores) for name in order},
         regressions=_regressions(base, tuned, metric, metric_of(task, metric)),
         decoding=Decoding(
             temperature=settings.temperature,
@@ -196,6 +199,19 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     )
     write_json(folder.summary_file(other), summary.to_json())
     return summary
+
+
+def _require_same_scores(
+    folder: EvaluationFolder, base: Sequence[Evaluation], tuned: Sequence[Evaluation], other: str
+) -> None:
+    """RunError where a row's two replies have other scores: by a task that does so, or a damaged file."""
+    for number, (before, after) in enumerate(zip(base, tuned, strict=True), 1):
+        if before.scores.keys() != after.scores.keys():
+            names = ["/".join(row.scores)[:60] or "nothing" for row in (after, before)]
+            raise RunError(
+                f"{folder.replies(other)}:{number}: scored by {names[0]}, in base.jsonl by {names[1]}; a task gives "
+                "a row the same scores whatever the reply; if it does, a file is damaged: remove both, then evaluate"
+            )
 
 
 def _names(rows: Sequence[dict[str, float]]) -> list[str]:

@@ -91,7 +91,10 @@ def has_its_rows(job: Job) -> bool:
     from gemtune.rendering.token_table import tables_are_whole
 
     run, begun = job.run, _begun(job)
-    data = run.data_manifest() if begun else None
+    try:
+        data = run.data_manifest() if begun else None
+    except RunError:  # damaged: prepare writes it again
+        return False
     if begun is None or data is None or data.lengths is None:
         return False
     if (data.fingerprint, data.lengths.key) != (begun["data"], begun["tokens"]):
