@@ -95,7 +95,7 @@ def visible(text: str) -> str:
 
 
 def json_visible(text: str) -> str:
-    """JSON with what could act on a terminal as escapes, which say the same to a program.
+    r"""JSON with what could act on a terminal as escapes, which say the same to a program.
 
     >>> json_visible('"a\u202eb"')
     '"a\\u202eb"'
