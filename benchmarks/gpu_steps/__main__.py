@@ -6,6 +6,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from benchmarks.gpu_steps import checks, runs, speed
 from benchmarks.gpu_steps.bench import Bench
 
@@ -29,6 +31,7 @@ def main() -> None:
     parser.add_argument("results", type=Path)
     parser.add_argument("--dry", action="store_true")
     args = parser.parse_args()
+    disable_progress_bar()
     with tempfile.TemporaryDirectory() as work:
         bench = Bench(args.step, args.results, args.dry, Path(work))
         STEPS[args.step](bench)

@@ -51,7 +51,6 @@ def machine(bench: Bench) -> None:
     there = torch.empty_like(source)
     seconds = seconds_of(lambda: there.copy_(source), device, times=5)
     bench.record(copy_gb_per_s=2 * source.numel() / seconds / 1e9)
-    del source, there
     for precision, dtype in DTYPES.items():
         bench.record(product=precision, tflops=product_tflops(device, dtype, 256 if bench.dry else 8192))
 

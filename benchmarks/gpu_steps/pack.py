@@ -12,9 +12,10 @@ from pathlib import Path
 MOST = 64 << 20  # bytes, of the wheels and this checkout together
 # What gemtune, its tests and the arms need beyond a machine with PyTorch, accelerate, tokenizers and huggingface_hub.
 CARRIED = (
-    "transformers peft bitsandbytes pydantic pydantic_core annotated-types typing-inspection typing_extensions emoji "
-    "sqlglot RapidFuzz rich typer pytest iniconfig pluggy trl datasets dill multiprocess xxhash"
-).split()
+    *("transformers", "peft", "bitsandbytes", "emoji", "sqlglot", "RapidFuzz", "rich", "typer"),
+    *("pydantic", "pydantic_core", "annotated-types", "typing-inspection", "typing_extensions"),
+    *("pytest", "iniconfig", "pluggy", "trl", "datasets", "dill", "multiprocess", "xxhash"),
+)
 PLATFORMS = ("2_28", "2_27", "2_24", "2_17")  # pip takes exact names only
 KEPT_BINARIES = ("cpu", "cuda130")  # of bitsandbytes: 43 MB with the others
 

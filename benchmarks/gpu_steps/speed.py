@@ -7,6 +7,7 @@ import importlib.util
 import random
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -240,7 +241,7 @@ def trl_run(bench: Bench, shape: Shape, workload: Workload, passes: int) -> Meas
         callbacks=[Clock()],
     )
     trainer.train()
-    return median(b - a for a, b in zip(ends[1:], ends[2:], strict=False)), passes, None, None
+    return median(after - before for before, after in pairwise(ends[1:])), passes, None, None
 
 
 ARMS: dict[str, Callable[[Bench, Shape, Workload], Measured]] = {"gemtune": _gemtune, "peft": _plain, "trl": _trl}
