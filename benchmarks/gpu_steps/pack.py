@@ -9,7 +9,6 @@ import tomllib
 import zipfile
 from pathlib import Path
 
-MOST = 64 << 20  # bytes, of the wheels and this checkout together
 # What gemtune, its tests and the arms need beyond a machine with PyTorch, accelerate, tokenizers and huggingface_hub.
 CARRIED = (
     *("transformers", "peft", "bitsandbytes", "emoji", "sqlglot", "RapidFuzz", "rich", "typer"),
@@ -33,7 +32,7 @@ def pack(folder: Path, python: str, constraints: Path) -> None:
     subprocess.run([*command, f"--dest={folder}", *wanted], check=True)  # noqa: S603
     without_other_binaries(next(folder.glob("bitsandbytes-*.whl")))
     size = sum(wheel.stat().st_size for wheel in folder.glob("*.whl"))
-    print(f"{len(wanted)} wheels, {size / 2**20:.1f} MiB, in {folder}; with the checkout at most {MOST >> 20} MiB")
+    print(f"{len(wanted)} wheels, {size / 2**20:.1f} MiB, in {folder}")
 
 
 def without_other_binaries(wheel: Path) -> None:
