@@ -30,6 +30,7 @@ MEASURED = {
 def lines(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[JsonObject]:
     """What the step that is asked for recorded, taken in this process."""
     monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # of a process that the step begins; more only wait for work so small
     steps = importlib.import_module("benchmarks.gpu_steps.__main__").STEPS
     bench = importlib.import_module("benchmarks.gpu_steps.bench").Bench
     results = tmp_path / "results.jsonl"

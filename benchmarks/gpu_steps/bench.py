@@ -71,8 +71,8 @@ class Bench:
             "task": "emoji",
             "model": str(model),
             "runs_dir": str(self.work / "runs"),
-            "data": {"source": str(ROOT / "examples" / "emoji.csv"), "limit": 120},
-            "train": {"max_steps": 8, "batch_size": 8, "max_length": 128, "learning_rate": 1e-3},
+            "data": {"source": str(ROOT / "examples" / "emoji.csv"), "limit": 60},
+            "train": {"max_steps": 8, "eval_steps": 8, "batch_size": 8, "max_length": 128, "learning_rate": 1e-3},
             "evaluate": {"limit": 8, "max_new_tokens": 8},
         }
         for key, own in keys.items():

