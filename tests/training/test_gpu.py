@@ -16,7 +16,6 @@ from gemtune.models.loading import DTYPES
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.pipeline.tuned_models import model_named
-from gemtune.training import trainer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")]
 
@@ -102,23 +101,28 @@ def test_greedy_replies_are_those_of_the_cpu(write_recipe: WriteRecipe) -> None:
     assert said[0] == said[1]
 
 
-def test_a_step_without_memory_is_taken_again_in_halves(
-    write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
-) -> None:
+class SmallGpu(Job):
+    """A device on which a micro-batch of `ROOM` tokens is the largest that can be trained."""
+
+    ROOM = 90
+
+    def base_model(self) -> Any:
+        model = super().base_model()
+
+        def full(decoder: Any, args: Any, kwargs: dict[str, Any]) -> None:
+            if decoder.training and kwargs["input_ids"].shape[1] > self.ROOM:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+
+        model.model.register_forward_pre_hook(full, with_kwargs=True)
+        return model
+
+
+def test_a_step_without_memory_is_taken_again_in_halves(write_recipe: WriteRecipe) -> None:
     reference = losses(trained(write_recipe("whole", train=STEPS), *on_gpu("fp32")))
-    walk, sizes = trainer.labelled_loss, []
-
-    def cramped(model: Any, micro: Any, *rest: Any) -> Any:
-        """A device that holds half of the first micro-batch."""
-        sizes.append(sum(micro.lengths))
-        if sizes[-1] > sizes[0] // 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return walk(model, micro, *rest)
-
-    monkeypatch.setattr(trainer, "labelled_loss", cramped)
-    job = trained(write_recipe("cut", train=STEPS), *on_gpu("fp32"))
+    job = SmallGpu(write_recipe("cut", train=STEPS), on_gpu("fp32"), say=lambda text: None)
+    stages.train(job)
     assert losses(job) == pytest.approx(reference, rel=1e-3)
-    assert job.run.manifest["decisions"]["micro_tokens"]["value"] <= sizes[0] // 2
+    assert job.run.manifest["decisions"]["micro_tokens"]["value"] <= SmallGpu.ROOM
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_losses(write_recipe: WriteRecipe) -> None:
