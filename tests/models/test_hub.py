@@ -192,12 +192,12 @@ def test_a_run_keeps_the_revision_that_it_was_trained_from(
 ) -> None:
     answer = command.spawn("train", recipe, env=environment, cwd=tmp_path)
     assert answer.code == 0, answer.err
-    manifest = json.loads((tmp_path / "runs" / "e" / "manifest.json").read_text(encoding="utf-8"))
+    manifest = json.loads((tmp_path / "runs" / "emoji" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["model"]["revision"] == COMMIT
     assert COMMIT in manifest["decisions"]["model"]["value"]
     hub.commit = "0" * 39 + "2"
     answer = command.spawn("train", recipe, "train.max_steps=1", env=environment, cwd=tmp_path)
-    assert answer.code == 0 and "already trained" in answer.out, answer
+    assert answer.code == 0 and "already trained" in answer.err, answer
     assert {path.split("/")[-2] for path in hub.asked} == {COMMIT}
     answer = command.spawn("prepare", recipe, f"model={REPO}@{hub.commit}", "name=other", env=environment, cwd=tmp_path)
     assert answer.code == 0, answer.err
