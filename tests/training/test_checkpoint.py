@@ -14,10 +14,8 @@ from typing import Any
 
 import torch
 
-import command
 from gemtune.files import write_text
 from gemtune.pipeline import stages
-from gemtune.pipeline.job import Job
 from gemtune.pipeline.stages import Job
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
