@@ -21,7 +21,7 @@ from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
-from models.vision import WriteRecipe, write_rows
+from models.vision import write_rows
 from training_jobs import adapter, full_logits_loss, trained
 
 WriteRecipe = Callable[..., Path]

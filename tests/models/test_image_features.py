@@ -12,6 +12,7 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from gemtune.models.families import family_of
+from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import DTYPES, load_image_processor, load_model
 from gemtune.models.patching import install_kernels
 from gemtune.pipeline import stages
@@ -81,21 +82,22 @@ def test_a_frozen_tower_is_as_exact_as_stock(vision_model: Path, precision: str)
         assert (mine - exact).norm() <= 1.25 * (plain - exact).norm()  # a few hundred numbers scatter
 
 
-def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, vision_model: Path) -> None:
+def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, vision_model: Path, tmp_path: Path) -> None:
     model = install_kernels(load_model(vision_model))
     features = job.image_features(model)
     assert features
     images = sorted({(image,) for _, example in kept(job) for image in example.images})
     before = features.features(images)
-    files = sorted((Path(features._folder)).rglob("*.safetensors"))
+    cache = tmp_path / "cache" / "seen"
+    files = sorted(cache.rglob("*.safetensors"))
     assert len(files) == len(images)
     files[0].write_bytes(files[0].read_bytes()[:40])
     assert all(torch.equal(a, b) for a, b in zip(before, features.features(images), strict=True))
     assert features.passes == len(images) + 1
-    features._limit = 4 * files[1].stat().st_size
-    features.evict()
-    left = list(features._folder.rglob("*.safetensors"))
-    assert 0 < len(left) < len(images) and sum(path.stat().st_size for path in left) <= features._limit
+    limit = 4 * files[1].stat().st_size
+    ImageFeatures(model, features.tokenizer, job.run.data, cache_gb=limit / 1e9).evict()
+    left = list(cache.rglob("*.safetensors"))
+    assert 0 < len(left) < len(images) and sum(path.stat().st_size for path in left) <= limit
 
 
 def test_a_resumed_run_never_runs_the_tower_again(
