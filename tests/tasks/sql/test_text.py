@@ -48,6 +48,7 @@ def test_statements_parse(sql):
         "SELECT 'a",
         "EXPLAIN SELECT 1",
         "SELECT FROM WHERE",
+        "SELECT {:}",
     ]
     + [HOSTILE[name] for name in ("nested parentheses", "nested queries", "10 MB")],
 )
