@@ -177,3 +177,9 @@ CREATE TABLE pet (id INTEGER PRIMARY KEY, name TEXT, kind TEXT, age INT, owner_i
 ROWS = """INSERT INTO owner VALUES (1, 'Rome'), (2, 'Oslo'), (3, 'Rome');
 INSERT INTO pet VALUES (1, 'Mia', 'cat', 3, 1), (2, 'Rex', 'dog', 5, 1), (3, 'Tom', 'cat', 9, 2),
 (4, 'Bo', 'dog', 4, 2);"""
+
+# What changes a table `pet` with names and ages: gold, another right one, a wrong one.
+CHANGES = [
+    ("UPDATE pet SET age = 6 WHERE age = 5", "UPDATE pet SET age = age + 1 WHERE age = 5", "UPDATE pet SET age = 6"),
+    ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age >= 5", "DELETE FROM pet"),
+]

@@ -6,6 +6,7 @@ import pytest
 
 from gemtune.tasks import task_of
 from gemtune.tasks.sql.task import statements
+from tasks.sql.queries import CHANGES
 from tasks.task_rows import INSERTS, SCHEMA, made, recipe, refused
 
 
@@ -137,11 +138,7 @@ def test_rows_inside_the_schema_are_data() -> None:
 @pytest.mark.parametrize(
     ("gold", "right", "wrong"),
     [
-        (
-            "UPDATE pet SET age = 6 WHERE age = 5",
-            "UPDATE pet SET age = age + 1 WHERE age = 5",
-            "UPDATE pet SET age = 6",
-        ),
+        *CHANGES,
         ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE NOT age <= 4", "DELETE FROM pet"),
         ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age >= 5", "SELECT name FROM pet WHERE age < 4"),
         ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE 4 < age", "DELETE FROM pet WHERE age = 5"),
