@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from data.row_files import file, refused, source
 from gemtune.data.cells import Unreadable
 from gemtune.data.sources import read_rows
 from gemtune.errors import DataError
@@ -124,3 +127,24 @@ def test_a_row_of_parquet_larger_than_any_is_refused(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(pa.table({"text": ["x" * 120_000_000]}), path, compression="zstd")
     with pytest.raises(DataError, match="a row of over 100 million characters"):
         read(path)
+
+
+def test_a_damaged_page_of_parquet_is_refused(tmp_path: Path) -> None:
+    table = pyarrow.table({"text": [f"row {number}" for number in range(10_000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet", use_dictionary=False)
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[100:20_000] = b"\xff" * 19_900
+    assert "x.parquet: " in refused(file(tmp_path / "x.parquet", bytes(data)))
+
+
+def test_parquet_without_rows_is_refused(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.int64())}), tmp_path / "x.parquet")
+    assert "x.parquet: no rows in it" in refused(tmp_path / "x.parquet")
+
+
+def test_one_row_group_of_parquet_does_not_fill_memory(tmp_path: Path) -> None:
+    values = pyarrow.array([os.urandom(500).hex() for _ in range(20_000)])
+    pyarrow.parquet.write_table(pyarrow.table({"text": values}), tmp_path / "big.parquet", use_dictionary=False)
+    held = pyarrow.total_allocated_bytes()
+    peak = max(pyarrow.total_allocated_bytes() for _ in read_rows(source(tmp_path / "big.parquet")))
+    assert peak - held < 8e6 < values.nbytes
