@@ -29,6 +29,11 @@ def read(path: Path | str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
     return list(read_rows(source(path, **options)))
 
 
+def rows_of(path: Path | str, **options: Any) -> list[dict[str, Any]]:
+    """The rows of a source without their places."""
+    return [row for _, row in read(path, **options)]
+
+
 def refused(path: Path | str, **options: Any) -> str:
     """The one line that is said of a source that cannot be read."""
     with pytest.raises(GemtuneError) as error:

@@ -16,17 +16,13 @@ import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
-from data.row_files import file, refused, source
+from data.row_files import file, refused, rows_of, source
 from gemtune.data.cells import Unreadable
 from gemtune.data.sources import read_rows
 from gemtune.errors import DataError
 from gemtune.recipe.schema import DataSource
 
 TEXTS = {"text": ["a", "b"], "emoji": ["x", "y"]}
-
-
-def read(path: Path, **options: Any) -> list[dict[str, Any]]:
-    return [row for _, row in read_rows(DataSource(source=str(path), **options))]
 
 
 ODD = Unreadable("of type string, and not to be read")
@@ -66,7 +62,7 @@ def test_any_column_is_read_beside_those_that_are_asked_for(tmp_path: Path, what
     else:
         with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
             stream.write_table(table, max_chunksize=1)
-    rows = read(path)
+    rows = rows_of(path)
     assert [(row["text"], row["emoji"]) for row in rows] == [("a", "x"), ("b", "y")]
     assert [row["other"] for row in rows] == values
 
@@ -74,17 +70,17 @@ def test_any_column_is_read_beside_those_that_are_asked_for(tmp_path: Path, what
 def test_an_unknown_time_zone_is_told_to_those_who_ask(tmp_path: Path) -> None:
     table = pa.table({**TEXTS, "at": pa.array([1, 2], pa.timestamp("us", "Mars/Phobos"))})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    assert [row["text"] for row in read(tmp_path / "x.parquet")] == ["a", "b"]
+    assert [row["text"] for row in rows_of(tmp_path / "x.parquet")] == ["a", "b"]
     with pytest.raises(DataError, match=r"x\.parquet\[1\]: column 'at' is of type timestamp.*Mars/Phobos"):
-        read(tmp_path / "x.parquet", columns={"text": "at"})
+        rows_of(tmp_path / "x.parquet", columns={"text": "at"})
 
 
 def test_two_columns_of_a_name_are_told_to_those_who_ask(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a", "b"]), pa.array([1, 2]), pa.array([3, 4])], names=["text", "n", "n"])
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    assert read(tmp_path / "x.parquet") == [{"text": "a", "n": TWICE}, {"text": "b", "n": TWICE}]
+    assert rows_of(tmp_path / "x.parquet") == [{"text": "a", "n": TWICE}, {"text": "b", "n": TWICE}]
     with pytest.raises(DataError, match=r"x\.parquet\[1\]: column 'n' is in two columns of that name; rename"):
-        read(tmp_path / "x.parquet", columns={"text": "n"})
+        rows_of(tmp_path / "x.parquet", columns={"text": "n"})
 
 
 def test_nanoseconds_need_no_pandas(tmp_path: Path) -> None:
@@ -107,7 +103,7 @@ def test_times_of_a_hub_data_set_cost_no_row(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="the hub extra is not installed")
     table = pa.table({**TEXTS, "day": pa.array([3_000_000, 1], pa.date32()), "n": [1, None]})
     pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
-    assert read(tmp_path, format="hub") == [
+    assert rows_of(tmp_path, format="hub") == [
         {"text": "a", "emoji": "x", "day": "10183-09-21", "n": 1},
         {"text": "b", "emoji": "y", "day": datetime.date(1970, 1, 2), "n": None},
     ]
@@ -126,7 +122,7 @@ def test_a_row_of_parquet_larger_than_any_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pyarrow.parquet.write_table(pa.table({"text": ["x" * 120_000_000]}), path, compression="zstd")
     with pytest.raises(DataError, match="a row of over 100 million characters"):
-        read(path)
+        rows_of(path)
 
 
 def test_a_damaged_page_of_parquet_is_refused(tmp_path: Path) -> None:
