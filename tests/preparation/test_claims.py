@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from emoji import EMOJI_DATA
 from PIL import Image
 
 import command
+from gemtune.errors import RowError
 from gemtune.files import read_jsonl
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import PARTS, Run
+from gemtune.tasks import Task, task_of
 
 Row = dict[str, Any]
 MINE = """
@@ -70,9 +74,7 @@ def test_a_wrong_answer_is_named_in_every_part_and_no_score_is_claimed(task: str
     recipe = Recipe.model_validate({**value, "split": {"by": asked}})
     run = Run.of(recipe)
     manifest = prepare(recipe, run)
-    named = {
-        part: {line["score"]: line for line in read_jsonl(run.unscored_file) if line["part"] == part} for part in PARTS
-    }
+    trained = {line["score"]: line for line in read_jsonl(run.unscored_file) if line["part"] == "train"}
     assert manifest.kept == dict.fromkeys(PARTS, 4)
     assert set(trained) == scores
     assert {line["where"] for line in trained.values()} == {"train.jsonl:4"}
@@ -95,3 +97,16 @@ def test_prepare_says_which_answers_of_train_are_doubtful(
     assert (
         "1 of train whose own answer does not get full marks in runs: no such column: years (t.jsonl:21)" in answer.out
     )
+
+
+def test_every_emoji_that_is_taken_gets_full_marks_so_none_is_asked_again() -> None:
+    task = task_of(Recipe.model_validate({"name": "t", "task": "emoji", "data": [{"source": "t.csv"}]}))
+    every, draw, taken = list(EMOJI_DATA), random.Random(1), 0
+    for answer in [*every, *("".join(draw.choices(every, k=3)) for _ in range(2000))]:
+        try:
+            conversation = task.conversation({"text": "a", "emoji": answer}, "t.csv:2")
+        except RowError:
+            continue
+        taken += 1
+        assert Task.doubts(task, conversation) == {}, answer
+    assert taken > 5000
