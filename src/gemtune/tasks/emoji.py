@@ -44,7 +44,7 @@ class Emoji(Task):
         return self.question({"text": prompt}, "prompt")
 
     def doubts(self, conversation: Conversation) -> Mapping[str, str]:
-        """None: `conversation` takes emoji alone, which get full marks; to score them again takes a fifth of the time."""
+        """None: `conversation` takes emoji alone, which get full marks; asking again takes a fifth of the time."""
         return {}
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
