@@ -48,8 +48,7 @@ class Heading:
             commit=source_commit(),
             date=datetime.now(UTC).date().isoformat(),
             processor=processor(),
-            instruction_sets=", ".join(used_sets(held_to)) + limits(held_to)
-            or f"none of {', '.join(INSTRUCTION_SETS)}",
+            instruction_sets=described_sets(held_to),
             cores=CORES,
             memory=f"{memory_gb():.1f} GB",
             versions=", ".join(f"{package} {version(package)}" for package in ("torch", "transformers")),
