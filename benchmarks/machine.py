@@ -128,11 +128,11 @@ def results_folder(held_to: str = "") -> Path:
     return RESULTS / folder_name(processor(), used_sets(held_to), CORES, held=bool(held_to))
 
 
-def write_page(script: str, title: str, body: str) -> None:
+def write_page(script: str, title: str, body: str, held_to: str = "") -> None:
     """Writes and prints the page of a study: results/<machine>/<name of the script>.md, with its heading."""
     name = Path(script).stem
-    text = page(f"python -m benchmarks.studies.{name}", title, Heading.of_this_machine(), body)
-    write_text(results_folder() / f"{name}.md", text)
+    text = page(f"python -m benchmarks.studies.{name}", title, Heading.of_this_machine(held_to), body)
+    write_text(results_folder(held_to) / f"{name}.md", text)
     print(text)
 
 

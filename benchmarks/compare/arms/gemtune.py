@@ -30,7 +30,8 @@ from gemtune.training import batching as batch
 from gemtune.training import loss, trainer
 from gemtune.training import run as training
 from gemtune.training.batching import order
-from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
+from gemtune.training.planner import Shape, choose_micro_tokens, estimate
+from gemtune.training.speed import sustained_speed
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
@@ -101,7 +102,7 @@ def planned(arm: Arm, recipe: Recipe, shape: Shape, device: str, precision: str,
         micro_tokens=min(max(micro, *(len(row["input_ids"]) for row in rows)), max(arm.meta["tokens"])),
         tokens=tokens,
         labelled=sum(arm.meta["labelled"]) / tokens,
-        tflops=sustained_tflops(precision, device),
+        tflops=sustained_speed(precision, device).tflops,
     )
     return {"peak_gb": plan.total_gb, "tokens_per_s": tokens / plan.seconds}
 
