@@ -45,3 +45,16 @@ def test_kernels_are_put_in_once_and_adapters_get_theirs(folder: Path) -> None:
     layer = next(module for name, module in tuned.named_modules() if name.endswith("layers.0.mlp.down_proj"))
     assert "gemtune" in {base.__module__.split(".")[0] for base in type(layer).__mro__}
     assert len(head._forward_pre_hooks) == 1
+
+
+def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the qlora extra is optional")
+    model = load_model(tiny_model, precision="bf16", quantize="nf4")
+    layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
+    assert layers and type(model.lm_head).__name__ == "Linear"
+    x = torch.randn(2, layers[0].in_features, dtype=torch.bfloat16)
+    with torch.no_grad():
+        layers[0].eval()(x)
+    x.requires_grad_()
+    layers[0].train()(x).sum().backward()
+    assert x.grad is not None

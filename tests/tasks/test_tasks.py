@@ -501,8 +501,8 @@ def test_the_key_is_all_the_user_says_and_the_last_answer_is_scored() -> None:
     task = task_of(recipe("messages"))
     conversation = made(task, {"conversations": [{"from": name, "value": value} for name, value in turns]})
     assert conversation.key == "hi\nand you?"
-    assert task.score(conversation, "fine") == {"exact": 1.0, "token_f1": 1.0, "chrf": 1.0}
-    assert task.score(conversation, "hello")["token_f1"] == 0.0
+    assert task.score(conversation, "fine") == {"exact": 1.0, "chrf": 1.0}
+    assert task.score(conversation, "hello")["exact"] == 0.0
 
 
 def test_every_row_has_its_own_layout() -> None:

@@ -89,10 +89,17 @@ CASES: list[tuple[str, Row, tuple[str, ...]]] = [
     (
         "messages",
         {"prompt": "2 + 2", "completion": "It is 4."},
-        ("It is 5.", "It is not 4.", "4", "", "It is 4. It is 4."),
+        ("It is 5.", "It is not 4.", "4", "", "It is 4. It is 4.", "4. is It", "It 4. is"),
     ),
     ("messages", {"prompt": "Language?", "completion": "C++"}, ("C", "C#", "c ++")),
     ("messages", {"prompt": "React", "completion": "👍"}, ("👎", "", "?")),
+    (
+        "messages",
+        {"prompt": "Who won?", "completion": "The dog bit the man"},  # the same words say the contrary
+        ("The man bit the dog", "the dog the man bit", "The dog bit the man not", "The dog bit a man"),
+    ),
+    ("messages", {"prompt": "من؟", "completion": "سبق علي محمدا"}, ("سبق محمدا علي", "محمدا سبق علي")),
+    ("messages", {"prompt": "誰？", "completion": "犬が人を噛んだ"}, ("人が犬を噛んだ", "犬を人が噛んだ")),
     (
         "multi_image",
         {"question": "Which?", "input_image_path": ["a.png"], "output": "B"},
