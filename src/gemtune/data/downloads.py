@@ -78,7 +78,8 @@ def _failures(url: str, deadline: _Deadline) -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
-        late = f"took longer than {deadline.seconds:g} s" if deadline.is_over else ""
+        is_late = deadline.is_over or isinstance(error, TimeoutError)  # by the timer, or by the socket's own clock
+        late = f"took longer than {deadline.seconds:g} s" if is_late else ""
         problem = late or " ".join(str(error).split())[:200] or type(error).__name__
         raise RowError("image not here", f"{url[:100]}: {problem}") from error
 
