@@ -18,7 +18,7 @@ from gemtune.data.columns import check_columns
 from gemtune.data.conversation import check_size, read_conversations
 from gemtune.data.downloads import download
 from gemtune.data.image_sources import ImageSources, hub_images
-from gemtune.data.images import ImageStore
+from gemtune.data.images import ImageStore, is_whole
 from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
@@ -84,6 +84,7 @@ def _write_data(
         remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
+        images = _keep_used_images(staged)
         scored, unscored = write_claims(staged, task_of(recipe))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
@@ -102,6 +103,7 @@ def _write_data(
             files={path.name: sha256_of(path) for path in _row_files(staged)},
             scored=scored,
             unscored=unscored,
+            images=images,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -121,7 +123,6 @@ def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
         with replacing(staged.part(name)) as out:
             out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
-    _remove_unused_images(staged)
 
 
 def _sources(recipe: Recipe, rows_of: list[int], digests: list[str | None]) -> list[SourceRows]:
@@ -131,14 +132,21 @@ def _sources(recipe: Recipe, rows_of: list[int], digests: list[str | None]) -> l
     ]
 
 
-def _remove_unused_images(staged: Run) -> None:
-    """Removes the images that only dropped rows have."""
+def _keep_used_images(staged: Run) -> int:
+    """Removes the images that only dropped rows have, and returns how many are left."""
     if not staged.images.exists():
-        return
-    paths = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
+        return 0
+    paths = _image_paths(staged)
     for path in staged.images.rglob("*.*"):
-        if path.relative_to(staged.data).as_posix() not in paths:
+        if path not in paths:
             path.unlink()
+    return len(paths)
+
+
+def _image_paths(run: Run) -> set[Path]:
+    """The images of the rows of all parts."""
+    rows = (row for name in PARTS for row in read_conversations(run.part(name)))
+    return {run.data / path for row in rows for path in row.image_paths}
 
 
 def _digest(data: DataSource) -> str | None:
@@ -173,11 +181,15 @@ def _is_up_to_date(run: Run, fingerprint: str) -> bool:
 
 
 def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
-    """Whether the files of rows are what was written; those of a manifest without digests, whether they are there."""
+    """Whether the files of rows and their images are what was written.
+
+    The rows of a manifest without digests, whether they are there.
+    """
     digests = manifest.files
-    return all(
+    are_whole = all(
         path.is_file() and (digests is None or sha256_of(path) == digests.get(path.name)) for path in _row_files(run)
     )
+    return are_whole and (not manifest.images or all(map(is_whole, _image_paths(run))))
 
 
 def _refuse_test_split(data: DataSource) -> None:
