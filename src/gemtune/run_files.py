@@ -111,12 +111,29 @@ class Training(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlacedSource(Stored):
+    """What of a source in `trained_on.recipe` is told by where it lies."""
+
+    source: str
+    images: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedRecipe(Stored):
+    """What of `trained_on.recipe` is."""
+
+    task: str = ""
+    model: str = ""
+    data: list[PlacedSource] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedOn(Stored):
     """The manifest's section `trained_on`: what the run was begun with."""
 
     data: str
     tokens: str
-    recipe: dict[str, object]
+    recipe: PlacedRecipe
     root: str | None = None
 
 

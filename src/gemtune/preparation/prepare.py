@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from gemtune.data.columns import check_columns
-from gemtune.data.conversation import check_size, read_conversations
-from gemtune.data.downloads import download
-from gemtune.data.image_sources import ImageSources, hub_images
-from gemtune.data.images import ImageStore, is_whole
-from gemtune.data.sources import is_hub, read_rows, source_files
+from gemtune.data.conversation import Conversation, read_conversations
+from gemtune.data.downloads import ahead
+from gemtune.data.images import is_whole
+from gemtune.data.sources import read_rows, source_files
 from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
     replacing,
@@ -32,13 +29,21 @@ from gemtune.metrics.text import normalise_text
 from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
+from gemtune.preparation.reading import (
+    Source,
+    conversations_of,
+    downloads_for,
+    image_store,
+    images_of,
+    refuse_test_split,
+)
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
-from gemtune.tasks import Row, Task, task_of, text_of
+from gemtune.tasks import Row, task_of, text_of
 
 # Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
@@ -192,64 +197,37 @@ def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
     return are_whole and (not manifest.images or all(map(is_whole, _image_paths(run))))
 
 
-def _refuse_test_split(data: DataSource) -> None:
-    """DataError where a benchmark's test rows would be trained on without the recipe saying so."""
-    is_test = is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower())
-    if is_test and data.part == "auto" and not data.train_on_test:
-        raise DataError(
-            f"{data.source} ({data.hub_split}) is a benchmark's test split; set data.part: test to score on it, or "
-            "data.train_on_test: true to train on it, after which its scores mean nothing"
-        )
-
-
-def image_store(run: Run, data: DataSource) -> ImageStore:
-    """The images of a run's data directory; adds those that the rows of a source name."""
-    files = source_files(data)
-    base = files[0].parent if files else Path(data.source) if Path(data.source).is_dir() else Path()
-    web = partial(download, private=data.download_private) if data.download_images else None
-    hub = hub_images(data.source) if is_hub(data) else None
-    return ImageStore(run.data, ImageSources(base, data.images, web, hub).read)
-
-
 def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int], None]) -> list[int]:
     """Reads every source into the store and returns how many rows each had."""
     rows_read, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
-        _refuse_test_split(data)
-        source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
-        named = [data.id] if data.id else []
+        refuse_test_split(data)
+        downloads, start = downloads_for(data), rows_read
+        source = Source(data, task_of(recipe, data.layout), image_store(staged, data, downloads))
         dropped = store.reasons["broken row"]
-        for where, row in read_rows(data, refuse=store.drop_broken):
-            check_columns(row, by if rows_read > start else [*source.task.columns, *by, *named], where)
-            try:
-                _store(recipe, store, source, row, where)
-            except RowError as error:
-                store.refuse(where, error)
-            rows_read += 1
-            if rows_read % 256 == 0:
-                progress(rows_read)
+        made = conversations_of(source, read_rows(data, refuse=store.drop_broken), by)
+        with contextlib.closing(ahead(made, images_of, downloads)) as conversations:
+            for row, where, conversation in conversations:
+                try:
+                    _store(recipe, store, source, row, conversation)
+                except RowError as error:
+                    store.refuse(where, error)
+                rows_read += 1
+                if rows_read % 256 == 0:
+                    progress(rows_read)
         rows_read += store.reasons["broken row"] - dropped
         rows_of.append(rows_read - start)
     progress(rows_read)
     return rows_of
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A source of the recipe, with what reads its rows."""
-
-    data: DataSource
-    task: Task
-    images: ImageStore
-
-
-def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: str) -> None:
-    """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
+def _store(recipe: Recipe, store: RowStore, source: Source, row: Row, made: Conversation | RowError) -> None:
+    """Keeps a row's conversation with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
-    conversation = source.task.conversation(row, where)
-    check_size([message.text for message in conversation.messages])
-    conversation = source.images.resolve(conversation)
+    if isinstance(made, RowError):
+        raise made
+    conversation = source.images.resolve(made)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:
