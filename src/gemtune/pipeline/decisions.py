@@ -14,6 +14,7 @@ from gemtune.files import JsonObject
 from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
+from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import attach_adapters, train_every_weight
 from gemtune.models.hub import fingerprint
 from gemtune.models.image_features import ImageFeatures
@@ -24,8 +25,7 @@ from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.planner import Shape, choose_micro_tokens
-from gemtune.training.run import BY_LOSS, choose_learning_rate, training_setup
-from gemtune.training.selection import Criterion
+from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
 if TYPE_CHECKING:
