@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from gemtune.data.conversation import read_conversations
-from gemtune.models.loading import load_tokenizer
+from gemtune.models.loading import load_model, load_tokenizer
 from gemtune.pipeline import stages
+from gemtune.pipeline.stages import Job
 from gemtune.pipeline.tuned_models import model_named
 from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
+from models.vision import write_rows
 from training_jobs import adapter, full_logits_loss, trained
 
 WriteRecipe = Callable[..., Path]
@@ -62,3 +66,33 @@ def test_adapters_of_the_head_are_trained_as_plain_peft_trains_them(
     assert found.keys() == reference.keys() and any("lm_head" in name for name in found)
     for name, grad in reference.items():
         torch.testing.assert_close(found[name], grad, rtol=1e-3, atol=1e-5)
+
+
+TRAINED = {
+    "text": (False, False),
+    "projector": (True, False),
+    "tower": (True, True),
+}
+
+
+@pytest.mark.parametrize("lora", ["none", {"r": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize("trains", TRAINED)
+def test_what_of_it_is_trained(
+    trains: str, lora: Any, write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
+    train = {"max_length": 512, "max_steps": 2, "learning_rate": 0.01}
+    keys: dict[str, Any] = {"vision": {"trains": trains}, "lora": lora, "train": train, "data": data}
+    job = Job(write_recipe(task="messages", model=str(gemma), **keys))
+    stages.train(job)
+    before = dict(load_model(gemma).named_parameters())
+    after = model_named(job, "tuned")
+    after = after if lora == "none" else after.merge_and_unload()
+    moved = {name for name, value in after.named_parameters() if not torch.equal(value, before[name])}
+    projector, tower = TRAINED[trains]
+    assert any("language_model" in name for name in moved)
+    assert any("multi_modal_projector" in name for name in moved) == projector
+    assert any("vision_tower" in name for name in moved) == tower
+    evaluated = stages.evaluate(job)
+    assert evaluated and evaluated["rows"]
