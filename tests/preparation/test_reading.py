@@ -73,7 +73,7 @@ def test_images_are_looked_for_beside_the_file_and_kept_in_the_run(tmp_path: Pat
 def test_a_benchmarks_test_split_is_trained_on_only_when_it_is_meant(keys: dict[str, Any], is_refused: bool) -> None:
     data = DataSource(**keys)
     if is_refused:
-        with pytest.raises(DataError, match="is a benchmark's test split; set data.part: test"):
+        with pytest.raises(DataError, match=r"is a benchmark's test split; set data\.part: test"):
             refuse_test_split(data)
     else:
         refuse_test_split(data)
