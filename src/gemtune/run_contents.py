@@ -24,7 +24,7 @@ _WRITTEN = {
     "eval": re.compile(rf"([^/]+/)?({_MODEL}\.jsonl|summary(-{_MODEL})?\.json)"),
     "tensorboard": re.compile(r"(.+/)?events\.out\.tfevents\.[^/]+"),
 }
-_WEIGHTS = re.compile(r"[^/]+\.(safetensors|json|jinja)|tokenizer\.model")  # where its list is damaged
+_WEIGHTS = re.compile(r"[^/]+\.(safetensors|jsonl?|jinja)|tokenizer\.model")  # where its list is damaged
 
 # What a killed process leaves beside the file or folder that it was about to replace, and where that is looked for.
 _SCRATCH = re.compile(r"(?<![^/])\.([^/]+)\.([a-z0-9_]{8}|tmp)$")

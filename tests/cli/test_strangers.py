@@ -12,7 +12,7 @@ from PIL import Image
 
 import command
 from gemtune.data.images import stored_image
-from gemtune.files import read_json, write_json
+from gemtune.files import read_json, sha256_of, write_json
 
 TASK = """
 from pathlib import Path
@@ -115,9 +115,12 @@ def test_only_pictures_of_the_run_are_shown(tmp_path: Path) -> None:
     for path in (tmp_path / "private.png", data / "images" / "ab" / "a.png"):
         Image.new("RGB", (8, 8)).save(path)
     (data / "images" / "ab" / "link.png").symlink_to(tmp_path / "private.png")
-    assert stored_image(data, "images/ab/a.png") == (data / "images/ab/a.png").resolve()
+    digest = sha256_of(data / "images" / "ab" / "a.png")
+    (data / "images" / "ab" / "a.png").rename(data / "images" / "ab" / f"{digest}.png")
+    Image.new("RGB", (8, 8)).save(data / "images" / "ab" / f"{'0' * 64}.png")  # another picture than was stored
+    assert stored_image(data, f"images/ab/{digest}.png") == (data / f"images/ab/{digest}.png").resolve()
     names = ["../../private.png", str(tmp_path / "private.png"), "images/../../../private.png", "images/ab/link.png"]
-    for name in [*names, "images/ab", "x" * 300, "images/\0.png", ""]:
+    for name in [*names, f"images/ab/{'0' * 64}.png", "images/ab", "x" * 300, "images/\0.png", ""]:
         assert stored_image(data, name) is None, name
 
 

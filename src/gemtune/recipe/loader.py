@@ -179,7 +179,7 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
         if isinstance(here, list):
             if not isinstance(key, int) or key >= len(here):
                 raise RecipeError(
-                    f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number"
+                    f"override '{override}': '{name}' reaches into a list of {len(here)}; count its entries from 0"
                 )
             if isinstance(here[key], str) and keys[0] == "data" and isinstance(after, str):
                 here[key] = {"source": here[key]}  # a source may be written as its name alone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -259,6 +260,7 @@ class EffectiveBatchTrainer(Trainer):
             remove_written(path)
 
     def _write_checkpoint(self, folder: Path) -> None:
+        shutil.copyfile(self.run.metrics_file, folder / ckpt.METRICS)
         ckpt.save_weights(self.model, folder / ckpt.WEIGHTS)
         state = {**asdict(self.state), "log_history": [], "stateful_callbacks": {}}
         ckpt.save_progress(folder, self.optimizer, self.lr_scheduler, self.accelerator.scaler, state)
