@@ -46,6 +46,7 @@ WRITING = Access(
 READING = Access(
     DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
 )
+REPLIES = Access(GemtuneError, {}, "give another --output")
 CACHING = Access(GemtuneError, {}, "GEMTUNE_CACHE names another folder")
 READING_BACK = Access(RunError, {}, _REDO)  # ... and what gemtune wrote.
 
@@ -65,14 +66,18 @@ def replacing(path: Path) -> Iterator[IO[str]]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        # mkstemp makes private files; a run directory is as readable as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
         with os_errors(path):
-            temporary.chmod(0o666 & ~umask)
-            temporary.replace(path)
+            _put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Renames it; mkstemp has made it private, and what gemtune writes is as readable as the user's umask says."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -99,7 +104,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as out:
                 out.write(data)
-            Path(temporary).replace(path)
+            _put_in_place(Path(temporary), path)
         finally:
             Path(temporary).unlink(missing_ok=True)
 
@@ -197,10 +202,22 @@ def cache_folder() -> Path:
         raise GemtuneError("this user has no home folder to keep a cache in; GEMTUNE_CACHE names one") from error
 
 
-def writable_cache() -> Path:
-    """The cache folder, in which a file was written to see that it can be; GemtuneError says why it cannot."""
-    folder = cache_folder()
-    with os_errors(folder, CACHING):
+def writable(folder: Path, access: Access = WRITING) -> Path:
+    """The folder, in which a file was written to see that it can be; GemtuneError says why it cannot."""
+    with os_errors(folder, access):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
+
+
+def writable_cache() -> Path:
+    """The cache folder, if it can be written."""
+    return writable(cache_folder(), CACHING)
+
+
+def require_temporary_folder() -> None:
+    """GemtuneError where there is none, as on a disk that is full or read-only: PyTorch is not even imported then."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise GemtuneError(f"{error.strerror}; free some space there, or set TMPDIR to a folder to write in") from error

@@ -14,6 +14,7 @@ from gemtune.files import JsonObject
 from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
+from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import attach_adapters, train_every_weight
 from gemtune.models.hub import fingerprint, revision_of
 from gemtune.models.image_features import ImageFeatures
@@ -23,9 +24,8 @@ from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.planner import Shape, choose_micro_tokens
-from gemtune.training.run import BY_LOSS, choose_learning_rate, training_setup
-from gemtune.training.selection import Criterion
+from gemtune.training.planner import ModelShape, choose_micro_tokens
+from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
 if TYPE_CHECKING:
@@ -44,7 +44,9 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     run.decide("learning_rate", choose_learning_rate(recipe))
     run.decide("head", choose_head(model))
     run.decide("forwards", choose_forwards(model))
-    micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
+    micro = run.decide(
+        "micro_tokens", choose_micro_tokens(recipe, ModelShape.of(model.config), job.device, job.precision)
+    )
     functions, why = compiled()
     if functions is None:
         job.say(f"Without compiled kernels: {why}.")

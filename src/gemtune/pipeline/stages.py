@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError
-from gemtune.files import JsonObject, sha256_of_text, write_jsonl
+from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings, require_trackers
@@ -141,11 +141,11 @@ def plan(job: Job) -> JsonObject:
     """Memory and time of this recipe on this machine and elsewhere."""
     from gemtune.models.families import config_of
     from gemtune.rendering.token_table import ExampleTable
-    from gemtune.training.planner import Shape, forecast
+    from gemtune.training.planner import ModelShape, forecast
 
     require_settings(job)
     _own_rows(job)
-    shape, table = Shape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
+    shape, table = ModelShape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
     return forecast(job.recipe, shape, table, job.device, job.precision)
 
 
@@ -262,6 +262,9 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     if target.resolve() == Path(source).resolve():
         raise RunError(f"{target}: the replies would take the place of the rows; give another --output")
+    if target.is_dir():
+        raise RunError(f"{target}: a folder, wanted a file for the replies; give another --output")
+    writable(target.resolve().parent, REPLIES)  # before the work, not after it
     conversations = conversations_of(job, source, answered=False)
     model = model_named(job, name)
     progress = partial(_tick, job, "replies", len(conversations))

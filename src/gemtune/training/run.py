@@ -13,6 +13,7 @@ from transformers import TrainingArguments
 from gemtune.errors import RunError
 from gemtune.files import JsonObject
 from gemtune.kernels.native import release_memory
+from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import save_tuned
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
@@ -22,7 +23,6 @@ from gemtune.run_files import Training
 from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch, fixed_batches, order
-from gemtune.training.selection import Criterion
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
-BY_LOSS = Criterion("eval_loss")
 # Whether adapters are trained -> the learning rate, and why.
 DEFAULT_RATES = {True: (2e-4, "adapters start at zero and bear it"), False: (2e-5, "every weight moves; small steps")}
 
@@ -108,7 +107,8 @@ def train(
     trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
     resume = ckpt.newest_whole(setup.run, say)
     step = step_of(resume) if resume else 0
-    setup.run.keep_metrics(step if resume else -1)
+    setup.run.forget("training", "digests")  # of weights that are made again
+    setup.run.keep_metrics(step if resume else -1, resume and resume / ckpt.METRICS)
     if resume:
         say(f"Resuming from step {step} of {trainer.args.max_steps}.")
         trainer.watch.begin(setup.run.metrics())
@@ -175,6 +175,7 @@ def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
         stopped=_why_stopped(trainer, best),
         diverged=trainer.diverged is not None,
     )
+    run.note_metrics()
     run.note("training", training.to_json())
     return training.to_json()
 
