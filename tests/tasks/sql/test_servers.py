@@ -40,9 +40,11 @@ def test_nothing_is_left_on_a_mysql_server() -> None:
     )
     pid, ran = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=True).stdout.split()
     place = urlsplit(MYSQL)
+    login = {"host": place.hostname, "port": place.port or 3306, "user": place.username}
+    login["password"] = os.environ["MYSQL_PWD"]
     left = ["?"]
     for _ in range(50):  # the child ends a moment after its parent
-        with pymysql.connect(host=place.hostname, user=place.username, password=os.environ["MYSQL_PWD"]) as connection:
+        with pymysql.connect(**login) as connection:
             cursor = connection.cursor()
             cursor.execute("SHOW DATABASES")
             left = [name for (name,) in cursor.fetchall() if name.startswith(f"gemtune_{pid}_")]
