@@ -54,7 +54,8 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     import torch
 
     if wanted != "auto":
-        return wanted, "the recipe says so"
+        slow = device == "cuda" and wanted == "fp32"
+        return wanted, "the recipe says so" + ("; it leaves a GPU's fast matrix units unused" if slow else "")
     if device == "cuda":
         if torch.cuda.get_device_capability() >= (8, 0):
             return "bf16", "this GPU computes in bf16 natively"
@@ -65,7 +66,9 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     if device == "mps":
         return "fp32", "bf16 is not reliable on this device"
     # oneDNN runs bf16 matrix products natively from AVX512-BF16 or AMX on; below, it emulates them slower than fp32.
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported():
+    # PyTorch for macOS has no oneDNN.
+    has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if has_bf16 and torch.cpu._is_avx512_bf16_supported():
         return "bf16", "this CPU has AVX512-BF16: twice the speed and half the memory of fp32"
     return "fp32", "this CPU has no native bf16"
 

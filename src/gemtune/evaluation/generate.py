@@ -70,11 +70,11 @@ def _generate(
     images: list[list[str]],
     features: ImageFeatures | None,
 ) -> list[list[int]]:
-    ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
+    ids, mask = (t.to(model.device) for t in left_padded(prompts, renderer.tokenizer.pad_token_id))
     image_inputs = features.prompt_inputs(ids, images) if features and any(images) else {}
     out = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
+        input_ids=ids,
+        attention_mask=mask,
         generation_config=_generation_config(renderer, decoding),
         **image_inputs,
     )
@@ -90,6 +90,7 @@ def _generation_config(renderer: Renderer, decoding: Evaluate) -> GenerationConf
         do_sample=sampled,
         temperature=decoding.temperature if sampled else None,
         top_p=decoding.top_p if sampled else None,
+        top_k=0 if sampled else None,  # all words; transformers' own default is 50
         eos_token_id=renderer.stop_ids,
         pad_token_id=renderer.tokenizer.pad_token_id,
         bos_token_id=renderer.tokenizer.bos_token_id,
@@ -108,12 +109,13 @@ def stream(
     from transformers import TextIteratorStreamer
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
+    prompts = [renderer.prompt_ids(conversation)]
+    ids, mask = (t.to(model.device) for t in left_padded(prompts, renderer.tokenizer.pad_token_id))
     images, features = [conversation.image_paths], features_for(model)
     torch.manual_seed(decoding.seed)
     inputs = {
-        "input_ids": ids.to(model.device),
-        "attention_mask": mask.to(model.device),
+        "input_ids": ids,
+        "attention_mask": mask,
         "generation_config": _generation_config(renderer, decoding),
         "streamer": streamer,
         **(features.prompt_inputs(ids, images) if features and any(images) else {}),

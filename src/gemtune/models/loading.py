@@ -95,6 +95,8 @@ def load_model(
 
     Every weight comes from the folder's files, or ModelError says which does not; `say` is told what else they hold.
     """
+    from transformers import GenerationConfig
+
     # fp16: fp32 weights under autocast keep the residual stream in fp32.
     dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
     vision = family_of(folder).vision
@@ -121,6 +123,8 @@ def load_model(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes 0.50.2 re-packs such layers at the first evaluation and then loses every gradient.
             module.support_avx512bf16_for_cpu = False
+    # The recipe says how replies are made; what a folder says of it would fill the gaps of that for base alone.
+    model.generation_config = GenerationConfig()
     return (model if quantized else model.to(device)).eval()
 
 
