@@ -43,7 +43,9 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if wanted != "auto":
         return wanted, "the recipe says so"
     if torch.cuda.is_available():
-        return "cuda", f"{torch.cuda.get_device_name()} is here"
+        others = torch.cuda.device_count() - 1
+        idle = f"; gemtune trains on one GPU, {others} more idle: CUDA_VISIBLE_DEVICES chooses" if others else ""
+        return "cuda", f"{torch.cuda.get_device_name()} is here{idle}"
     if torch.backends.mps.is_available():
         return "mps", "an Apple GPU is here"
     return "cpu", "no GPU is here"
@@ -110,6 +112,26 @@ def free_bytes(device: str) -> int:
 
         return int(torch.cuda.mem_get_info()[0])
     return int(psutil.virtual_memory().available)
+
+
+def synchronize(device: str) -> None:
+    """Waits until a GPU has done what it was told; a CPU has already."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def empty_cache(device: str) -> None:
+    """Gives back the memory that PyTorch holds of a GPU and does not use."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
 
 
 def peak_memory_gb(device: str) -> float:

@@ -14,6 +14,7 @@ from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.training.batching import left_padded
+from gemtune.training.loss import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -43,21 +44,29 @@ def replies(
 ) -> list[Reply]:
     """One reply to each conversation without its last message, in order; `features_for` gives a model's image features.
 
-    Prompts of similar length run side by side, padded on the left.
+    Prompts of similar length run side by side, padded on the left; fewer of them where memory runs out.
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     reply_to: dict[int, Reply] = {}
     features = features_for(model)
     torch.manual_seed(decoding.seed)
-    for start in range(0, len(by_length), decoding.batch_size):
-        indices = by_length[start : start + decoding.batch_size]
+    start, size = 0, decoding.batch_size
+    while start < len(by_length):
+        indices = by_length[start : start + size]
         batch = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
-        generated = _generate(model, renderer, batch, decoding, images, features)
+        try:
+            generated = _generate(model, renderer, batch, decoding, images, features)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(indices) == 1:
+                raise
+            size = len(indices) // 2
+            continue
         for index, ids in zip(indices, generated, strict=True):
             reply_to[index] = Reply(*renderer.reply(ids))
         progress(len(reply_to))
+        start += len(indices)
     return [reply_to[index] for index in range(len(prompts))]
 
 

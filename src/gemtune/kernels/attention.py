@@ -73,6 +73,7 @@ def attention(
     With `document_lengths` the single row (B = 1) is a sequence of documents; without, this is transformers' `sdpa`.
     `image_spans` are, for each document, the (start, end) of tokens that attend to each other in both directions.
     """
+    query, key = query.to(value.dtype), key.to(value.dtype)  # stock rotary positions are fp32 in a mixed model
     if document_lengths is None:
         out, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
@@ -83,7 +84,8 @@ def attention(
         raise TypeError(f"attention over documents got {', '.join(unknown)}; it knows {', '.join(sorted(UNUSED))}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None
+    with torch.autocast(query.device.type, enabled=False):  # scores are fp32 where a kernel says so
+        return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None
 
 
 AttentionInterface.register(NAME, attention)
