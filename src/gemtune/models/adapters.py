@@ -81,7 +81,7 @@ def _pattern(targets: list[str], vision: VisionFamily, trains: str) -> str:
     """Layers of the text part by name, as a pattern: a tower has layers of the same names."""
     pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})"
     if trains == "tower":
-        pattern += rf"|.*\.{vision.tower}\..*\.({'|'.join(vision.tower_linear)})"
+        pattern += rf"|.*\.{vision.tower_blocks}\..*\.({'|'.join(vision.tower_linear)})"
     return pattern
 
 

@@ -46,9 +46,12 @@ def choose_head(model: PreTrainedModel | PeftModel) -> tuple[str, str]:
 
 def checkpoint_blocks(model: PreTrainedModel | PeftModel) -> None:
     """From now on training keeps what enters a block, and computes the block again in the backward pass."""
-    without_adapters(model).gradient_checkpointing_enable({"use_reentrant": False})
+    plain = without_adapters(model)
+    # transformers 5.23 gave it another name.
+    enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
 
 
 def is_checkpointed(model: PreTrainedModel | PeftModel) -> bool:
     """Whether `checkpoint_blocks` was called."""
-    return bool(without_adapters(model).is_gradient_checkpointing)
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
