@@ -11,6 +11,8 @@ import torch
 import yaml
 
 from gemtune.models.families import gemma3
+from gemtune.runs import Run
+from run_folders import accepted, recipe_in
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -22,6 +24,12 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gemma3.write_tiny_text(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A run directory with nothing in it but its recipe."""
+    return accepted(recipe_in(tmp_path))
 
 
 @pytest.fixture

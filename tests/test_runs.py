@@ -6,52 +6,21 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import command
 from gemtune.errors import GemtuneError, RunError
-from gemtune.files import read_json, write_json, write_jsonl, write_text
-from gemtune.pipeline.job import Job
-from gemtune.pipeline.resume import start_again
+from gemtune.files import read_json, write_json, write_text
 from gemtune.recipe.loader import parse_recipe
-from gemtune.recipe.schema import Recipe
 from gemtune.runs import VERSIONS, Run, step_name, step_of
-from gemtune.training.checkpoint import damage, save_folder
-
-TEXT = "name: t\ntask: emoji\ndata: {source: e.csv}\n"
-
-
-def recipe_in(folder: Path, **keys: Any) -> Recipe:
-    return parse_recipe(TEXT, folder / "t.yaml").model_copy(update={"runs_dir": str(folder / "runs"), **keys})
-
-
-def accepted(recipe: Recipe, text: str = TEXT) -> Run:
-    run = Run.of(recipe)
-    run.accept(recipe, text)
-    return run
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    return accepted(recipe_in(tmp_path))
+from run_folders import TEXT, accepted, place_others, recipe_in
 
 
 def test_a_run_keeps_the_recipe_as_written_and_as_resolved(run: Run) -> None:
     assert run.recipe_file.read_text() == TEXT
     assert run.manifest["version"] == VERSIONS["manifest"]
     assert run.manifest["recipe"]["train"]["epochs"] == 3.0
-
-
-def test_a_run_opens_with_its_recipe_and_overrides_it_does_not_keep(tmp_path: Path) -> None:
-    template = {"prompt": "🏖️ {prompt} \x7f", "answer": "{answer}"}
-    recipe = Recipe.model_validate({**recipe_in(tmp_path).model_dump(), "task": "columns", "template": template})
-    accepted(recipe)
-    run = Run.open(tmp_path / "runs" / "t")
-    assert Job(run.root).recipe == recipe
-    assert Job(run.root, ["train.epochs=9"]).recipe.train.epochs == 9
-    assert Job(run.root).recipe == recipe
 
 
 def test_nothing_is_written_before_a_run_is_accepted(tmp_path: Path) -> None:
@@ -208,77 +177,6 @@ def test_checkpoints_are_listed_by_step_and_not_by_name(run: Run) -> None:
     assert run.checkpoint_named(step_name(20)) == run.checkpoint(20)
 
 
-DAMAGE = {
-    "a value of another type": (
-        {"steps": "many"},
-        r"manifest\.json: training: steps: wanted a valid integer, .*found 'many'",
-    ),
-    "a field that is gone": ({"steps": None}, r"training: steps: wanted a valid integer, .*found None"),
-    "no object": (None, r"manifest\.json: training: wanted .*, found \[\]"),
-}
-TRAINING = {"steps": 3, "planned_steps": 3, "epochs": 1.0, "seconds": 1.5, "tokens": 30, "labelled_tokens": 9}
-TRAINING |= {
-    "peak_memory_gb": 0.5,
-    "best_step": 3,
-    "best_eval_loss": None,
-    "stopped": "ran to the end",
-    "diverged": False,
-}
-
-
-@pytest.mark.parametrize("what", DAMAGE)
-def test_a_damaged_section_names_its_file_and_field(what: str, run: Run) -> None:
-    change, message = DAMAGE[what]
-    run.note("training", TRAINING)
-    assert run.training and run.training.to_json() == TRAINING
-    run.note("training", [] if change is None else {**TRAINING, **change})
-    with pytest.raises(RunError, match=f"{message}; run the stage that wrote it again"):
-        _ = run.training
-
-
-def test_a_damaged_line_of_replies_is_named(run: Run) -> None:
-    line = {"where": "e.csv:2", "key": "k", "prompt": "p", "images": [], "gold": "g", "reply": "r"}
-    line |= {"scores": {"f1": 1.0}, "cut": False, "evaluation": "e"}
-    write_jsonl(run.replies("base"), [line, {**line, "scores": {"f1": "good"}}])
-    with pytest.raises(RunError, match=r"base\.jsonl:2: scores\.f1: wanted a valid number"):
-        run.evaluation().evaluations("base")
-
-
-def test_a_summary_from_before_there_were_directions_is_read(run: Run) -> None:
-    side = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    gap = {**side, "p_value": 0.01, "method": "mcnemar", "wins": 3, "losses": 1, "ties": 0}
-    summary = {"version": 1, "metric": "f1", "rows": 4, "regressions": [], "cut": {"base": 0, "tuned": 0}}
-    summary |= {"decoding": {"temperature": 0.0, "top_p": 1.0, "max_new_tokens": 8, "seed": 0}}
-    write_json(run.summary_file, {**summary, "metrics": {"f1": {"base": side, "tuned": side, "difference": gap}}})
-    read = run.summary()
-    assert read and read.deciding.direction == "higher" and read.deciding.difference.wins == 3
-
-
-# ---- what is the user's is never touched
-
-
-OTHERS = {
-    "notes.txt": "mine",
-    "data/rows.csv": "a,b\n",
-    "eval/mine.csv": "x",
-    "adapter/README.txt": "y",
-    "model/x.bin": "z",
-}
-OTHERS |= {"checkpoints/step-2/backup.zip": "PK", "checkpoints/old/weights.safetensors": "w", "tensorboard/a.txt": "t"}
-
-
-def place_others(folder: Path) -> dict[str, str]:
-    """Files of the user's in every folder of a run, with what they hold."""
-    for name, text in OTHERS.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return OTHERS
-
-
-def others_in(folder: Path) -> dict[str, str]:
-    return {name: (folder / name).read_text() for name in OTHERS if (folder / name).is_file()}
-
-
 @pytest.mark.parametrize(
     "marker", [None, '{"name": "a web app", "version": "1.0"}', '{"version": 1}', "[]", "not json"]
 )
@@ -321,75 +219,6 @@ def test_a_source_behind_a_link_into_the_run_is_refused(tmp_path: Path) -> None:
     text = json.dumps({"name": "t", "task": "emoji", "runs_dir": str(tmp_path / "runs"), "data": "rows/e.csv"})
     with pytest.raises(RunError, match="lies in the run directory"):
         Run.of(parse_recipe(text, tmp_path / "t.yaml"))
-
-
-def test_data_is_replaced_between_what_is_the_users(run: Run) -> None:
-    place_others(run.root)
-    for text in ("old", "new"):
-        with run.lock(), run.staging() as staged:
-            write_text(staged.part("train"), text)
-            write_text(staged.images / "ab" / f"{'a' * 64}.png", text)
-            if text == "old":
-                write_text(staged.leaks_file, text)
-            write_text(staged.data_manifest_file, text)
-    assert run.part("train").read_text() == run.data_manifest_file.read_text() == "new"
-    assert not run.leaks_file.exists() and others_in(run.root) == OTHERS
-    assert sorted(path.name for path in run.data.iterdir()) == ["images", "manifest.json", "rows.csv", "train.jsonl"]
-
-
-def test_to_start_again_removes_what_gemtune_wrote_alone(run: Run) -> None:
-    place_others(run.root)
-    for folder in (run.checkpoint(2), run.checkpoint(4), run.adapter):
-        save_folder(folder, lambda path: write_text(path / "weights.safetensors", "w"))
-    write_text(run.replies("base"), "")
-    write_text(run.evaluation("mine.csv").summary_file(), "")
-    write_text(run.report_page, "")
-    start_again(run)
-    assert others_in(run.root) == OTHERS
-    left = {path.relative_to(run.root).as_posix() for path in run.root.rglob("*") if path.is_file()}
-    assert left == {"manifest.json", "recipe.yaml", *OTHERS}
-
-
-def test_a_folder_of_weights_takes_the_place_of_an_older_one(run: Run) -> None:
-    place_others(run.root)
-    for name in ("a.safetensors", "b.safetensors"):
-        save_folder(run.adapter, lambda path, name=name: write_text(path / name, "w"))
-        assert damage(run.adapter) is None
-    assert sorted(path.name for path in run.adapter.iterdir()) == ["README.txt", "b.safetensors", "whole.json"]
-
-
-SCRATCH = (".prepare-a1b2c3d4/data/train.jsonl", ".manifest.json.a1b2c3d4", ".report.html.__c3d4e5", ".adapter.tmp/x")
-SCRATCH += ("checkpoints/.step-3.tmp/weights.safetensors", "data/.train.arrow.tmp", "eval/.base.jsonl.a1b2c3d4")
-SCRATCH += (
-    f"data/images/ab/.{'a' * 64}.png.a1b2c3d4",
-    "eval/mine/.summary.json.a1b2c3d4",
-    "data/.manifest.json.a1b2c3d4",
-)
-NO_SCRATCH = (".git/config", ".notes.a1b2c3d4", ".env", "data/.rows.csv.a1b2c3d4", ".prepare", ".model.tmp.bak")
-
-
-def test_what_a_killed_process_left_is_swept_at_the_next_start_and_nothing_else(run: Run) -> None:
-    for name in (*SCRATCH, *NO_SCRATCH):
-        write_text(run.root / name, "x")
-    before = command.tree(run.root)
-    with run.lock(), run.lock():
-        pass
-    gone = {name for name in before if not (run.root / name).exists() and before[name]}
-    assert gone == set(SCRATCH)
-
-
-def test_scratch_of_a_process_at_work_is_left_to_it(run: Run) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", command.HOLD, str(run.root)], stdin=-1, stdout=-1, text=True
-    ) as holder:
-        assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        write_text(run.root / SCRATCH[0], "at work")
-        with run.lock_if_free(), pytest.raises(RunError, match="another gemtune process"), run.lock():
-            pass
-        assert (run.root / SCRATCH[0]).read_text() == "at work"
-        holder.kill()
-    with run.lock_if_free():
-        assert not (run.root / SCRATCH[0]).exists()
 
 
 def test_a_checkpoint_is_a_folder_that_gemtune_names(run: Run) -> None:

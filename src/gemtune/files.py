@@ -46,6 +46,7 @@ WRITING = Access(
 READING = Access(
     DataError, {errno.EACCES: "make it readable for you (chmod u+r, or ask its owner)"}, "check the path and the disk"
 )
+REPLIES = Access(GemtuneError, {}, "give another --output")
 CACHING = Access(GemtuneError, {}, "GEMTUNE_CACHE names another folder")
 READING_BACK = Access(RunError, {}, _REDO)  # ... and what gemtune wrote.
 
@@ -197,10 +198,22 @@ def cache_folder() -> Path:
         raise GemtuneError("this user has no home folder to keep a cache in; GEMTUNE_CACHE names one") from error
 
 
-def writable_cache() -> Path:
-    """The cache folder, in which a file was written to see that it can be; GemtuneError says why it cannot."""
-    folder = cache_folder()
-    with os_errors(folder, CACHING):
+def writable(folder: Path, access: Access = WRITING) -> Path:
+    """The folder, in which a file was written to see that it can be; GemtuneError says why it cannot."""
+    with os_errors(folder, access):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
+
+
+def writable_cache() -> Path:
+    """The cache folder, if it can be written."""
+    return writable(cache_folder(), CACHING)
+
+
+def require_temporary_folder() -> None:
+    """GemtuneError where there is none, as on a disk that is full or read-only: PyTorch is not even imported then."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise GemtuneError(f"{error.strerror}; free some space there, or set TMPDIR to a folder to write in") from error

@@ -9,35 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.chat_rows import BRIEF, HI, PART, openai, said, sharegpt
 from gemtune.data.chat_layouts import LAYOUTS, PAIRS, layout_of, to_messages
 from gemtune.data.chat_turns import ROLES, Reading
 from gemtune.data.conversation import Message
 from gemtune.errors import DataError, GemtuneError, RowError
 from gemtune.recipe.schema import DataSource
-
-
-def said(row: dict[str, Any], layout: str | None = None) -> list[tuple[str, str]]:
-    return [(message.role, message.text) for message in to_messages(row, layout or layout_of(row))]
-
-
-def seen(row: dict[str, Any]) -> list[list[Any]]:
-    """The parts of every message: text, or an image's reference."""
-    return [[part.text or part.image for part in m.parts] for m in to_messages(row, layout_of(row))]
-
-
-def openai(*turns: Any, **columns: Any) -> dict[str, Any]:
-    return {
-        "messages": [{"role": turn[0], "content": turn[1]} if isinstance(turn, tuple) else turn for turn in turns]
-    } | columns
-
-
-def sharegpt(*turns: tuple[str, Any], **columns: Any) -> dict[str, Any]:
-    return {"conversations": [{"from": role, "value": text} for role, text in turns]} | columns
-
-
-HI = [("user", "hi"), ("assistant", "ho")]
-BRIEF = [("system", "be brief"), *HI]
-PART = [{"type": "text", "text": "h"}, {"type": "text", "text": "i", "image_url": None}]
 
 READ: dict[str, tuple[str, dict[str, Any], list[tuple[str, str]]]] = {  # what -> layout, row, its messages
     "openai": ("messages", openai(*BRIEF), BRIEF),
@@ -160,15 +137,6 @@ def test_every_layout_is_recognised_and_read(what: str) -> None:
     assert layout_of(row) == layout
     assert said(row) == messages
     assert said(json.loads(json.dumps(row)), layout) == messages
-
-
-def test_white_space_is_the_writers() -> None:
-    assert said({"prompt": " hi \n", "completion": "\tho "}) == [("user", " hi \n"), ("assistant", "\tho ")]
-
-
-def test_parts_stay_parts() -> None:
-    parts = to_messages(openai(("user", PART), ("assistant", "ho")), "messages")[0].parts
-    assert [part.text for part in parts] == ["h", "i"]
 
 
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -390,55 +358,3 @@ def test_any_row_has_a_layout_or_one_line(row: dict[str, Any]) -> None:
         assert layout_of(row) in LAYOUTS
     except GemtuneError as error:
         assert isinstance(error, DataError) and "\n" not in str(error)
-
-
-TEXT, PICTURE = {"type": "text", "text": "What is it?"}, {"type": "image"}
-ANSWERED = ("assistant", [{"type": "text", "text": "A cup."}])
-
-IMAGES: dict[str, tuple[dict[str, Any], list[list[Any]]]] = {
-    "llava-instruct-mix: parts with an index": (
-        openai(
-            (
-                "user",
-                [{"type": "text", "text": "What is it?", "index": None}, {"type": "image", "index": 0, "text": None}],
-            ),
-            ANSWERED,
-            images=[{"bytes": b"x", "path": None}],
-        ),
-        [["What is it?", b"x"], ["A cup."]],
-    ),
-    "TRL: parts and images in order": (
-        openai(("user", [PICTURE, PICTURE, TEXT]), ANSWERED, images=["a.png", "b.png"]),
-        [["a.png", "b.png", "What is it?"], ["A cup."]],
-    ),
-    "TRL: plain text, images in front": (
-        openai(("system", "Be short."), ("user", "What is it?"), ANSWERED, images=["a.png"]),
-        [["Be short."], ["a.png", "What is it?"], ["A cup."]],
-    ),
-    "ShareGPT: marks in two turns": (
-        sharegpt(("human", "<image>Who?"), ("gpt", "A."), ("human", "And <image>?"), ("gpt", "B."), images=["a", "b"]),
-        [["a", "Who?"], ["A."], ["And ", "b", "?"], ["B."]],
-    ),
-    "LLaVA: one image": (
-        sharegpt(("human", "<image>\nWho?"), ("gpt", "She."), image="a.jpg"),
-        [["a.jpg", "\nWho?"], ["She."]],
-    ),
-    "OpenAI: image_url": (
-        openai(("user", [{"type": "image_url", "image_url": {"url": "http://x/a.png"}}, TEXT]), ANSWERED),
-        [["http://x/a.png", "What is it?"], ["A cup."]],
-    ),
-    "a mark in a row without images is text": (
-        openai(("user", "What does <image> mean in HTML?"), ANSWERED),
-        [["What does <image> mean in HTML?"], ["A cup."]],
-    ),
-    "Alpaca": (
-        {"instruction": "<image>Name it.", "input": "", "output": "A cup.", "images": ["a.png"]},
-        [["a.png", "Name it."], ["A cup."]],
-    ),
-}
-
-
-@pytest.mark.parametrize("what", IMAGES)
-def test_images_stand_where_the_row_says(what: str) -> None:
-    row, wanted = IMAGES[what]
-    assert seen(row) == wanted

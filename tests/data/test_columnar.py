@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pyarrow as pa
 import pyarrow.feather
 import pyarrow.parquet
 import pytest
 
+from data.row_files import file, refused, rows_of, source
 from gemtune.data.cells import Unreadable
 from gemtune.data.sources import read_rows
 from gemtune.errors import DataError
 from gemtune.recipe.schema import DataSource
 
 TEXTS = {"text": ["a", "b"], "emoji": ["x", "y"]}
-
-
-def read(path: Path, **options: Any) -> list[dict[str, Any]]:
-    return [row for _, row in read_rows(DataSource(source=str(path), **options))]
 
 
 ODD = Unreadable("of type string, and not to be read")
@@ -63,7 +62,7 @@ def test_any_column_is_read_beside_those_that_are_asked_for(tmp_path: Path, what
     else:
         with pa.OSFile(str(path), "wb") as out, pa.ipc.new_stream(out, table.schema) as stream:
             stream.write_table(table, max_chunksize=1)
-    rows = read(path)
+    rows = rows_of(path)
     assert [(row["text"], row["emoji"]) for row in rows] == [("a", "x"), ("b", "y")]
     assert [row["other"] for row in rows] == values
 
@@ -71,17 +70,17 @@ def test_any_column_is_read_beside_those_that_are_asked_for(tmp_path: Path, what
 def test_an_unknown_time_zone_is_told_to_those_who_ask(tmp_path: Path) -> None:
     table = pa.table({**TEXTS, "at": pa.array([1, 2], pa.timestamp("us", "Mars/Phobos"))})
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    assert [row["text"] for row in read(tmp_path / "x.parquet")] == ["a", "b"]
+    assert [row["text"] for row in rows_of(tmp_path / "x.parquet")] == ["a", "b"]
     with pytest.raises(DataError, match=r"x\.parquet\[1\]: column 'at' is of type timestamp.*Mars/Phobos"):
-        read(tmp_path / "x.parquet", columns={"text": "at"})
+        rows_of(tmp_path / "x.parquet", columns={"text": "at"})
 
 
 def test_two_columns_of_a_name_are_told_to_those_who_ask(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a", "b"]), pa.array([1, 2]), pa.array([3, 4])], names=["text", "n", "n"])
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    assert read(tmp_path / "x.parquet") == [{"text": "a", "n": TWICE}, {"text": "b", "n": TWICE}]
+    assert rows_of(tmp_path / "x.parquet") == [{"text": "a", "n": TWICE}, {"text": "b", "n": TWICE}]
     with pytest.raises(DataError, match=r"x\.parquet\[1\]: column 'n' is in two columns of that name; rename"):
-        read(tmp_path / "x.parquet", columns={"text": "n"})
+        rows_of(tmp_path / "x.parquet", columns={"text": "n"})
 
 
 def test_nanoseconds_need_no_pandas(tmp_path: Path) -> None:
@@ -104,7 +103,7 @@ def test_times_of_a_hub_data_set_cost_no_row(tmp_path: Path) -> None:
     pytest.importorskip("datasets", reason="the hub extra is not installed")
     table = pa.table({**TEXTS, "day": pa.array([3_000_000, 1], pa.date32()), "n": [1, None]})
     pyarrow.parquet.write_table(table, tmp_path / "train.parquet")
-    assert read(tmp_path, format="hub") == [
+    assert rows_of(tmp_path, format="hub") == [
         {"text": "a", "emoji": "x", "day": "10183-09-21", "n": 1},
         {"text": "b", "emoji": "y", "day": datetime.date(1970, 1, 2), "n": None},
     ]
@@ -123,4 +122,25 @@ def test_a_row_of_parquet_larger_than_any_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     pyarrow.parquet.write_table(pa.table({"text": ["x" * 120_000_000]}), path, compression="zstd")
     with pytest.raises(DataError, match="a row of over 100 million characters"):
-        read(path)
+        rows_of(path)
+
+
+def test_a_damaged_page_of_parquet_is_refused(tmp_path: Path) -> None:
+    table = pyarrow.table({"text": [f"row {number}" for number in range(10_000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet", use_dictionary=False)
+    data = bytearray((tmp_path / "x.parquet").read_bytes())
+    data[100:20_000] = b"\xff" * 19_900
+    assert "x.parquet: " in refused(file(tmp_path / "x.parquet", bytes(data)))
+
+
+def test_parquet_without_rows_is_refused(tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"a": pyarrow.array([], pyarrow.int64())}), tmp_path / "x.parquet")
+    assert "x.parquet: no rows in it" in refused(tmp_path / "x.parquet")
+
+
+def test_one_row_group_of_parquet_does_not_fill_memory(tmp_path: Path) -> None:
+    values = pyarrow.array([os.urandom(500).hex() for _ in range(20_000)])
+    pyarrow.parquet.write_table(pyarrow.table({"text": values}), tmp_path / "big.parquet", use_dictionary=False)
+    held = pyarrow.total_allocated_bytes()
+    peak = max(pyarrow.total_allocated_bytes() for _ in read_rows(source(tmp_path / "big.parquet")))
+    assert peak - held < 8e6 < values.nbytes

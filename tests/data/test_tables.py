@@ -6,7 +6,6 @@ import bz2
 import gzip
 import json
 import lzma
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.row_files import file, refused, rows_of
 from gemtune.data.cells import Unreadable
 from gemtune.data.columns import check_columns
 from gemtune.data.sources import read_rows
@@ -25,23 +25,6 @@ from gemtune.tasks import text_of
 ROWS = [{"text": "hi, there", "emoji": "👋"}, {"text": "two", "emoji": "🏊"}]
 FRAME = pd.DataFrame(ROWS)
 NAMED = FRAME.set_index(pd.Index(["a", "b"]))
-
-
-def file(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return path
-
-
-def read(path: Path, **options: Any) -> list[dict[str, object]]:
-    return [row for _, row in read_rows(DataSource(source=str(path), **options))]
-
-
-def refused(path: Path, **options: Any) -> str:
-    with pytest.raises(DataError) as error:
-        read(path, **options)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def objects(rows: list[dict[str, Any]], between: str, **options: Any) -> str:
@@ -82,34 +65,9 @@ TABLES: dict[str, str | bytes] = {  # file name -> content that holds ROWS
 
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_read_however_it_is_written(tmp_path: Path, name: str) -> None:
-    rows = read(file(tmp_path / name, TABLES[name]))
+    rows = rows_of(file(tmp_path / name, TABLES[name]))
     assert [{key: row[key] for key in ROWS[0]} for row in rows] == ROWS
     assert {key for row in rows for key in row} <= {"text", "emoji", "index"}  # orient="table" has the index, too
-
-
-@pytest.mark.parametrize("orient", ["columns", "index", "split", "table", "records"])
-def test_a_table_of_named_rows_is_told_from_its_transpose(tmp_path: Path, orient: Any) -> None:
-    frame = pd.concat([FRAME] * 3, ignore_index=True).set_index(pd.Index(list("abcdef")))
-    rows = read(file(tmp_path / "x.json", frame.to_json(orient=orient)))
-    assert [{key: row[key] for key in ROWS[0]} for row in rows] == ROWS * 3
-
-
-def test_values_without_columns_are_called_by_number(tmp_path: Path) -> None:
-    path = file(tmp_path / "x.json", FRAME.to_json(orient="values"))
-    with pytest.raises(DataError) as error:
-        check_columns(read(path)[0], ["text", "emoji"], "x.json[1]")
-    assert "set data.columns: {text: " in str(error.value)
-    assert read(path, columns={"text": "0", "emoji": "1"}) == ROWS
-
-
-def test_many_rows_under_keys_stream(tmp_path: Path) -> None:
-    path = file(tmp_path / "x.json", json.dumps({f"q{n}": {"text": "x" * 2000, "n": n} for n in range(20_000)}))
-    tracemalloc.start()
-    numbers = [row["n"] for _, row in read_rows(DataSource(source=str(path)))]
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert numbers == list(range(20_000))
-    assert peak < 12e6 < path.stat().st_size
 
 
 TSV = {  # lines below the header -> the rows
@@ -129,7 +87,7 @@ TSV = {  # lines below the header -> the rows
 def test_quotes_between_tabs(tmp_path: Path, content: str) -> None:
     for ending, name in (("\n", "x.tsv"), ("\r\n", "y.tsv"), ("\n", "tabs.csv")):
         path = file(tmp_path / name, f"text\temoji\n{content}".replace("\n", ending))
-        rows = [(str(row["text"]).replace("\r", ""), row["emoji"]) for row in read(path)]
+        rows = [(str(row["text"]).replace("\r", ""), row["emoji"]) for row in rows_of(path)]
         assert rows == TSV[content]
 
 
@@ -141,7 +99,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 def test_what_pandas_writes_with_tabs_is_read_back(tmp_path_factory: Any, pairs: list[tuple[str, str]]) -> None:
     frame = pd.DataFrame([{"a": a, "b": b.replace("\n", " ")} for a, b in pairs])
     path = file(tmp_path_factory.getbasetemp() / "pandas.tsv", frame.to_csv(sep="\t", index=False))
-    assert read(path) == frame.to_dict("records")
+    assert rows_of(path) == frame.to_dict("records")
 
 
 BROKEN: dict[str, tuple[str, list[str], list[str]]] = {  # file name -> content, the values of `a` kept, places dropped
@@ -179,7 +137,7 @@ def test_broken_rows_are_dropped_where_the_recipe_says_so(tmp_path: Path, name: 
 
 def test_a_column_twice_is_refused_where_it_is_asked_for(tmp_path: Path) -> None:
     path = file(tmp_path / "x.csv", "text,n,n\nhi,1,2\n")
-    (row,) = read(path)
+    (row,) = rows_of(path)
     assert row["text"] == "hi" and isinstance(row["n"], Unreadable)
     with pytest.raises(DataError, match=r"x\.csv:2: column 'n' is in two columns of that name; rename"):
         check_columns(row, ["n"], "x.csv:2")
@@ -193,12 +151,12 @@ def test_a_place_inside_a_cell_can_be_named(tmp_path: Path, cell: Any) -> None:
     rows = [{"data": cell({**row, "answers": {"text": ["yes"], "none": []}})} for row in ROWS]
     path = file(tmp_path / "x.jsonl", objects(rows, "\n"))
     columns = {"text": "data.text", "emoji": "data.emoji", "yes": "data.answers.text.0", "no": "data.answers.none.0"}
-    found = read(path, columns=columns)
+    found = rows_of(path, columns=columns)
     assert [{key: row[key] for key in ROWS[0]} for row in found] == ROWS
     assert [(row["yes"], row["no"]) for row in found] == [("yes", None)] * 2
     assert "column 'data.txt' is missing" in refused(path, columns={"text": "data.txt"})
     with pytest.raises(DataError, match=r"'data\.text' is there; set data\.columns: \{text: data\.text\}"):
-        check_columns(read(path)[0], ["text", "emoji"], "x.jsonl:1")
+        check_columns(rows_of(path)[0], ["text", "emoji"], "x.jsonl:1")
 
 
 @pytest.mark.parametrize("name", [" text", "no", "0", "text: x", '"t"', "naïve text", "#1"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 from gemtune.data.conversation import Conversation, Message
-from gemtune.errors import CheckError, ModelError, RowError
+from gemtune.errors import ModelError, RowError
 from gemtune.evaluation.generate import replies
 from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import FAMILIES, TINY, chat_template, family_of, write_tiny
 from gemtune.models.loading import load_model, load_tokenizer
 from gemtune.models.patching import install_kernels
-from gemtune.pipeline import stages
-from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Evaluate, Lora
 from gemtune.rendering.renderer import IGNORE, Example, Renderer
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
-from models.stock_templates import STOCK, TRL
+from models.stock_templates import STOCK
 
 WORDS = ("beach", "❤️", "👨‍👩‍👧", "مرحبا", "SELECT *", "\n\n", "<b>", "{{x}}", "coffee time", "eat pizza with the dog")
 # Their stock templates want a list of parts; they end an answer with a space, or begin it in another way than the
@@ -174,20 +171,6 @@ def test_thinking_in_a_row_is_refused_where_the_model_thinks(tmp_path: Path) -> 
     row = Conversation((Message.of("user", "a"), Message.of("assistant", "<think>x</think>b")), *"tkgw")
     with pytest.raises(RowError, match="the control token </think>"):
         Renderer(load_tokenizer(folder), family_of(folder)).example(row)
-
-
-@pytest.mark.parametrize(("template", "holds"), [("qwen3", True), ("qwen3_instruct_2507", False)])
-def test_check_tells_the_qwen3_of_another_template(
-    template: str, holds: bool, write_recipe: Callable[..., Path], tmp_path: Path
-) -> None:
-    folder = write_tiny("qwen3", tmp_path / "model")
-    (folder / "chat_template.jinja").write_text((TRL / f"{template}.jinja").read_text(encoding="utf-8"))
-    job = Job(write_recipe(model=str(folder)))
-    if holds:
-        stages.check(job)
-    else:
-        with pytest.raises(CheckError, match="ids equal the model's own chat template: not in"):
-            stages.check(job)
 
 
 def test_a_tiny_model_that_is_not_there_names_those_that_are(tmp_path: Path) -> None:

@@ -12,7 +12,10 @@ from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import FAMILIES, family_of, write_tiny
 from gemtune.models.loading import load_model
 from gemtune.models.patching import install_kernels
+from gemtune.pipeline import stages
+from gemtune.pipeline.stages import Job
 from gemtune.recipe.schema import Lora
+from models.vision import WriteRecipe, write_rows
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -45,3 +48,28 @@ def test_kernels_are_put_in_once_and_adapters_get_theirs(folder: Path) -> None:
     layer = next(module for name, module in tuned.named_modules() if name.endswith("layers.0.mlp.down_proj"))
     assert "gemtune" in {base.__module__.split(".")[0] for base in type(layer).__mro__}
     assert len(head._forward_pre_hooks) == 1
+
+
+def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the qlora extra is optional")
+    model = load_model(tiny_model, precision="bf16", quantize="nf4")
+    layers = [m for m in model.modules() if type(m).__name__ == "Linear4bit"]
+    assert layers and type(model.lm_head).__name__ == "Linear"
+    x = torch.randn(2, layers[0].in_features, dtype=torch.bfloat16)
+    with torch.no_grad():
+        layers[0].eval()(x)
+    x.requires_grad_()
+    layers[0].train()(x).sum().backward()
+    assert x.grad is not None
+
+
+def test_nf4_leaves_tower_and_projector_as_they_are(
+    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
+    train = {"max_length": 512, "max_steps": 2}
+    job = Job(write_recipe(task="messages", model=str(gemma), data=data, train=train, quantize="nf4"))
+    quantised = {name for name, module in job.base_model().named_modules() if "4bit" in type(module).__name__}
+    assert quantised and all("language_model" in name for name in quantised)
+    assert stages.train(job)["steps"] == 2

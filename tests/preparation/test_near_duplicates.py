@@ -4,33 +4,21 @@ from __future__ import annotations
 
 import json
 import random
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from gemtune.data.conversation import read_conversations
-from gemtune.preparation.candidates import COMPARED, candidates
 from gemtune.preparation.prepare import prepare
-from gemtune.preparation.wording import PARTS, Wording, fold, keys, likeness
 from gemtune.recipe.schema import Recipe
 from gemtune.runs import PARTS as SPLIT
 from gemtune.runs import Run
+from preparation.prepared_rows import misspelt, phrase
 
 Rows = list[dict[str, Any]]
 
 PAIRS = [json.loads(line) for line in Path(__file__).with_name("labelled_pairs.jsonl").read_text("utf-8").splitlines()]
-WORDS = [
-    "river", "market", "bridge", "stone", "winter", "harvest", "garden", "letter", "captain", "harbour",
-    "silver", "mountain", "valley", "morning", "window", "kitchen", "teacher", "doctor", "engine", "station",
-    "summer", "island", "forest", "music", "painter", "hunter", "castle", "village", "ancient", "narrow",
-    "broken", "golden", "distant", "frozen", "crowded", "travel", "carry", "build", "follow", "remember",
-    "discover", "promise", "believe", "gather", "whisper", "between", "behind",
-]  # fmt: skip
 
 
 def prepared(folder: Path, rows: Rows, **sections: Any) -> tuple[Run, dict[int, str]]:
@@ -48,28 +36,6 @@ def prepared(folder: Path, rows: Rows, **sections: Any) -> tuple[Run, dict[int, 
 
 def groups(run: Run) -> dict[int, str]:
     return {int(c.where.split(":")[1]): c.group for part in SPLIT for c in read_conversations(run.part(part))}
-
-
-def phrase(draw: random.Random, fewest: int, most: int) -> str:
-    return " ".join(draw.choices(WORDS, k=draw.randint(fewest, most)))
-
-
-def misspelt(draw: random.Random, text: str) -> str:
-    """The text with two letters in another order, one left out, one doubled, or the key beside one hit."""
-    words = text.split(" ")
-    place = draw.choice([place for place, word in enumerate(words) if len(word) >= 5 and place])
-    word = words[place]
-    at = draw.choice([at for at in range(1, len(word) - 2) if word[at] != word[at + 1]])
-    beside = dict(zip("qwertyuiopasdfghjklzxcvbnm", "wqreytiuposafdhgkjkxzvcnbn", strict=True))
-    words[place] = draw.choice(
-        [
-            word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-            word[:at] + word[at + 1 :],
-            word[:at] + word[at] + word[at:],
-            word[:at] + beside[word[at]] + word[at + 1 :],
-        ]
-    )
-    return " ".join(words)
 
 
 # ---- both kinds, labelled
@@ -185,33 +151,6 @@ def test_nothing_is_deleted_where_nothing_is_to_be(tmp_path: Path) -> None:
 # ---- how candidates are found
 
 
-def columns(texts: list[str]) -> np.ndarray:
-    return np.array([keys(fold(text)) for text in texts], np.uint32).reshape(len(texts), PARTS + 1).T
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.sampled_from(WORDS), min_size=4, max_size=12, unique=True), st.randoms(use_true_random=False))
-def test_every_question_with_one_slip_is_a_candidate(words: list[str], draw: random.Random) -> None:
-    text = "x " + " ".join(words)
-    texts = [*{text: None, **{misspelt(draw, text): None for _ in range(3)}}]
-    pairs = [*candidates(columns(texts), np.zeros(len(texts), np.uint64))]
-    assert len(pairs) == len({*pairs})
-    assert {(later, 0) for later in range(1, len(texts))} <= {*pairs}
-
-
-@given(st.lists(st.text(max_size=8), max_size=30), st.integers(1, 3))
-def test_candidates_are_pairs_of_one_scope_and_few(texts: list[str], scopes: int) -> None:
-    scope = np.arange(len(texts), dtype=np.uint64) % np.uint64(scopes)
-    pairs = [*candidates(columns(texts), scope)]
-    assert all(later > earlier and scope[later] == scope[earlier] for later, earlier in pairs)
-    assert max([sum(pair[0] == number for pair in pairs) for number in range(len(texts))], default=0) <= COMPARED
-
-
-def test_thousands_alike_are_compared_with_few() -> None:
-    texts = [f"the same long sentence in every row {a}{b}{c}" for a, b, c in combinations("abcdefghijklmnopqrst", 3)]
-    assert len([*candidates(columns(texts), np.zeros(len(texts), np.uint64))]) <= COMPARED * len(texts)
-
-
 # ---- how two questions are read
 
 
@@ -220,29 +159,3 @@ def test_short_inputs_that_are_no_words_are_no_misspelt_ones(tmp_path: Path) -> 
     inputs = {"".join(draw.choices("acgt", k=8)): None for _ in range(900)}
     _, dropped = prepared(tmp_path, [{"prompt": f"Classify: {text}", "answer": draw.choice("ab")} for text in inputs])
     assert not dropped
-
-
-@given(st.integers(0, 400), st.integers(0, 400), st.sampled_from(["market", "17", "Rome"]))
-def test_what_two_long_texts_differ_in_is_found_wherever_it_is(before: int, after: int, word: str) -> None:
-    ahead, behind = "some words " * before, " other words" * after
-    alike = likeness(f"{ahead}{word}{behind}", f"{ahead}makret{behind}")
-    assert (alike is not None and bool(alike.slips)) == (word == "market")
-
-
-@given(st.text(max_size=40))
-def test_a_question_is_like_itself_and_its_words_are_those_of_its_hash(text: str) -> None:
-    words = Wording(text).words
-    assert sorted(" ".join(words)) == sorted(fold(text)) or not text.isascii()
-    same = likeness(text, f"  {text.upper().lower()}\n" if text.isascii() else text)
-    assert same and same.similarity == 1.0
-
-
-@given(st.lists(st.sampled_from([*WORDS, "Paris", "17", "3.5", "+", "不", "لا"]), min_size=1, max_size=9), st.data())
-def test_a_word_more_is_never_a_copy(words: list[str], data: st.DataObject) -> None:
-    place = data.draw(st.integers(0, len(words)))
-    more = [
-        *words[:place],
-        data.draw(st.sampled_from(["not", "no", "never", "7", "-7", "不", "لا", "Rome"])),
-        *words[place:],
-    ]
-    assert likeness(" ".join(words), " ".join(more)) is None

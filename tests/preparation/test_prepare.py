@@ -17,43 +17,9 @@ from gemtune.data.conversation import read_conversations
 from gemtune.errors import DataError, GemtuneError, RecipeError
 from gemtune.metrics.text import normalise_text
 from gemtune.preparation.prepare import prepare
-from gemtune.recipe.schema import Recipe
 from gemtune.run_files import DataManifest
 from gemtune.runs import PARTS, Run
-
-Rows = list[dict[str, Any]]
-
-
-def write(path: Path, rows: Rows) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
-def a_run(folder: Path, rows: Rows, name: str = "t", **sections: Any) -> tuple[Recipe, Run]:
-    data = sections.pop("data", [{"source": str(write(folder / f"{name}.jsonl", rows))}])
-    value = {"name": name, "task": "columns", "runs_dir": str(folder), "data": data, **sections}
-    recipe = Recipe.model_validate(value)
-    return recipe, Run.of(recipe)
-
-
-def pairs(count: int) -> Rows:
-    words = ["amber", "birch", "cedar", "delta", "ember", "flint", "grove", "haven", "iris", "jade", "knoll", "lilac"]
-    draw = random.Random(1)
-    return [{"prompt": f"{' '.join(draw.choices(words, k=5))} {i}?", "answer": f"answer {i}"} for i in range(count)]
-
-
-def parts_of(run: Run) -> dict[str, str]:
-    """The part every question landed in."""
-    return {c.key: part for part in PARTS for c in read_conversations(run.part(part))}
-
-
-def dropped(run: Run) -> list[tuple[str, str]]:
-    return [(line["where"], line["reason"]) for line in map(json.loads, run.dropped_file.read_text().splitlines())]
-
-
-def leaked(run: Run) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run.leaks_file.read_text(encoding="utf-8").splitlines()]
-
+from preparation.prepared_rows import Rows, a_run, dropped, leaked, pairs, parts_of, write
 
 # ---- properties
 
@@ -195,71 +161,11 @@ def test_sources_with_a_part_go_there_with_their_weight(tmp_path: Path) -> None:
 # ---- repeats
 
 
-def test_repeats_are_dropped_and_other_answers_stay_in_one_group(tmp_path: Path) -> None:
-    rows = [
-        {"prompt": "What is the capital of France?", "answer": "Paris"},
-        {"prompt": "What is the capital of France?", "answer": "Paris"},
-        {"prompt": "What is  the capital of FRANCE?", "answer": "paris"},
-        {"prompt": "What is the capital of France?", "answer": "Paris, of course"},
-        {"prompt": "Please tell me in one short word: what is the capital of France?", "answer": "Paris"},
-        {"prompt": "Please tell me in one short word: what is the captial of France??", "answer": "It is Paris"},
-        {"prompt": "Please tell me, in one short word: what is the capital of FRANCE?", "answer": "Paris"},
-        *pairs(5),
-    ]
-    wanted = {
-        "near": [("t.jsonl:2", "duplicate"), ("t.jsonl:3", "near duplicate"), ("t.jsonl:7", "near duplicate")],
-        "exact": [("t.jsonl:2", "duplicate")],
-        "none": [],
-    }
-    for dedupe, gone in wanted.items():
-        recipe, run = a_run(tmp_path, rows, prepare={"dedupe": dedupe}, split={"val": 0.3, "test": 0.3, "seed": 2})
-        prepare(recipe, run)
-        assert dropped(run) == gone
-        groups = {c.where: c.group for part in PARTS for c in read_conversations(run.part(part))}
-        assert groups["t.jsonl:1"] == groups["t.jsonl:4"] != groups["t.jsonl:5"] == groups["t.jsonl:6"]
-    assert json.loads(run.dropped_file.read_text() or "null") is None
-
-
-def test_a_dropped_line_names_the_row_that_is_kept(tmp_path: Path) -> None:
-    rows = [*pairs(8), {**pairs(8)[7], "prompt": pairs(8)[7]["prompt"] + "?"}]
-    recipe, run = a_run(tmp_path, rows)
-    prepare(recipe, run)
-    line = json.loads(run.dropped_file.read_text())
-    assert line["where"] == "t.jsonl:9" and line["detail"].endswith("with t.jsonl:8")
-
-
-def test_the_same_question_about_two_databases_is_kept(tmp_path: Path) -> None:
-    question = "How many of the singers who were born before the year 1990 have given more than ten concerts in France?"
-    rows = [
-        {"question": question, "schema": f"CREATE TABLE singer{i} (x)", "sql": "SELECT 1", "db_id": f"d{i}"}
-        for i in range(9)
-    ]
-    recipe, run = a_run(tmp_path, rows, task="sql")
-    assert prepare(recipe, run).dropped == {}
-
-
 def test_a_column_called_id_is_a_column_like_any_other(tmp_path: Path) -> None:
     rows = [{**row, "id": i % 8} for i, row in enumerate(pairs(30))]
     for dedupe in ("none", "exact", "near"):
         recipe, run = a_run(tmp_path, rows, dedupe, prepare={"dedupe": dedupe})
         assert prepare(recipe, run).dropped == {}
-
-
-def test_an_id_that_two_different_rows_have_is_refused_where_the_recipe_names_it(tmp_path: Path) -> None:
-    rows = [{**row, "no": i % 8} for i, row in enumerate(pairs(10))]
-    rows += [rows[0], {**rows[9], "no": 77}]
-    data = {"source": str(write(tmp_path / "n.jsonl", rows)), "id": "no"}
-    recipe, run = a_run(tmp_path, [], data=data)
-    assert prepare(recipe, run).dropped == {"duplicate id": 2, "duplicate": 1}
-    assert dropped(run) == [("n.jsonl:9", "duplicate id"), ("n.jsonl:10", "duplicate id"), ("n.jsonl:11", "duplicate")]
-    recipe, run = a_run(tmp_path, [], "none", data=data, prepare={"dedupe": "none"})
-    assert prepare(recipe, run).dropped == {}
-    recipe, run = a_run(tmp_path, [], "strict", data=data, prepare={"bad_rows": "fail"})
-    with pytest.raises(DataError, match=r"n\.jsonl:9: duplicate id: n\.jsonl:1 has this id"):
-        prepare(recipe, run)
-    recipe, run = a_run(tmp_path, [], "other", data={**data, "id": "number"})
-    with pytest.raises(DataError, match=r"n\.jsonl:1: column 'number' is missing"):
-        prepare(recipe, run)
 
 
 def test_rows_may_be_split_by_their_id(tmp_path: Path) -> None:

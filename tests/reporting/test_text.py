@@ -7,7 +7,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gemtune.reporting.text import printable, visible
+from gemtune.reporting.text import markdown, printable, visible
+from reporting.made_run import cells_of
 
 ACTS = "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
@@ -38,3 +39,13 @@ def test_a_printable_token_says_what_cannot_be_seen() -> None:
     assert printable("a\r\n\tb") == "a␍⏎\n⇥\tb"
     assert printable("\x1b[31m\u200b") == "␛[31m⟨U+200B⟩"
     assert printable("👩‍🚀❤️ سلام") == "👩‍🚀❤️ سلام"
+
+
+@given(st.lists(st.text(st.characters(codec=None)), min_size=2, max_size=3))
+def test_any_text_is_one_plain_markdown_cell(texts: list[str]) -> None:
+    rows = f"| {' | '.join('a' for _ in texts)} |\n{'|---' * len(texts)}|\n| {' | '.join(map(markdown, texts))} |\n"
+    [[_, cells]] = cells_of(rows)
+    assert len(cells) == len(texts)
+    for cell, text in zip(cells, texts, strict=True):
+        squeezed = re.sub(r"\s*\n\s*", " ⏎ ", visible(text))
+        assert re.sub(r"\s+", "", cell) == re.sub(r"\s+", "", squeezed)

@@ -6,16 +6,12 @@ from typing import Any
 
 import pytest
 
-from gemtune.recipe.schema import Recipe
 from gemtune.tasks import TASKS, counted_scores, doubtful_scores, task_of
+from tasks.sql.queries import PETS, ROWS
+from tasks.task_rows import recipe
 
 Row = dict[str, Any]
 
-PETS = """CREATE TABLE owner (id INTEGER PRIMARY KEY, city TEXT);
-CREATE TABLE pet (id INTEGER PRIMARY KEY, name TEXT, kind TEXT, age INT, owner_id INT REFERENCES owner (id));"""
-ROWS = """INSERT INTO owner VALUES (1, 'Rome'), (2, 'Oslo'), (3, 'Rome');
-INSERT INTO pet VALUES (1, 'Mia', 'cat', 3, 1), (2, 'Rex', 'dog', 5, 1), (3, 'Tom', 'cat', 9, 2),
-(4, 'Bo', 'dog', 4, 2);"""
 SQL: dict[str, tuple[str, ...]] = {  # right query -> wrong ones
     "SELECT name FROM pet WHERE age > 4": (
         "SELECT name FROM pet",
@@ -89,10 +85,17 @@ CASES: list[tuple[str, Row, tuple[str, ...]]] = [
     (
         "messages",
         {"prompt": "2 + 2", "completion": "It is 4."},
-        ("It is 5.", "It is not 4.", "4", "", "It is 4. It is 4."),
+        ("It is 5.", "It is not 4.", "4", "", "It is 4. It is 4.", "4. is It", "It 4. is"),
     ),
     ("messages", {"prompt": "Language?", "completion": "C++"}, ("C", "C#", "c ++")),
     ("messages", {"prompt": "React", "completion": "👍"}, ("👎", "", "?")),
+    (
+        "messages",
+        {"prompt": "Who won?", "completion": "The dog bit the man"},  # the same words say the contrary
+        ("The man bit the dog", "the dog the man bit", "The dog bit the man not", "The dog bit a man"),
+    ),
+    ("messages", {"prompt": "من؟", "completion": "سبق علي محمدا"}, ("سبق محمدا علي", "محمدا سبق علي")),
+    ("messages", {"prompt": "誰？", "completion": "犬が人を噛んだ"}, ("人が犬を噛んだ", "犬を人が噛んだ")),
     (
         "multi_image",
         {"question": "Which?", "input_image_path": ["a.png"], "output": "B"},
@@ -134,10 +137,6 @@ CASES: list[tuple[str, Row, tuple[str, ...]]] = [
 ]
 
 
-def recipe(task: str) -> Recipe:
-    return Recipe.model_validate({"name": "t", "task": task, "data": [{"source": "t.csv"}]})
-
-
 @pytest.mark.parametrize(("name", "row", "wrong"), CASES, ids=[f"{name}-{n}" for n, (name, *_) in enumerate(CASES)])
 def test_a_right_answer_gets_all_and_a_wrong_one_less(name: str, row: Row, wrong: tuple[str, ...]) -> None:
     task = task_of(recipe(name))
@@ -151,32 +150,6 @@ def test_a_right_answer_gets_all_and_a_wrong_one_less(name: str, row: Row, wrong
 
 def test_every_task_has_wrong_replies() -> None:
     assert {name for name, *_ in CASES} == set(TASKS)
-
-
-@pytest.mark.parametrize(
-    ("schema", "gold", "why"),
-    [
-        (f"{PETS} {ROWS}", "SELECT name FROM pet", ""),
-        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE age > 20", ""),  # more rows of the same kind tell
-        (f"{PETS} {ROWS}", "SELECT MAX(name + kind) FROM pet", "it finds nothing"),
-        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE age > 4 AND 1 < 2", "does not tell it from"),
-        (f"{PETS} {ROWS}", "SELECT name FROM pet WHERE 1 = 0", "it finds nothing"),
-        (f"{PETS} {ROWS}", "SELECT name, RANDOM() FROM pet", "something else each time"),
-        (f"{PETS} {ROWS}", "UPDATE pet SET age = 3 WHERE name = 'Nobody'", ""),
-        (f"{PETS} {ROWS}", "DELETE FROM pet WHERE 0", "it finds nothing"),
-        (PETS, "SELECT name FROM pet", "it has no data"),
-        (
-            f"{PETS} INSERT INTO owner VALUES (1, 'Rome');",
-            "SELECT name FROM pet WHERE age > 4",
-            "it finds nothing",
-        ),
-    ],
-)
-def test_running_is_claimed_where_the_data_can_tell(schema: str, gold: str, why: str) -> None:
-    task = task_of(recipe("sql"))
-    conversation = task.conversation({"question": "?", "schema": schema, "sql": gold}, "t.csv:2")
-    assert ("execution" in task.score(conversation, gold)) is (why == "")
-    assert why in task.unscored(conversation).get("execution", "")
 
 
 def test_a_score_that_the_rows_own_answer_lacks_is_not_counted() -> None:

@@ -11,6 +11,7 @@ import typer
 from gemtune.cli.bug import report_bug
 from gemtune.cli.terminal import prepare_terminal, tell, tell_json
 from gemtune.errors import DivergedError, GemtuneError, visible
+from gemtune.files import require_temporary_folder
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
 
@@ -69,6 +70,7 @@ def options(
     ] = False,
 ) -> None:
     """The options of gemtune itself, before a verb."""
+    require_temporary_folder()
 
 
 @app.command()

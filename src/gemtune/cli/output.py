@@ -48,14 +48,17 @@ def _scored_lines(run: Run, data: DataManifest) -> Iterator[str]:
     """How many rows each score counts for, and why it does not for the others."""
     if counts := ", ".join(f"{name} {rows}" for name, rows in data.scored.items()):
         yield f"  scores, and the rows of val and test that each counts for: {counts}"
-    reasons = Counter[tuple[str, str]]()
-    first: dict[tuple[str, str], str] = {}
+    reasons = {True: Counter[tuple[str, str]](), False: Counter[tuple[str, str]]()}  # of train, and of what is scored
+    first: dict[tuple[bool, str, str], str] = {}
     for line in read_jsonl(run.unscored_file) if data.unscored else ():
-        reasons[line["score"], line["reason"]] += 1
-        first.setdefault((line["score"], line["reason"]), line["where"])
-    for (score, reason), rows in reasons.most_common(MOST_REASONS):
-        yield visible(f"    {rows} without {score}: {one_line(reason, 120)} ({first[score, reason]})")
-    if reasons:
+        is_trained = line.get("part") == "train"
+        reasons[is_trained][line["score"], line["reason"]] += 1
+        first.setdefault((is_trained, line["score"], line["reason"]), line["where"])
+    for is_trained, words in ((False, "without"), (True, "of train whose own answer does not get full marks in")):
+        for (score, reason), rows in reasons[is_trained].most_common(MOST_REASONS):
+            where = first[is_trained, score, reason]
+            yield visible(f"    {rows} {words} {score}: {one_line(reason, 120)} ({where})")
+    if first:
         yield f"    every one of them: {run.unscored_file}"
 
 

@@ -1,1 +1,1 @@
-"""Scores of one reply against its gold answer, and what a list of scores proves."""
+"""Scores of one reply against its gold answer, what a list of scores proves, and which evaluation is best."""

@@ -15,6 +15,7 @@ from gemtune.hardware import device_name, free_bytes, installed_versions, instru
 from gemtune.kernels.attention import choose_gpu_attention
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
+from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import attach_adapters, train_every_weight
 from gemtune.models.hub import fingerprint
 from gemtune.models.image_features import ImageFeatures
@@ -26,8 +27,7 @@ from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.planner import Shape, choose_checkpointing, choose_micro_tokens
-from gemtune.training.run import BY_LOSS, choose_learning_rate, training_setup
-from gemtune.training.selection import Criterion
+from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError
-from gemtune.files import JsonObject, sha256_of_text, write_jsonl
+from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import (
@@ -270,6 +270,9 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     target = Path(output or Path(source).with_suffix(".replies.jsonl"))
     if target.resolve() == Path(source).resolve():
         raise RunError(f"{target}: the replies would take the place of the rows; give another --output")
+    if target.is_dir():
+        raise RunError(f"{target}: a folder, wanted a file for the replies; give another --output")
+    writable(target.resolve().parent, REPLIES)  # before the work, not after it
     conversations = conversations_of(job, source, answered=False)
     model = model_named(job, name)
     progress = partial(_tick, job, "replies", len(conversations))

@@ -22,6 +22,7 @@ from gemtune.data.images import ImageStore
 from gemtune.data.sources import is_hub, read_rows, source_files
 from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
+    JsonObject,
     replacing,
     sha256_of,
     sha256_of_text,
@@ -84,7 +85,7 @@ def _write_data(
         remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
-        scored, unscored = write_claims(staged, task_of(recipe))
+        scored, unscored = write_claims(staged, task_of(recipe), _train_doubts(store, parts))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
         manifest = DataManifest(
@@ -122,6 +123,14 @@ def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
             out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
     _remove_unused_images(staged)
+
+
+def _train_doubts(store: RowStore, parts: Parts) -> Iterator[JsonObject]:
+    """What is doubtful in the answers of the rows that are trained, as a line of `unscored.jsonl` says it."""
+    for doubt in map(json.loads, map(store.doubts.__getitem__, range(len(store.doubts)))):
+        row = doubt.pop("row")
+        if parts[row] == PARTS.index("train"):
+            yield {"part": "train", "where": store.where(row), **doubt}
 
 
 def _sources(recipe: Recipe, rows_of: list[int], digests: list[str | None]) -> list[SourceRows]:
@@ -247,6 +256,8 @@ def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: st
     try:
         scope = f"{source.task.scope(conversation)} {pictures}".strip()
         store.add(conversation, _POOLS.index(source.data.part), scope, identity)
+        for score, reason in source.task.doubts(conversation).items():
+            store.doubt(score, reason)
     except UnicodeEncodeError as error:
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 

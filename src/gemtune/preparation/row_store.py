@@ -62,7 +62,7 @@ class RowStore:
     """The rows that prepare has read: conversations and drops in scratch files, hashes in memory."""
 
     def __init__(self, folder: Path, recipe: Recipe):
-        self.conversations, self.dropped = TextFile(folder), TextFile(folder)
+        self.conversations, self.dropped, self.doubts = (TextFile(folder) for _ in range(3))
         self.reasons: Counter[str] = Counter()
         self._fails = recipe.prepare.bad_rows == "fail"
         self._seed = str(recipe.split.seed)
@@ -74,7 +74,7 @@ class RowStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for texts in (self.conversations, self.dropped):
+        for texts in (self.conversations, self.dropped, self.doubts):
             texts.close()
 
     def __len__(self) -> int:
@@ -150,6 +150,10 @@ class RowStore:
 
     def drops(self) -> Iterator[dict[str, str]]:
         return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))
+
+    def doubt(self, score: str, reason: str) -> None:
+        """Notes of the row that was added last that its own answer does not get full marks in a score."""
+        self.doubts.append(json.dumps({"row": len(self) - 1, "score": score, "reason": reason}))
 
     def refuse(self, where: str, error: RowError) -> None:
         """Drops a row that is wrong in itself, or stops where the recipe says so."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gemtune.files import JsonObject
+from gemtune.metrics.selection import BY_LOSS, Selection, select
 
 Word = Literal["good fit", "underfit", "overfit", "diverged", "not enough evaluations"]
 
@@ -55,15 +56,16 @@ def verdict(evaluations: Sequence[JsonObject], kept_step: int | None = None) -> 
     >>> verdict(lines).why
     'From step 100 to step 150 the val loss rose from 1 to 1.3 while the probe loss on train rows went from 0.7 to 0.4.'
     """
-    points = [_point(line) for line in evaluations if "eval_loss" in line and "probe_loss" in line]
-    points.sort(key=lambda point: point.step)
+    lines = [line for line in evaluations if "eval_loss" in line and "probe_loss" in line]
+    lines.sort(key=lambda line: int(line["step"]))
+    points = [_point(line) for line in lines]
     finite = [point for point in points if point.finite]
     if len(finite) < len(points):
         return _not_finite(next(point for point in points if not point.finite), finite)
     if len(points) < ENOUGH:
         return _not_enough(points)
     first, last = points[0], points[-1]
-    best = min(points, key=lambda point: point.val)
+    best = _best(points, select(lines, BY_LOSS))
     kept = next((point for point in points if point.step == kept_step), best)
     val_rose = last.val - best.val > margin(best.val)
     probe_rose = last.probe - best.probe > margin(best.probe)
@@ -92,6 +94,13 @@ def margin(loss: float) -> float:
 def _point(line: JsonObject) -> Point:
     val, probe = (math.nan if line[key] is None else float(line[key]) for key in ("eval_loss", "probe_loss"))
     return Point(int(line["step"]), float(line.get("epoch") or 0.0), val, probe)
+
+
+def _best(points: list[Point], selection: Selection | None) -> Point:
+    """The evaluation with the lowest val loss, that of before training included."""
+    if selection is None or points[0].val <= selection.value:
+        return points[0]
+    return next(point for point in points if point.step == selection.step)
 
 
 def _rose(before: float, after: float) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.errors import RecipeError, did_you_mean
 from gemtune.recipe.schema import Recipe, Section
-from gemtune.tasks.base import Row, Task, counted_scores, doubtful_scores, metric_of, text_of
+from gemtune.tasks.base import Row, Task, counted_scores, doubtful_scores, metric_of, reasons_of, text_of
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
@@ -30,7 +30,18 @@ TASKS: dict[str, type[Task]] = {
     "messages": Messages,
 }
 
-__all__ = ["TASKS", "Row", "Section", "Task", "counted_scores", "doubtful_scores", "metric_of", "task_of", "text_of"]
+__all__ = [
+    "TASKS",
+    "Row",
+    "Section",
+    "Task",
+    "counted_scores",
+    "doubtful_scores",
+    "metric_of",
+    "reasons_of",
+    "task_of",
+    "text_of",
+]
 
 
 def task_of(recipe: Recipe, layout: str = "auto") -> Task:

@@ -80,6 +80,13 @@ class Task:
         """The scores that this row cannot have, each with the reason."""
         return {}
 
+    def doubts(self, conversation: Conversation) -> Mapping[str, str]:
+        """What is wrong with a row's own answer: the scores it gets less than full marks in, each with the reason.
+
+        `prepare` asks this of every row that is trained; a task whose `score` takes long says it by less.
+        """
+        return reasons_of(doubtful_scores(self, self.score(conversation, conversation.answer)))
+
     def scope(self, conversation: Conversation) -> str:
         """What two rows must have in common to count as duplicates (`sql`: the database); by default nothing."""
         return ""
@@ -101,6 +108,14 @@ def doubtful_scores(task: Task, own: Mapping[str, float]) -> dict[str, float]:
     metrics = {name: metric_of(task, name) for name in own}
     judged = {name: score for name, score in own.items() if metrics[name].reported and metrics[name].combine is None}
     return {name: score for name, score in judged.items() if abs(score - metrics[name].higher_is_better) > 1e-9}
+
+
+def reasons_of(doubtful: Mapping[str, float]) -> dict[str, str]:
+    """
+    >>> reasons_of({"fits_mobile": 0.0})
+    {'fits_mobile': "the row's own answer gets 0"}
+    """
+    return {name: f"the row's own answer gets {score:.3g}" for name, score in doubtful.items()}
 
 
 def metric_of(task: Task, name: str) -> Metric:

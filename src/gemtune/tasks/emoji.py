@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
@@ -41,6 +42,10 @@ class Emoji(Task):
 
     def asked(self, prompt: str) -> Conversation:
         return self.question({"text": prompt}, "prompt")
+
+    def doubts(self, conversation: Conversation) -> Mapping[str, str]:
+        """None: `conversation` takes emoji alone, which get full marks; asking again takes a fifth of the time."""
+        return {}
 
     def score(self, conversation: Conversation, reply: str) -> dict[str, float]:
         """As `emoji_scores`, but words between the emoji are wrong ones: a chatty reply is no right answer."""

@@ -15,6 +15,7 @@ from transformers import TrainingArguments
 from gemtune.errors import RunError
 from gemtune.files import JsonObject
 from gemtune.kernels.native import release_memory
+from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import save_tuned
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
@@ -25,7 +26,6 @@ from gemtune.run_files import Training
 from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, FixedRows, order
-from gemtune.training.selection import Criterion
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ LAUNCHERS = ("ACCELERATE_", "FSDP_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_
 EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
-BY_LOSS = Criterion("eval_loss")
 # Whether adapters are trained -> the learning rate, and why.
 DEFAULT_RATES = {True: (2e-4, "adapters start at zero and bear it"), False: (2e-5, "every weight moves; small steps")}
 

@@ -16,6 +16,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 from gemtune.errors import RunError
 from gemtune.files import JsonObject
 from gemtune.hardware import empty_cache, peak_memory_gb
+from gemtune.metrics.selection import Criterion, select
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
 from gemtune.models.loading import DTYPES
@@ -29,7 +30,6 @@ from gemtune.training.clock import Clock
 from gemtune.training.divergence import DivergenceWatch, good_steps
 from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
 from gemtune.training.schedule import rate_share
-from gemtune.training.selection import Criterion, select
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from gemtune.tasks.sql.dialects import query_for, readings, script_for
 from gemtune.tasks.sql.engines import Image, Outcome
 from gemtune.tasks.sql.evidence import Evidence, Statement, database, evidence_for, same
 from gemtune.tasks.sql.sandbox import SqlError
 from gemtune.tasks.sql.servers import Unreachable, engine_of
-from gemtune.tasks.sql.text import canonical, first_statement, is_too_deep, orders, parsed, parses
+from gemtune.tasks.sql.text import UNREADABLE, canonical, first_statement, is_too_deep, orders, parsed, parses
 from gemtune.worker import JsonValue
 
 _HAS_ROWS = re.compile(r"\bINSERT\s+INTO\b", re.IGNORECASE)
@@ -171,7 +170,7 @@ def table_names(statements: list[str], dialect: str) -> list[str | None]:
 def _names(statement: str, dialect: str) -> str | None:
     try:
         tree = sqlglot.parse_one(statement, read=dialect)
-    except (SqlglotError, RecursionError):
+    except UNREADABLE:
         return None
     if not isinstance(tree, exp.Create) or tree.kind != "TABLE":
         return None

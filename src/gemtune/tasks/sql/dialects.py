@@ -9,7 +9,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from gemtune.tasks.sql.sandbox import MAX_QUERY, MAX_SCRIPT, SqlError, check_text, quoted
-from gemtune.tasks.sql.text import parsed
+from gemtune.tasks.sql.text import UNREADABLE, parsed
 
 DIALECTS = ("sqlite", "postgres", "mysql", "tsql", "duckdb", "bigquery", "snowflake", "oracle")
 
@@ -55,7 +55,7 @@ def query_for(engine: str, sql: str, dialect: str, schema: str) -> str:
             tree = tree.transform(_of_sqlite)
         text: str = tree.sql(engine, unsupported_level=ErrorLevel.RAISE)
         return text
-    except (SqlglotError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SqlError(f"it cannot be said in {engine}: {_first_line(error)}") from None
 
 
@@ -71,7 +71,7 @@ def script_for(engine: str, script: str, dialect: str) -> str:
     try:
         trees = [tree for tree in sqlglot.parse(script, read=dialect) if tree]
         return ";\n".join(filter(None, (_in_script(engine, tree) for tree in trees)))
-    except (SqlglotError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SqlError(f"it cannot be read as {dialect}: {_first_line(error)}") from None
 
 

@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from gemtune.tasks.sql.engines import Engine, Image, Outcome, Sqlite, Table
 from gemtune.tasks.sql.sandbox import MAX_QUERY, MAX_SCRIPT, Cell, Result, SqlError, check_text
-from gemtune.tasks.sql.text import parsed
+from gemtune.tasks.sql.text import UNREADABLE, parsed
 
 SECONDS = 2.0  # for one statement
 MAX_ROWS = 10_000
@@ -41,10 +40,10 @@ class Server:
 
     dialect: str
     connect: Callable[[], Connection]  # to a database that holds nothing and that nothing else uses
-    errors: Callable[[], tuple[type[Exception], ...]]
-    begin: tuple[str, ...]  # before each statement, so that what it changes can be taken back
-    back: tuple[str, ...]
-    close: Callable[[Connection], None]
+    error: type[Exception]  # what its driver raises
+    close: Callable[[Connection], None] = lambda connection: connection.close()
+    begin: str = "START TRANSACTION"  # before each statement, so that what it changes can be taken back
+    back: str = "ROLLBACK"
     quote: str = '"'
     interrupt: Callable[[Connection], None] | None = None  # where the database has no limit of time of its own
 
@@ -134,7 +133,7 @@ class Driven:
 
     def _try(self, cursor: Any, statement: str) -> None:
         """Runs a statement, of which nothing stays when it fails."""
-        in_transaction = self.server.begin == (_SAVEPOINT,)
+        in_transaction = self.server.begin == _SAVEPOINT
         if in_transaction:
             cursor.execute(_SAVEPOINT)
         try:
@@ -142,20 +141,18 @@ class Driven:
                 cursor.execute(statement)
         except SqlError:
             if in_transaction:
-                cursor.execute(self.server.back[0])
+                cursor.execute(self.server.back)
 
     @contextmanager
     def _taken_back(self, connection: Connection) -> Iterator[Any]:
         """A cursor whose changes are undone."""
         with closing(connection.cursor()) as cursor:
-            for statement in self.server.begin:
-                cursor.execute(statement)
+            cursor.execute(self.server.begin)
             try:
                 with self._told(cursor):
                     yield cursor
             finally:
-                for statement in self.server.back:
-                    cursor.execute(statement)
+                cursor.execute(self.server.back)
 
     @contextmanager
     def _told(self, cursor: Any) -> Iterator[None]:
@@ -166,7 +163,7 @@ class Driven:
             clock.start()
         try:
             yield
-        except self.server.errors() as error:
+        except self.server.error as error:
             raise SqlError(" ".join(str(error).split())[:300] or type(error).__name__) from None
         finally:
             if clock:
@@ -223,7 +220,7 @@ def _statements(script: str, dialect: str) -> list[str]:
 def _trees(script: str, dialect: str) -> list[exp.Expression]:
     try:
         return [tree for tree in sqlglot.parse(script, read=dialect) if tree]
-    except (SqlglotError, RecursionError) as error:
+    except UNREADABLE as error:
         raise SqlError(f"it cannot be read as {dialect}: {(str(error).splitlines() or [''])[0]}") from None
 
 
@@ -276,15 +273,7 @@ def _duckdb() -> Server:
             },
         )
 
-    return Server(
-        "duckdb",
-        connect,
-        lambda: (duckdb.Error,),
-        begin=("BEGIN TRANSACTION",),
-        back=("ROLLBACK",),
-        close=lambda connection: connection.close(),
-        interrupt=lambda cursor: cursor.interrupt(),
-    )
+    return Server("duckdb", connect, duckdb.Error, interrupt=lambda cursor: cursor.interrupt())
 
 
 def _postgres(url: str, password: str | None) -> Server:
@@ -306,14 +295,7 @@ def _postgres(url: str, password: str | None) -> Server:
             raise Unreachable(" ".join(str(error).split())[:300]) from None
         return connection  # its one transaction is never committed
 
-    return Server(
-        "postgres",
-        connect,
-        lambda: (psycopg.Error,),
-        begin=(_SAVEPOINT,),
-        back=("ROLLBACK TO SAVEPOINT gemtune",),
-        close=lambda connection: connection.close(),
-    )
+    return Server("postgres", connect, psycopg.Error, begin=_SAVEPOINT, back="ROLLBACK TO SAVEPOINT gemtune")
 
 
 def _mysql(url: str, password: str | None) -> Server:
@@ -361,15 +343,7 @@ def _mysql(url: str, password: str | None) -> Server:
             del _MADE[name]
         connection.close()
 
-    return Server(
-        "mysql",
-        connect,
-        lambda: (pymysql.Error,),
-        begin=("START TRANSACTION",),
-        back=("ROLLBACK",),
-        close=close,
-        quote="`",
-    )
+    return Server("mysql", connect, pymysql.Error, close, quote="`")
 
 
 _MADE: dict[str, Connection] = {}  # scratch databases of a MySQL server

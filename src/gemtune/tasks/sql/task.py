@@ -88,6 +88,11 @@ class Sql(Task):
         claim = self._claim(conversation)
         return {} if "execution" in claim["scores"] else {"execution": claim["why"]}
 
+    def doubts(self, conversation: Conversation) -> Mapping[str, str]:
+        """Why the row's own query does not run, as found when it was read: to score it would double the time."""
+        why = conversation.meta["reading"]["why"]
+        return {"runs": why} if why else {}
+
     def _claim(self, conversation: Conversation) -> JsonObject:
         """What replies to a row are scored by: found once, with the row's data put to the test."""
         return _claim_of(json.dumps([conversation.meta["gold"], conversation.meta["reading"]]))

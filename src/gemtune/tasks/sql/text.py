@@ -20,6 +20,9 @@ from gemtune.tasks.sql.sandbox import MAX_QUERY
 
 # sqlglot reads DATE(...) first as a type and then again as a call, so nested ones double its time: 0.2 s for 10 levels.
 MAX_TYPE_DEPTH = 6
+# What sqlglot raises over text that it cannot read: it descends once per parenthesis and does not count, and {:} is a
+# fault of its own.
+UNREADABLE = (SqlglotError, RecursionError, AttributeError)
 MOST_PARAGRAPHS = 8  # of a reply that are tried as one statement
 
 _FENCE = re.compile(r"```(?:\w*sql\w*|postgres)?(.*?)(?:```|\Z)", re.IGNORECASE | re.DOTALL)
@@ -43,7 +46,7 @@ def parsed(sql: str, dialect: str) -> exp.Expression | None:
         return None
     try:
         trees = sqlglot.parse(sql, read=dialect)
-    except (SqlglotError, RecursionError):  # sqlglot descends once per parenthesis and does not count
+    except UNREADABLE:
         return None
     kinds = exp.Query | exp.Values | exp.DML | exp.DDL | exp.Drop | exp.Alter | exp.Merge
     if len(trees) != 1 or not isinstance(trees[0], kinds):
@@ -124,7 +127,7 @@ def canonical(sql: str, dialect: str) -> str | None:
             ordered.set("desc", ordered.args.get("desc") or None)
         text: str = tree.sql(dialect=dialect, identify=True, comments=False)
         return text
-    except (SqlglotError, RecursionError):
+    except UNREADABLE:
         return None
 
 

@@ -17,6 +17,9 @@ class Criterion:
     higher_is_better: bool = False
 
 
+BY_LOSS = Criterion("eval_loss")
+
+
 @dataclass(frozen=True)
 class Selection:
     """The best evaluation: its step, its value, and how many evaluations came after it."""

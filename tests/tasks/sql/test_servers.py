@@ -14,10 +14,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gemtune.errors import RecipeError, RunError
+from gemtune.data.conversation import Conversation
+from gemtune.errors import RunError
 from gemtune.recipe.loader import as_data
-from gemtune.recipe.schema import Recipe
-from gemtune.tasks import Task, task_of
+from gemtune.tasks import Task
+from tasks.sql.queries import CHANGES
+from tasks.task_rows import made, task_at
 
 POSTGRES, MYSQL = os.environ.get("GEMTUNE_TEST_POSTGRES", ""), os.environ.get("GEMTUNE_TEST_MYSQL", "")
 ENGINES = [
@@ -38,11 +40,6 @@ ENGINES = [
 Where = tuple[str, str]  # engine and dialect
 
 
-def task(engine: str, dialect: str) -> Task:
-    sql = {"engine": engine, "dialect": dialect}
-    return task_of(Recipe.model_validate({"name": "t", "task": "sql", "data": [{"source": "t.csv"}], "sql": sql}))
-
-
 SCHEMA = {
     "postgres": "CREATE TABLE owner (id INT PRIMARY KEY, city VARCHAR(9)); CREATE TABLE pet (id INT PRIMARY KEY, "
     "name VARCHAR(20), born DATE, age INT, is_big BOOLEAN, owner_id INT REFERENCES owner (id));",
@@ -61,8 +58,7 @@ GOLDS: list[tuple[str, str, str]] = [  # gold, another right one, a wrong one
         "SELECT name FROM pet WHERE born BETWEEN DATE '2020-01-01' AND DATE '2020-12-31'",
         "SELECT name FROM pet WHERE born > DATE '2020-01-01'",
     ),
-    ("UPDATE pet SET age = 6 WHERE age = 5", "UPDATE pet SET age = age + 1 WHERE age = 5", "UPDATE pet SET age = 6"),
-    ("DELETE FROM pet WHERE age > 4", "DELETE FROM pet WHERE age >= 5", "DELETE FROM pet"),
+    *CHANGES,
     ("INSERT INTO owner (id, city) VALUES (9, 'Oslo')", "INSERT INTO owner (city, id) SELECT 'Oslo', 9", "SELECT 1"),
 ]
 OF_DIALECT = {
@@ -79,12 +75,16 @@ OF_DIALECT = {
 }
 
 
+def asked(engine: Task, dialect: str, gold: str) -> Conversation:
+    row = {"question": "?", "schema": SCHEMA[dialect], "inserts": ROWS, "sql": gold}
+    return made(engine, row)
+
+
 @pytest.mark.parametrize("where", ENGINES)
 def test_replies_are_run_in_the_rows_own_dialect(where: Where) -> None:
-    engine = task(*where)
+    engine = task_at(*where)
     for gold, right, wrong in (*GOLDS, OF_DIALECT[where[1]]):
-        row = {"question": "?", "schema": SCHEMA[where[1]], "inserts": ROWS, "sql": gold}
-        conversation = engine.conversation(row, "t.csv:2")
+        conversation = asked(engine, where[1], gold)
         assert conversation.meta["reading"] == {"dialect": where[1], "why": ""}, gold
         assert engine.unscored(conversation) == {}, gold
         assert set(engine.score(conversation, gold).values()) == {1.0}, gold
@@ -118,15 +118,14 @@ HOSTILE = [
 
 @pytest.mark.parametrize("where", ENGINES)
 def test_what_is_no_query_of_the_rows_tables_does_not_run(where: Where) -> None:
-    engine = task(*where)
-    row = {"question": "?", "schema": SCHEMA[where[1]], "inserts": ROWS, "sql": "SELECT name FROM pet WHERE age > 4"}
-    conversation = engine.conversation(row, "t.csv:2")
+    engine = task_at(*where)
+    conversation = asked(engine, where[1], "SELECT name FROM pet WHERE age > 4")
     for reply in HOSTILE:
         # MariaDB itself ends a recursion after 1,000 rounds, and has NULL for a file that its user may not read.
         is_harmless = where[1] == "mysql" and ("RECURSIVE" in reply or "LOAD_FILE" in reply)
         assert engine.score(conversation, reply)["runs"] == is_harmless, reply
     assert not os.path.exists("/tmp/gemtune-was-here")
-    assert set(engine.score(conversation, row["sql"]).values()) == {1.0}
+    assert set(engine.score(conversation, conversation.answer).values()) == {1.0}
 
 
 @pytest.mark.skipif(not POSTGRES, reason="GEMTUNE_TEST_POSTGRES names no server")
@@ -164,25 +163,11 @@ def test_nothing_is_left_on_a_mysql_server() -> None:
     assert ran == "True" and left == []
 
 
-def test_an_engine_that_is_not_installed_names_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RecipeError, match=r"sql\.engine: duckdb is not installed; run: pip install 'gemtune\[sql\]'"):
-        task("duckdb", "postgres")
-
-
-@pytest.mark.parametrize("url", ["postgres://me:secret@host/db", "mysql://me:secret@host", "oracle://host", "sqlite3"])
-def test_an_engine_that_is_none_or_shows_its_password_is_refused(url: str) -> None:
-    with pytest.raises(ValueError, match=r"sql\.engine"):
-        task(url, "postgres")
-
-
 @pytest.mark.skipif(not importlib.util.find_spec("psycopg"), reason="psycopg is not installed")
 def test_a_server_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "a-secret-password")
-    lost = task("postgres://me@127.0.0.1:1/db", "postgres")
+    lost = task_at("postgres://me@127.0.0.1:1/db", "postgres")
     with pytest.raises(RunError, match=r"^sql\.engine: postgres://me@127\.0\.0\.1:1/db: .*; start it") as caught:
-        lost.conversation(
-            {"question": "?", "schema": SCHEMA["postgres"], "inserts": ROWS, "sql": "SELECT 1"}, "t.csv:2"
-        )
+        asked(lost, "postgres", "SELECT 1")
     assert "\n" not in str(caught.value) and "a-secret-password" not in str(caught.value)
     assert "a-secret-password" not in str(as_data(lost.recipe))

@@ -1,0 +1,31 @@
+"""Fixtures: a tiny model of every vision-language family, and a job whose rows have images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gemtune.models.families import gemma3
+from gemtune.pipeline import stages
+from gemtune.pipeline.stages import Job
+from models.vision import VISION, WriteRecipe, write_rows
+
+
+@pytest.fixture(scope="session", params=VISION)
+def vision_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return VISION[request.param].write_tiny(tmp_path_factory.mktemp("models") / "vision")
+
+
+@pytest.fixture
+def job(write_recipe: WriteRecipe, tmp_path: Path, vision_model: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 40)), "limit": None}
+    job = Job(write_recipe(task="messages", model=str(vision_model), data=data, train={"max_length": 512}))
+    stages.prepare(job)
+    return job
+
+
+@pytest.fixture(scope="session")
+def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gemma3.write_tiny_vision(tmp_path_factory.mktemp("models") / "gemma")
