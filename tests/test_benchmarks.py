@@ -28,7 +28,7 @@ def module(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module(f"benchmarks.{name}")
 
 
-@pytest.mark.parametrize("script", [*(f"studies.{name}" for name in STUDIES), "compare.bench"])
+@pytest.mark.parametrize("script", [*(f"studies.{name}" for name in STUDIES), "compare.bench", "gpu"])
 def test_every_script_starts_and_says_what_it_answers(
     script: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -78,7 +78,7 @@ def test_the_arm_of_gemtune_trains_a_workload(variant: str, workload: Path, monk
 
 
 def test_the_examples_in_the_docstrings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("machine", "studies.growth"):
+    for name in ("machine", "studies.growth", "gpu_steps.results", "gpu_steps.pack", "gpu_steps.speed"):
         result = doctest.testmod(module(name, monkeypatch))
         assert result.attempted and not result.failed
 

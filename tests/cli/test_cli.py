@@ -124,6 +124,9 @@ def test_doctor_says_for_what_the_kernels_are_compiled(capfd: pytest.CaptureFixt
         assert findings["C++ kernels"]["found"].startswith("not compiled: ")
     else:
         assert f"are compiled for {native.INSTRUCTION_SETS[name]} (" in findings["C++ kernels"]["found"]
+    precision = findings["precision"]["found"].split()[0]
+    used = findings[f"C++ kernels in {precision}"]["found"]
+    assert used.startswith("norms, gates, " if name else "none; PyTorch: everything")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,9 @@ def diagnose() -> list[tuple[str, str, str]]:
 def _findings() -> Iterator[tuple[str, str, str]]:
     from huggingface_hub import get_token
 
-    from gemtune.kernels.native import MISSING, compiled
+    from gemtune.kernels.native import MISSING, compiled, instruction_set
+    from gemtune.kernels.usage import kernels_in_use
+    from gemtune.models.loading import DTYPES
 
     for package, found in installed_versions().items():
         yield package, found, ""
@@ -54,6 +56,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     functions, reason = compiled()
     move = "install g++ or clang++, or name one in CXX" if reason.startswith(MISSING) else ""
     yield "C++ kernels", reason if functions is not None else f"not compiled: {reason}", move
+    yield f"C++ kernels in {precision}", kernels_in_use(DTYPES[precision], instruction_set()), ""
     yield "memory", f"{memory_gb():.1f} GB", ""
     yield _disk_at_the_cache()
     yield "Hub login", "yes" if get_token() else "no", "" if get_token() else "`hf auth login`, for gated models"

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from itertools import product
-from statistics import median
 from typing import TYPE_CHECKING
-
-import torch
 
 from gemtune.files import JsonObject
 from gemtune.hardware import free_bytes
@@ -17,13 +13,13 @@ from gemtune.models.loading import DTYPES
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import order
+from gemtune.training.speed import sustained_speed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 FULL = 0.85  # of the free memory: what one row may take of it without being computed in pieces
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
-OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
 HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; `make bench` compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
@@ -160,6 +156,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
     room = free_bytes(device) - weight_bytes(recipe, shape, precision)
     checkpointed, _ = choose_checkpointing(recipe, shape, precision, longest, room)
     micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision, checkpointed)
+    speed = sustained_speed(precision, device)
     here = estimate(
         shape,
         recipe,
@@ -168,7 +165,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
         micro_tokens=max(micro_tokens, longest),
         tokens=tokens,
         labelled=labelled,
-        tflops=sustained_tflops(precision, device),
+        tflops=speed.tflops,
         checkpointed=checkpointed,
     )
     return {
@@ -182,6 +179,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
         "tokens": tokens,
         "seconds": here.seconds,
         "why": here.why,
+        "caution": speed.caution,
         "elsewhere": elsewhere(recipe, tokens, labelled),
     }
 
@@ -279,22 +277,3 @@ def choose_micro_tokens(
     fits = int(free / 2 / each)
     why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
     return max(1, min(most, fits)), why
-
-
-def sustained_tflops(precision: str, device: str) -> float:
-    """What training reaches on this machine, in TFLOP/s: a share of the speed of matrix products, timed for a moment.
-
-    As in a step, each weight is another one, which no cache holds, and is met there and back.
-    """
-    dtype = DTYPES[precision]
-    x = torch.randn(512, 640, dtype=dtype, device=device)
-    weights = [torch.randn(2048, 640, dtype=dtype, device=device) for _ in range(32)]
-    there, back = x.new_empty(512, 2048), torch.empty_like(x)
-    seconds = []
-    for _ in range(9):
-        began = time.perf_counter()
-        for weight in weights:
-            torch.mm(torch.mm(x, weight.t(), out=there), weight, out=back)
-        back.sum().item()
-        seconds.append(time.perf_counter() - began)
-    return OF_PRODUCTS * len(weights) * 4 * 512 * 640 * 2048 / median(seconds) / 1e12
