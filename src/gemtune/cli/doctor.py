@@ -51,6 +51,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
         yield "GPU", gpu, ""
     if unused := unused_gpu():
         yield "GPU", f"{unused.name} is not used: {unused.reason}", unused.move
+    yield _cuda()
     yield "precision", f"{precision} ({because})", ""
     yield "instruction sets", ", ".join(instruction_sets()) or "none that is known to gemtune", ""
     functions, reason = compiled()
@@ -64,6 +65,17 @@ def _findings() -> Iterator[tuple[str, str, str]]:
         there = importlib.util.find_spec(module) is not None
         yield what, "installed" if there else "not installed", "" if there else f"pip install 'gemtune[{extra}]'"
     yield "licence of the embedded model", LICENCE, ""
+
+
+def _cuda() -> tuple[str, str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return "CUDA", f"{torch.version.cuda}, {torch.cuda.device_count()} GPUs", ""
+    if torch.version.cuda is None:
+        return "CUDA", "none: this PyTorch is built without it", "https://pytorch.org has one for your GPU"
+    found = f"none: PyTorch is built for CUDA {torch.version.cuda} and sees no GPU"
+    return "CUDA", found, "`nvidia-smi` says what the driver sees"
 
 
 def _disk_at_the_cache() -> tuple[str, str, str]:

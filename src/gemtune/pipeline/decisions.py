@@ -26,7 +26,7 @@ from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.planner import Shape, choose_checkpointing, choose_micro_tokens
+from gemtune.training.planner import ModelShape, choose_checkpointing, choose_micro_tokens
 from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
@@ -82,7 +82,7 @@ def _compiled_passes(job: Job) -> tuple[bool, str]:
 
 def _fitted(job: Job, model: PreTrainedModel) -> int:
     """The tokens of a micro-batch; the model computes its blocks twice from here on where they must be."""
-    recipe, run, shape, precision = job.recipe, job.run, Shape.of(model.config), job.precision
+    recipe, run, shape, precision = job.recipe, job.run, ModelShape.of(model.config), job.precision
     longest = int(ExampleTable(run.table("train")).lengths.max(initial=1))
     twice = choose_checkpointing(recipe, shape, precision, longest, free_bytes(job.device))
     if run.decide("checkpointing", twice):

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 FULL = 0.85  # of the free memory: what one row may take of it without being computed in pieces
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
-HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; `make bench` compares
+HEAD_SPEED, FUSED_HEAD_SPEED = 1.4, 2.0  # times a block's, by products and fused with its loss; `make bench` compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The text shape of a model."""
+class ModelShape:
+    """The sizes of a model: of its text part, and how many weights see images."""
 
     hidden: int
     feed_forward: int
@@ -35,10 +35,10 @@ class Shape:
     kv_heads: int
     head_size: int
     vocab: int = 262_144
-    seeing: int = 0  # weights of a vision tower and its projector
+    vision_weights: int = 0  # weights of a vision tower and its projector
 
     @classmethod
-    def of(cls, config: PretrainedConfig) -> Shape:
+    def of(cls, config: PretrainedConfig) -> ModelShape:
         c = config.get_text_config()
         return cls(
             c.hidden_size,
@@ -48,7 +48,7 @@ class Shape:
             c.num_key_value_heads,
             getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads,
             c.vocab_size,
-            _seeing(config),
+            _vision_weights(config),
         )
 
     @property
@@ -67,7 +67,7 @@ class Shape:
         return self.vocab * self.hidden
 
 
-def _seeing(config: PretrainedConfig) -> int:
+def _vision_weights(config: PretrainedConfig) -> int:
     """About the weights of a tower of plain blocks, as SigLIP and CLIP are; their embeddings are a hundredth more."""
     v = getattr(config, "vision_config", None)
     if v is None:
@@ -78,12 +78,12 @@ def _seeing(config: PretrainedConfig) -> int:
 
 # config.json of google/gemma-3-*; from 4B on they see, by the same tower.
 SIGLIP = 27 * (4 * 1152**2 + 2 * 1152 * 4304)
-GEMMA3: dict[str, Shape] = {
-    "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256),
-    "gemma-3-1b": Shape(1152, 6912, 26, 4, 1, 256),
-    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256, seeing=SIGLIP),
-    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256, seeing=SIGLIP),
-    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128, seeing=SIGLIP),
+GEMMA3: dict[str, ModelShape] = {
+    "gemma-3-270m": ModelShape(640, 2048, 18, 4, 1, 256),
+    "gemma-3-1b": ModelShape(1152, 6912, 26, 4, 1, 256),
+    "gemma-3-4b": ModelShape(2560, 10240, 34, 8, 4, 256, vision_weights=SIGLIP),
+    "gemma-3-12b": ModelShape(3840, 15360, 48, 16, 8, 256, vision_weights=SIGLIP),
+    "gemma-3-27b": ModelShape(5376, 21504, 62, 32, 16, 128, vision_weights=SIGLIP),
 }
 
 # Memory in GB and an assumed sustained speed in TFLOP/s (about 40 % of the dense 16-bit peak of the data sheet).
@@ -111,7 +111,7 @@ class Estimate:
 
 
 def estimate(
-    shape: Shape,
+    shape: ModelShape,
     recipe: Recipe,
     *,
     device: str,
@@ -126,9 +126,9 @@ def estimate(
     size, lora = 4 if precision == "fp32" else 2, lora_weights(recipe, shape)
     weights, optimizer = weight_bytes(recipe, shape, precision), optimizer_bytes(recipe, shape)
     # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
-    # too, where a frozen head is swept.
-    swept = device == "cpu" and recipe.lora is not None and sweeps_over(DTYPES[precision], shape.hidden)
-    a_logit = 0 if swept else 2 * size if device == "cpu" else 8 + size
+    # too, where a frozen head is fused with its loss.
+    is_fused = device == "cpu" and recipe.lora is not None and sweeps_over(DTYPES[precision], shape.hidden)
+    a_logit = 0 if is_fused else 2 * size if device == "cpu" else 8 + size
     logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
     memory = {
         "framework": FRAMEWORK_GB,
@@ -142,11 +142,11 @@ def estimate(
         blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
     blocks += 2 * shape.block_weights * checkpointed  # which are computed again in the backward pass
     flops = blocks + head
-    seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
+    seconds = tokens * (blocks + head / (FUSED_HEAD_SPEED if is_fused else HEAD_SPEED)) / (tflops * 1e12)
     return Estimate(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 
-def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> JsonObject:
+def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str, precision: str) -> JsonObject:
     """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
     batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
     batches = batches[: recipe.train.max_steps]
@@ -215,27 +215,27 @@ def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[JsonObject]:
     return rows
 
 
-def lora_weights(recipe: Recipe, shape: Shape) -> int:
+def lora_weights(recipe: Recipe, shape: ModelShape) -> int:
     """How many weights the adapters have; 0 in full training."""
     return shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
 
 
-def weight_bytes(recipe: Recipe, shape: Shape, precision: str) -> float:
+def weight_bytes(recipe: Recipe, shape: ModelShape, precision: str) -> float:
     """Bytes of the model as it is loaded."""
     size = 4 if precision == "fp32" else 2
     if recipe.lora is None:  # fp32 masters, and a copy of them in the precision of the products
         copies = 4 + (size if size < 4 else 0)
-        return (shape.block_weights + shape.embedding) * copies + shape.seeing * size
+        return (shape.block_weights + shape.embedding) * copies + shape.vision_weights * size
     block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation
-    return shape.block_weights * block + (shape.embedding + shape.seeing) * size
+    return shape.block_weights * block + (shape.embedding + shape.vision_weights) * size
 
 
-def optimizer_bytes(recipe: Recipe, shape: Shape) -> int:
+def optimizer_bytes(recipe: Recipe, shape: ModelShape) -> int:
     """Bytes of a LoRA weight's fp32 master, gradient and two Adam moments; full training's masters are the model."""
     return lora_weights(recipe, shape) * 16 or (shape.block_weights + shape.embedding) * 12
 
 
-def activation_bytes(recipe: Recipe, shape: Shape, precision: str, checkpointed: bool = False) -> float:
+def activation_bytes(recipe: Recipe, shape: ModelShape, precision: str, checkpointed: bool = False) -> float:
     """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up.
 
     Where blocks are checkpointed it keeps what enters each of them, and those of one block at a time.
@@ -250,7 +250,9 @@ def activation_bytes(recipe: Recipe, shape: Shape, precision: str, checkpointed:
     return ACTIVATION_SLACK * size * kept
 
 
-def choose_checkpointing(recipe: Recipe, shape: Shape, precision: str, longest: int, room: float) -> tuple[bool, str]:
+def choose_checkpointing(
+    recipe: Recipe, shape: ModelShape, precision: str, longest: int, room: float
+) -> tuple[bool, str]:
     """Whether blocks are computed again in the backward pass, to keep less of them: where the longest row needs it.
 
     `room` are the bytes that are free once the model is loaded.
@@ -262,7 +264,7 @@ def choose_checkpointing(recipe: Recipe, shape: Shape, precision: str, longest: 
 
 
 def choose_micro_tokens(
-    recipe: Recipe, shape: Shape, device: str, precision: str, checkpointed: bool = False
+    recipe: Recipe, shape: ModelShape, device: str, precision: str, checkpointed: bool = False
 ) -> tuple[int, str]:
     """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
 
@@ -271,7 +273,7 @@ def choose_micro_tokens(
     if recipe.train.micro_tokens:
         return recipe.train.micro_tokens, "the recipe says so"
     # Above, larger matrix products are no faster on that device; with images, four rows keep the threads of a CPU busy.
-    most = 16_384 if device == "cuda" else 1_280 if shape.seeing else 512
+    most = 16_384 if device == "cuda" else 1_280 if shape.vision_weights else 512
     each = activation_bytes(recipe, shape, precision, checkpointed)
     free = free_bytes(device)
     fits = int(free / 2 / each)
