@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -15,47 +14,14 @@ from torch.nn.attention import varlen
 
 from gemtune.kernels.attention import (
     BATCHED,
-    Spans,
     attention,
     choose_gpu_attention,
     documents_attention,
     varlen_attention,
 )
-from gemtune.kernels.padded_attention import padded_attention
+from kernels.plain_attention import plain_attention, some_images
 
 Gradients = Callable[..., list[torch.Tensor]]
-
-
-def plain_attention(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    lengths: list[int],
-    window: int | None,
-    images: Sequence[Spans] = (),
-) -> Any:
-    """Each document alone, every score written out, an image's tokens seeing each other: (T, N, D)."""
-    outs = []
-    for number, (one_q, one_k, one_v) in enumerate(zip(*(t.split(lengths) for t in (q, k, v)), strict=True)):
-        places = torch.arange(len(one_q))
-        behind = places[:, None] - places[None]
-        seen = behind >= 0
-        for start, end in images[number] if images else ():
-            seen[start:end, start:end] = True
-        seen &= behind < (window or len(one_q))
-        shared = q.shape[1] // k.shape[1]
-        keys, values = (t.repeat_interleave(shared, 1).transpose(0, 1) for t in (one_k, one_v))
-        scores = (one_q.transpose(0, 1) @ keys.transpose(1, 2) / 4).masked_fill(~seen, float("-inf"))
-        outs.append((scores.softmax(-1) @ values).transpose(0, 1))
-    return torch.cat(outs)
-
-
-def some_images(lengths: list[int], draw: int) -> tuple[Spans, ...]:
-    """Up to three runs of tokens in every other document; none at all for 0."""
-    random = np.random.default_rng(draw)
-    edges = [sorted(set(random.integers(0, length + 1, 6).tolist())) for length in lengths]
-    found = [tuple(zip(cut[::2], cut[1::2], strict=False)) if random.random() < 0.5 else () for cut in edges]
-    return tuple(found) if draw else ()
 
 
 # The fixture stays as it is for all examples.
@@ -186,31 +152,6 @@ def test_the_packed_kernel_is_used_only_where_it_can_be(
         monkeypatch.setattr(varlen, "varlen_attn", version)
     choice, reason = choose_gpu_attention(dtype, size)
     assert choice == attends and why in reason
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    lengths=st.lists(st.integers(1, 40) | st.integers(90, 130), min_size=1, max_size=8),
-    window=st.none() | st.sampled_from([1, 16, 64, 500]),
-    heads=st.sampled_from([(4, 1), (4, 2), (2, 2)]),
-    draw=st.just(0) | st.integers(1, 99),
-)
-def test_documents_padded_to_each_other_see_themselves_only(
-    lengths: list[int], window: int | None, heads: tuple[int, int], draw: int
-) -> None:
-    torch.manual_seed(sum(lengths))
-    images = some_images(lengths, draw)
-    shapes = [(sum(lengths), number, 16) for number in (heads[0], heads[1], heads[1])]
-    ours = [torch.randn(shape, requires_grad=True) for shape in shapes]
-    plain = [t.detach().clone().requires_grad_() for t in ours]
-    out = padded_attention(*ours, lengths, 0.25, window, images)
-    reference = plain_attention(*plain, lengths, window, images)
-    torch.testing.assert_close(out, reference, rtol=1e-4, atol=1e-5)
-    slope = torch.randn_like(out)
-    out.backward(slope)
-    reference.backward(slope)
-    for a, b in zip(ours, plain, strict=True):
-        torch.testing.assert_close(a.grad, b.grad, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("lengths", [[1, 5, 31, 32, 33, 64], [200, 7], [130, 513]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,18 +22,13 @@ from gemtune.pipeline.decisions import decide
 from gemtune.pipeline.stages import Job
 from gemtune.recipe.schema import Evaluate, Lora, Recipe
 from gemtune.rendering.renderer import Example
-from gemtune.training import clock, run
+from gemtune.training import run
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
 from gemtune.training.planner import GEMMA3, activation_bytes, choose_checkpointing, optimizer_bytes
+from training_jobs import trained
 
 WriteRecipe = Callable[..., Path]
-
-
-def trained(recipe: Path) -> Job:
-    job = Job(recipe, say=lambda text: None)
-    stages.train(job)
-    return job
 
 
 def losses(job: Job) -> list[float]:
@@ -64,17 +58,6 @@ def test_a_second_gpu_stays_idle(write_recipe: WriteRecipe, monkeypatch: pytest.
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
     arguments = run._arguments(replace(setup, device="cuda"))
     assert arguments.device == torch.device("cuda:0") and arguments.n_gpu == 1
-
-
-def test_a_step_has_ended_when_the_gpu_has(write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU is told what to do long before it has done it; here that takes it a fifth of a second a line."""
-    monkeypatch.setattr(clock, "synchronize", lambda device: time.sleep(0.2))
-    job = trained(write_recipe(train={"max_steps": 5, "logging_steps": 2, "eval_steps": 5}))
-    lines = [line for line in job.run.metrics() if "loss" in line]
-    assert [line["step"] for line in lines] == [2, 4, 5]
-    assert all(line["seconds"] >= 0.2 for line in lines)
-    for line in lines:
-        assert line["tokens_per_s"] == pytest.approx(line["tokens"] / line["seconds"], rel=0.01)
 
 
 @pytest.mark.parametrize("family", [*FAMILIES])
