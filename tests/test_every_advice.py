@@ -25,7 +25,7 @@ ALONE: dict[str, tuple[str, str]] = {
         "members; at most 2 are read: split it",
     ),
     " and prepare.ignore: […]": ("cli/test_advice.py", " and prepare.ignore: [rejected]"),
-    "… is …; wanted text…": ("data/test_row_advice.py", "messages[1] is a number; wanted text"),
+    "… is …; wanted text…": ("data/test_row_advice.py", "messages[1] is true or false; wanted text"),
     "… has …; wanted one of …": ("data/test_row_advice.py", "has the role 'alien'; wanted one of"),
     "set data.columns: {…: …}": ("data/test_advice.py", "set data.columns: {emoji: reaction}"),
     "…, wanted … as in the header (…); …": ("data/test_advice.py", "add the missing tab"),

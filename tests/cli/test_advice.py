@@ -130,6 +130,8 @@ PREPARE: dict[str, Advice] = {
     "split by an empty cell": (rows({"text": "q", "emoji": "☕", "topic": ""}, "emoji", split={"by": "topic"}, prepare={"bad_rows": "fail"}), "fill it, or split by another column", say("split.by=text")),
     "pictures for a model without eyes": (lambda p: (p.write("a.png", picture()), rows({"prompt": "<image> q", "completion": "a", "image": "a.png"})(p))[1], "and this model takes none; choose one that does", lambda p: [f"model={write_tiny('gemma3-vision', p / 'eyes')}"]),
     "another layout's column": (rows({"prompt": "q", "completion": "x"}, data={"layout": "sharegpt"}), "set data.layout: auto, or name it in data.columns", say("data.layout=auto")),
+    "the parts of a split": (lambda p: (p.csv(ROWS[:20], "d/train.csv"), p.csv(ROWS[20:], "d/test.csv"), p.recipe("d"))[2] and None, "name each as a source of its own, data: [{source: ..., part: test}, {source: ..., part: train}], or", lambda p: p.recipe(data=[{"source": "d/train.csv", "part": "train"}, {"source": "d/test.csv", "part": "test"}]) and None),
+    "or mixed": (lambda p: (p.csv(ROWS[:20], "d/train.csv"), p.csv(ROWS[20:], "d/test.csv"), p.recipe("d"))[2] and None, "or set data.train_on_test: true", say("data.train_on_test=true")),
     "a test split to train on": (say("data.source=u/bench", "data.format=hub", "data.hub_split=test"), "set data.part: test to score on it, or data.train_on_test: true", say("data.source=e.csv")),
 }  # fmt: skip
 

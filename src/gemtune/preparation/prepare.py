@@ -34,7 +34,7 @@ from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
 from gemtune.preparation.row_store import Numbers, RowStore
-from gemtune.preparation.split import Parts, leak_lines, split
+from gemtune.preparation.split import Parts, leak_lines, refuse_test_rows, split
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
@@ -189,16 +189,6 @@ def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
     )
 
 
-def _refuse_test_split(data: DataSource) -> None:
-    """DataError where a benchmark's test rows would be trained on without the recipe saying so."""
-    is_test = is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower())
-    if is_test and data.part == "auto" and not data.train_on_test:
-        raise DataError(
-            f"{data.source} ({data.hub_split}) is a benchmark's test split; set data.part: test to score on it, or "
-            "data.train_on_test: true to train on it, after which its scores mean nothing"
-        )
-
-
 def image_store(run: Run, data: DataSource) -> ImageStore:
     """The images of a run's data directory; adds those that the rows of a source name."""
     files = source_files(data)
@@ -213,7 +203,7 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     rows_read, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
-        _refuse_test_split(data)
+        refuse_test_rows(data)
         source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
         named = [data.id] if data.id else []
         dropped = store.reasons["broken row"]
