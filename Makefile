@@ -22,7 +22,7 @@ help:
 	@echo "make journey      the tests that train the real model (minutes)"
 	@echo "make check        ruff and mypy"
 	@echo "make fuzz         hostile input for everything that reads files, for MINUTES=10; TARGETS=a,b SEED=n"
-	@echo "make chaos        kill -9, full disks, flipped bits, two processes: what is lost? KILLS=20"
+	@echo "make chaos        kill -9, signals, full and read-only disks, the clock back, flipped bits: what is lost? KILLS=20"
 	@echo "make bench        gemtune beside its peers, each in an environment of its own (an hour and more)"
 	@echo "make recipe-page  write docs/recipe.md again from the code"
 	@echo "make formats-page  write the tables of docs/formats.md again from the code"
@@ -58,7 +58,7 @@ fuzz: setup
 	$(BIN)/python tests/fuzz/run.py --minutes $(MINUTES) $(if $(TARGETS),--targets $(TARGETS)) $(if $(SEED),--seed $(SEED))
 
 chaos: setup
-	$(BIN)/python tests/chaos.py --kills $(KILLS)
+	$(BIN)/python tests/chaos/run.py --kills $(KILLS)
 
 bench: setup
 	$(BIN)/python -m benchmarks.compare.bench $(ARGS)

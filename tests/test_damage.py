@@ -10,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import command
 from conftest import EXAMPLES
 from gemtune.data.conversation import read_conversations
-from gemtune.errors import GemtuneError
+from gemtune.errors import GemtuneError, RunError
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.resume import finished_training, refuse_another_recipe, refuse_other_tokens
+from gemtune.preparation.prepare import prepare
+from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.runs import PARTS, Run
 from gemtune.training import checkpoint
@@ -154,6 +157,24 @@ def test_a_trained_run_does_not_go_on_with_rows_that_are_damaged(name: str, run:
         assert command.tree(run.data) == before
 
 
+def test_a_picture_that_turned_over_or_is_gone_is_stored_again(tmp_path: Path) -> None:
+    for number in range(6):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    rows = "".join(f"Cup {number},Kitchen,{number}.png,A cup of colour {number}.\n" for number in range(6))
+    (tmp_path / "rows.csv").write_text(f"name,category,image,description\n{rows}", encoding="utf-8")
+    data = {"source": str(tmp_path / "rows.csv")}
+    recipe = Recipe(name="t", task="product", runs_dir=str(tmp_path / "runs"), data=[data], split={"test": 0.3})
+    run = Run.of(recipe)
+    assert prepare(recipe, run).images == 6
+    before = command.tree(run.data)
+    pictures = sorted(run.images.rglob("*.png"))
+    for spoil in (lambda path: path.unlink(), lambda path: flip(path, 0.5), lambda path: path.write_bytes(b"")):
+        for path in pictures:
+            spoil(path)
+            prepare(recipe, run)
+            assert command.tree(run.data) == before
+
+
 def test_a_table_or_rows_that_are_cut_or_gone_are_prepared_again(run: Run) -> None:
     before = command.tree(run.data)
     for spoil in (lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-9])):
@@ -170,6 +191,48 @@ def test_data_without_digests_of_an_older_gemtune_is_up_to_date(run: Run) -> Non
     before = command.tree(run.data)
     stages.prepare(Job(run.root, say=lambda text: None))
     assert command.tree(run.data) == before
+
+
+@pytest.mark.parametrize("place", [0.05, 0.33, 0.5, 0.81, 0.98])
+def test_a_bit_of_a_reply_or_a_summary_that_turned_over_is_seen_and_made_again(place: float, run: Run) -> None:
+    before = command.tree(run.eval)
+    for name in ("base.jsonl", "tuned.jsonl", "summary.json"):
+        flip(run.eval / name, place)
+        if name == "summary.json":
+            with pytest.raises(RunError, match=rf"eval/{name}.*(`gemtune evaluate`|stage that wrote it) again"):
+                stages.report(Job(run.root))
+        stages.evaluate(Job(run.root, say=lambda text: None))
+        assert command.tree(run.eval) == before, f"{name} was damaged"
+
+
+@pytest.mark.parametrize("place", [0.05, 0.33, 0.5, 0.81, 0.98])
+def test_a_bit_of_the_metrics_that_turned_over_is_seen_and_comes_back_from_a_checkpoint(place: float, run: Run) -> None:
+    before, said = run.metrics_file.read_bytes(), list[str]()
+    flip(run.metrics_file, place)
+    with pytest.raises(RunError, match=r"metrics\.jsonl: is not what was written; `gemtune train .*` restores it"):
+        stages.report(Job(run.root))
+    stages.train(Job(run.root, say=said.append))
+    assert run.metrics_file.read_bytes() == before
+    assert any("metrics.jsonl was damaged; it is restored from" in line for line in said)
+
+
+def test_metrics_without_a_checkpoint_are_what_can_be_read_of_them(run: Run) -> None:
+    shutil.rmtree(run.checkpoints)
+    _, *others = run.metrics_file.read_text().splitlines()
+    run.metrics_file.write_text("\n".join(["{", *others]) + "\n")
+    stages.train(Job(run.root, say=lambda text: None))
+    assert [line["step"] for line in run.metrics()] == [json.loads(line)["step"] for line in others]
+
+
+def test_a_resumed_training_goes_on_from_the_metrics_of_its_checkpoint(run: Run) -> None:
+    """A line that was lost in the middle would choose other weights."""
+    before = {line["step"]: line.get("eval_loss") for line in run.metrics()}
+    run.forget("training", "digests")
+    shutil.rmtree(run.adapter)
+    lines = run.metrics_file.read_text().splitlines()
+    run.metrics_file.write_text("\n".join(lines[1:-1]) + "\n")
+    stages.train(Job(run.root, say=lambda text: None))
+    assert {line["step"]: line.get("eval_loss") for line in run.metrics()} == before
 
 
 @pytest.mark.parametrize("name", ["whole.json", "weights.safetensors", "optimizer.safetensors", "state.json"])

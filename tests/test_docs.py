@@ -361,7 +361,7 @@ def test_the_fields_of_the_summary(run: Run) -> None:
 def test_the_fields_a_summary_names_in_its_text(run: Run, tmp_path: Path) -> None:
     job, folder = Job(run.root, say=lambda text: None), EvaluationFolder(tmp_path)
     for name, score in (("base", 1.0), ("tuned", 0.0)):
-        replies = [{**line, "scores": {"f1": score}} for line in read_jsonl(run.replies("base"))]
+        replies = [{**line, "scores": {"f1": score}, "seal": None} for line in read_jsonl(run.replies("base"))]
         write_jsonl(folder.replies(name), iter(replies))
     summary = summarise(folder, job.recipe, job.task).to_json()
     table = FORMATS.split("<!-- fields: summary -->\n")[1].split("\n\n")[0].splitlines()

@@ -66,14 +66,18 @@ def replacing(path: Path) -> Iterator[IO[str]]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        # mkstemp makes private files; a run directory is as readable as the user's umask says.
-        umask = os.umask(0)
-        os.umask(umask)
         with os_errors(path):
-            temporary.chmod(0o666 & ~umask)
-            temporary.replace(path)
+            _put_in_place(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put_in_place(temporary: Path, path: Path) -> None:
+    """Renames it; mkstemp has made it private, and what gemtune writes is as readable as the user's umask says."""
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)
+    temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -100,7 +104,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         try:
             with os.fdopen(handle, "wb") as out:
                 out.write(data)
-            Path(temporary).replace(path)
+            _put_in_place(Path(temporary), path)
         finally:
             Path(temporary).unlink(missing_ok=True)
 

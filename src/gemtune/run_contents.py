@@ -24,7 +24,7 @@ _WRITTEN = {
     "eval": re.compile(rf"([^/]+/)?({_MODEL}\.jsonl|summary(-{_MODEL})?\.json)"),
     "tensorboard": re.compile(r"(.+/)?events\.out\.tfevents\.[^/]+"),
 }
-_WEIGHTS = re.compile(r"[^/]+\.(safetensors|json|jinja)|tokenizer\.model")  # where its list is damaged
+_WEIGHTS = re.compile(r"[^/]+\.(safetensors|jsonl?|jinja)|tokenizer\.model")  # where its list is damaged
 
 # What a killed process leaves beside the file or folder that it was about to replace, and where that is looked for.
 _SCRATCH = re.compile(r"(?<![^/])\.([^/]+)\.([a-z0-9_]{8}|tmp)$")
@@ -69,8 +69,12 @@ def refuse_foreign(root: Path) -> None:
     with os_errors(root):
         if not root.is_dir() or (root / _SEALS[1]).exists():
             return
-        ours = {".lock", *(path.name for path in _scratch_in(root)), *(["data"] if _is_prepared(root / "data") else [])}
-        names = sorted({path.name for path in root.iterdir()} - ours)
+        written = {
+            ".lock",
+            *(path.name for path in _scratch_in(root)),
+            *(["data"] if _is_prepared(root / "data") else []),
+        }
+        names = sorted({path.name for path in root.iterdir()} - written)
     if names:
         raise RunError(
             f"{root}: a folder that gemtune did not make (it holds {listed(names, 3)} and no manifest.json); give "

@@ -47,6 +47,32 @@ class Stored:
         return stored
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sealed(Stored):
+    """Data that is stored with its own digest."""
+
+    seal: Annotated[str | None, "the SHA-256 of all else in it: a damaged one is seen"] = None
+
+    @classmethod
+    def from_json(cls, value: object, where: object) -> Self:
+        if isinstance(value, dict) and value.get("seal") not in (None, _seal_of(value)):
+            raise RunError(f"{where}: is not what was written; run {cls.writer()} again")
+        return super().from_json(value, where)
+
+    @classmethod
+    def writer(cls) -> str:
+        """What writes it again."""
+        return "the stage that wrote it"
+
+    def to_json(self) -> JsonObject:
+        values = super().to_json()
+        return {**values, "seal": _seal_of(values)}
+
+
+def _seal_of(values: JsonObject) -> str:
+    return sha256_of_text(json.dumps({name: value for name, value in values.items() if name != "seal"}, sort_keys=True))
+
+
 @cache
 def _reader(kind: type) -> TypeAdapter[Any]:
     """Made once per class: that of a Summary takes 2 ms, and a file of replies has many lines."""
@@ -85,12 +111,30 @@ class Training(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlacedSource(Stored):
+    """What of a source in `trained_on.recipe` is told by where it lies."""
+
+    source: str
+    images: list[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedRecipe(Stored):
+    """What of `trained_on.recipe` is."""
+
+    task: str = ""
+    model: str = ""
+    data: list[PlacedSource] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainedOn(Stored):
     """The manifest's section `trained_on`: what the run was begun with."""
 
     data: str
     tokens: str
-    recipe: dict[str, object]
+    recipe: PlacedRecipe
+    root: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +143,7 @@ class ModelNote(Stored):
 
     name: str | None = None
     path: str | None = None
+    folder: str | None = None
     fingerprint: str | None = None
     parameters: int | None = None
     trainable: int | None = None
@@ -127,6 +172,7 @@ class Manifest(Stored):
     versions: dict[str, str | None] = field(default_factory=dict)
     check: list[str] | None = None
     checked: str | None = None
+    digests: dict[str, str] = field(default_factory=dict)  # of files that are written line by line, once they are whole
 
 
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
@@ -232,7 +278,7 @@ class Lengths(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataManifest(Stored):
+class DataManifest(Sealed):
     """data/manifest.json: what was read, dropped and split."""
 
     version: Annotated[int, "1"]
@@ -254,13 +300,11 @@ class DataManifest(Stored):
         "below, and in `tables` the SHA-256 of each token table",
     ] = None
     files: Annotated[dict[str, str] | None, "the SHA-256 of each `.jsonl` file beside it"] = None
-    seal: Annotated[str | None, "the SHA-256 of all else in this file: a damaged one is seen"] = None
+    images: Annotated[int | None, "in `images/`, of its rows; each is named by the SHA-256 of its bytes"] = None
 
     @classmethod
-    def from_json(cls, value: object, where: object) -> Self:
-        if isinstance(value, dict) and value.get("seal") not in (None, _seal_of(value)):
-            raise RunError(f"{where}: is not what was written; run `gemtune prepare` again")
-        return super().from_json(value, where)
+    def writer(cls) -> str:
+        return "`gemtune prepare`"
 
     @property
     def losses(self) -> dict[str, int]:
@@ -285,15 +329,11 @@ class DataManifest(Stored):
         return {**values, "seal": _seal_of(values)}
 
 
-def _seal_of(values: JsonObject) -> str:
-    return sha256_of_text(json.dumps({name: value for name, value in values.items() if name != "seal"}, sort_keys=True))
-
-
 # --- eval/ ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation(Stored):
+class Evaluation(Sealed):
     """One line of eval/base.jsonl or eval/tuned.jsonl: a test row with a model's reply."""
 
     where: Annotated[str, "the row"]
@@ -305,6 +345,10 @@ class Evaluation(Stored):
     scores: Annotated[dict[str, float], "score: value, from 0 to 1 unless the task says otherwise"]
     cut: Annotated[bool, "whether the reply was cut at `evaluate.max_new_tokens`"]
     evaluation: Annotated[str, "a hash of weights, rows and decoding; equal means nothing has to be generated again"]
+
+    @classmethod
+    def writer(cls) -> str:
+        return "`gemtune evaluate`"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +392,7 @@ class CutReplies(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summary(Stored):
+class Summary(Sealed):
     """eval/summary.json: base against tuned."""
 
     version: Annotated[int, "1"]
@@ -365,6 +409,10 @@ class Summary(Stored):
     ]
     decoding: Annotated[Decoding, "`temperature`, `top_p`, `max_new_tokens`, `seed`"]
     cut: Annotated[CutReplies, "`base`, `tuned`: replies that were cut"]
+
+    @classmethod
+    def writer(cls) -> str:
+        return "`gemtune evaluate`"
 
     def fault(self) -> str | None:
         return None if self.metric in self.metrics else f"no comparison by {self.metric!r}, which should decide"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from filelock import FileLock, Timeout
 
 from gemtune.errors import RunError
-from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, write_json, write_text
+from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, sha256_of, write_json, write_text
 from gemtune.run_contents import put_in_place, refuse_foreign, sweep
 from gemtune.run_files import DataManifest, Decision, Evaluation, Manifest, MetricsLine, Stored, Summary, Training
 
@@ -173,6 +173,12 @@ class Run:
             raise RunError(f"{self.manifest_file}: no recipe in it; start again under another run name")
         return recipe
 
+    def forget(self, *sections: str) -> None:
+        """Removes sections of the manifest."""
+        manifest = self.manifest
+        if manifest.keys() & set(sections):
+            write_json(self.manifest_file, {name: value for name, value in manifest.items() if name not in sections})
+
     def note(self, section: str, value: object) -> None:
         """Sets one section of the manifest."""
         write_json(self.manifest_file, {**self.manifest, section: value})
@@ -217,8 +223,20 @@ class Run:
 
     def metrics(self) -> list[JsonObject]:
         """The lines of metrics.jsonl; none before the first step."""
+        if not self.has_whole_metrics():
+            again = f"`gemtune train {self.root}` restores it"
+            raise RunError(f"{self.metrics_file}: is not what was written; {again}")
         lines = enumerate(read_jsonl(self.metrics_file), 1) if self.metrics_file.exists() else ()
         return [MetricsLine.of(line, f"{self.metrics_file}:{number}") for number, line in lines]
+
+    def note_metrics(self) -> None:
+        """Keeps the digest of metrics.jsonl, to which nothing is added any more."""
+        self.note("digests", {self.metrics_file.name: sha256_of(self.metrics_file)})
+
+    def has_whole_metrics(self) -> bool:
+        """Whether metrics.jsonl is what it was when its training had ended; before that nobody knows."""
+        path, digest = self.metrics_file, self.manifest.get("digests", {}).get(self.metrics_file.name)
+        return digest is None or (path.is_file() and sha256_of(path) == digest)
 
     def summary(self) -> Summary | None:
         """eval/summary.json, when base and tuned have been compared."""
@@ -235,8 +253,14 @@ class Run:
             raise RunError(f"{self.data}: no prepared rows; `gemtune prepare RECIPE.yaml` writes them")
         return manifest
 
-    def keep_metrics(self, until_step: int) -> None:
-        """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them."""
+    def keep_metrics(self, until_step: int, copy: Path | None = None) -> None:
+        """Drops the lines after a step, which a resumed run will write again; a torn last line goes with them.
+
+        `copy`: all lines until that step, as the checkpoint kept them, where it did.
+        """
+        if copy is not None and copy.is_file():
+            write_text(self.metrics_file, copy.read_text(encoding="utf-8"))
+            return
         lines = []
         if self.metrics_file.exists():
             text = self.metrics_file.read_text(encoding="utf-8", errors="replace")

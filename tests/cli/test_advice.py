@@ -21,7 +21,8 @@ from PIL import Image
 from typer.main import get_command
 
 import command
-from cli.test_bad_input import ROWS, Place, a_run, halve
+from cli.place import ROWS, Place, trained_in
+from cli.test_bad_input import a_run, halve
 from gemtune.cli.app import app
 from gemtune.files import read_json
 from gemtune.models.families import write_tiny
@@ -31,18 +32,10 @@ from gemtune.recipe.schema import recipe_keys
 SRC = Path(__file__).parents[2] / "src" / "gemtune"
 
 
-@pytest.fixture
-def place(tmp_path: Path, tiny_model: Path) -> Place:
-    return Place(tmp_path, tiny_model)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A run with base and tuned evaluated and two checkpoints, made once."""
-    made = Place(tmp_path_factory.mktemp("trained"), tiny_model)
-    made.recipe(str(made / "e.csv"), train={"save_steps": 1, "eval_steps": 1})
-    stages.run(stages.Job(made / "t.yaml", say=lambda text: None))
-    return made / "runs" / "t"
+    return trained_in(tmp_path_factory.mktemp("trained"), tiny_model, stages.run)
 
 
 Make = Callable[[Place], Any]  # makes the input, and may return what is added to the command
@@ -212,6 +205,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], Command, str, tuple[Command | Calla
     "replies over the rows": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "ROWS"), "would take the place of the rows; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "replies over a folder": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "RUN"), "wanted a file for the replies; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "a GPU that is not there": (lambda run: None, ("train", "RECIPE", "name=u", "train.device=mps"), "set train.device: auto", (("train", "RECIPE", "name=u", "train.device=cpu"),)),
+    "metrics cut": (at("metrics.jsonl"), ("report", "RUN"), "` restores it", (("train", "RUN"), ("report", "RUN"))),
     "a folder for the report": (at("report.html", lambda path: (path.unlink(missing_ok=True), path.mkdir())), ("report", "RUN"), "a folder is where the file should be: remove it, or give another name", (lambda run: (run / "report.html").rmdir(), ("report", "RUN"))),
     "replies in a file": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "ROWS/o.jsonl"), "; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "a target that is no layer": (lambda run: None, ("train", "RECIPE", "name=u", "lora.target_modules=[query]"), "no linear layer is called 'query'; there are ", (("train", "RECIPE", "name=u", "lora.target_modules=[q_proj]"),)),

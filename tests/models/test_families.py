@@ -179,3 +179,11 @@ def test_a_tiny_model_that_is_not_there_names_those_that_are(tmp_path: Path) -> 
     (tmp_path / "note.txt").write_text("mine")
     with pytest.raises(ModelError, match="not empty; name another folder"):
         write_tiny("qwen3", tmp_path)
+
+
+def test_a_tiny_model_of_a_killed_process_is_written_again(tmp_path: Path) -> None:
+    (tmp_path / ".model.tmp").mkdir()
+    (tmp_path / ".model.tmp" / "config.json").write_text("{")
+    (tmp_path / "model").mkdir()
+    assert (write_tiny("qwen3", tmp_path / "model") / "config.json").stat().st_size > 100
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

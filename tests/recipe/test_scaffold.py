@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from command import tree
 from gemtune.errors import GemtuneError, RecipeError
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.loader import load_recipe
@@ -51,6 +52,15 @@ def test_a_file_of_the_users_stays(there: str, tmp_path: Path) -> None:
         list(write_example("emoji", str(tmp_path)))
     assert [path.name for path in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_text() == "mine"
+
+
+def test_what_a_stopped_process_has_left_is_written_on(tmp_path: Path) -> None:
+    recipe, *others = write_example("emoji", str(tmp_path / "whole"))
+    there = tmp_path / "there" / recipe.name
+    there.parent.mkdir()
+    there.write_bytes(recipe.read_bytes())
+    assert [path.name for path in write_example("emoji", str(there.parent))] == [recipe.name, *(p.name for p in others)]
+    assert tree(there.parent) == tree(tmp_path / "whole")
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:

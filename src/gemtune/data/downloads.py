@@ -1,6 +1,7 @@
 """Images at addresses that rows name: http(s) alone, public addresses alone, one deadline, kept once they are pictures.
 
-No proxy is asked: it would look up the address itself.
+No proxy is asked: it would look up the address itself. Several are fetched at once, few of them of one host; who reads
+them gets them in the order of the rows.
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
+from typing import TypeVar
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from gemtune.data.archives import read_up_to
@@ -20,6 +25,9 @@ from gemtune.data.images import MOST_BYTES, check_image
 from gemtune.errors import RowError
 from gemtune.files import cache_folder, sha256_of_text, write_bytes
 
+AT_ONCE = 16  # downloads
+OF_ONE_HOST = 4  # of them, which a browser would ask for, too
+AHEAD = 64  # rows whose images are fetched while those before them are read
 DOWNLOAD_SECONDS = 60.0  # from the look-up of the name to the last byte, redirects included
 MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -27,6 +35,7 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits of such an add
 _PLAIN = "/%:@!$&'()*+,;=~?"  # what may stand in a path or query as it is
 _HEADERS = {"User-Agent": "gemtune", "Accept": "image/*"}
 
+Entry = TypeVar("Entry")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -43,6 +52,70 @@ def download(url: str, *, private: bool = False, seconds: float = DOWNLOAD_SECON
     check_image(data)
     write_bytes(cached, data)
     return data
+
+
+class Downloads:
+    """The images at addresses, asked for once each; call it with an address, after `start` where there is time."""
+
+    def __init__(self, *, private: bool = False):
+        self._private = private
+        self._pool = ThreadPoolExecutor(AT_ONCE, "download")
+        self._places: defaultdict[str, threading.Semaphore] = defaultdict(partial(threading.Semaphore, OF_ONE_HOST))
+        self._running: dict[str, Future[None]] = {}
+        self._failed: dict[str, RowError] = {}  # a server that takes a minute to fail is not asked for every row
+
+    def start(self, reference: str | bytes) -> None:
+        """Fetches an image meanwhile, where it is one at an http(s) address."""
+        url = reference if isinstance(reference, str) else ""
+        if url.startswith(("http://", "https://")) and url not in self._running and url not in self._failed:
+            self._running[url] = self._pool.submit(self._fetch, url, self._places[_host(url)])
+
+    def __call__(self, url: str) -> bytes:
+        """The image; RowError when it cannot be had or is no picture."""
+        self.start(url)
+        try:
+            if running := self._running.pop(url, None):
+                running.result()
+        except RowError as error:
+            self._failed[url] = error
+        if url in self._failed:
+            raise RowError(self._failed[url].reason, str(self._failed[url]))
+        return download(url, private=self._private)  # from the cache
+
+    def _fetch(self, url: str, place: threading.Semaphore) -> None:
+        with place:
+            download(url, private=self._private)
+
+    def close(self) -> None:
+        """Ends what is not asked for any more; a download at work ends by its own deadline."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+def ahead(
+    entries: Iterable[Entry], images: Callable[[Entry], Iterable[str | bytes]], downloads: Downloads | None
+) -> Generator[Entry]:
+    """Yields the entries in their order, while the images of those that follow are fetched."""
+    if downloads is None:
+        yield from entries
+        return
+    waiting = deque[Entry]()
+    try:
+        for entry in entries:
+            for reference in images(entry):
+                downloads.start(reference)
+            waiting.append(entry)
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        downloads.close()
 
 
 class _Deadline:
@@ -78,7 +151,8 @@ def _failures(url: str, deadline: _Deadline) -> Iterator[None]:
     try:
         yield
     except (OSError, http.client.HTTPException, ValueError) as error:
-        late = f"took longer than {deadline.seconds:g} s" if deadline.is_over else ""
+        is_late = deadline.is_over or isinstance(error, TimeoutError)  # the connection's own limit, the same
+        late = f"took longer than {deadline.seconds:g} s" if is_late else ""
         problem = late or " ".join(str(error).split())[:200] or type(error).__name__
         raise RowError("image not here", f"{url[:100]}: {problem}") from error
 

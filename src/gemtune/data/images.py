@@ -24,7 +24,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from gemtune.data.conversation import Conversation, Part
 from gemtune.errors import RowError
-from gemtune.files import write_bytes
+from gemtune.files import sha256_of, write_bytes
 
 IMAGE_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif", "BMP": ".bmp", "TIFF": ".tif"}
 MOST_BYTES = 64 << 20  # of one image file
@@ -80,7 +80,7 @@ class ImageStore:
         digest = hashlib.sha256(data).hexdigest()
         name = f"images/{digest[:2]}/{digest}{suffix}"
         path = self._data / name
-        if not path.exists():
+        if not is_whole(path):
             write_bytes(path, data)
         return Part(image=name, size=size)
 
@@ -100,6 +100,11 @@ class ImageStore:
             if error.reason != "missing image":
                 raise
             return _decoded(reference)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a stored image is there, and is what was stored: its name is the SHA-256 of its bytes."""
+    return path.is_file() and sha256_of(path) == path.stem
 
 
 def reference_of(value: object, place: str) -> str | bytes:
@@ -252,10 +257,13 @@ def open_rgb(path: Path) -> Image.Image:
 
 
 def stored_image(data: Path, name: str) -> Path | None:
-    """The image of a data directory by its path there; None where it is gone, and for any other picture of the disk."""
+    """The image of a data directory by its path there.
+
+    None where it is gone or not what was stored, and for any other picture of the disk.
+    """
     try:
         path = (data / name).resolve()
-        is_there = path.is_relative_to(data.resolve()) and path.suffix in IMAGE_SUFFIXES.values() and path.is_file()
+        is_there = path.is_relative_to(data.resolve()) and path.suffix in IMAGE_SUFFIXES.values() and is_whole(path)
     except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, links in a circle
         return None
     return path if is_there else None

@@ -2,36 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from gemtune.data.columns import check_columns, renamed_as_there
 from gemtune.data.conversation import Conversation, Part
+from gemtune.data.downloads import ahead
 from gemtune.data.image_sources import ImageSources
 from gemtune.data.images import ImageStore
 from gemtune.data.rows import Row, Rows
 from gemtune.data.sources import read_rows, source_for
 from gemtune.errors import DataError, RowError
 from gemtune.pipeline.job import Job
-from gemtune.preparation.prepare import image_store
+from gemtune.preparation.reading import downloads_for, image_store
 from gemtune.recipe.schema import DataSource
 from gemtune.tasks import Task, task_of
 
 
 def conversations_of(job: Job, data: str, answered: bool = True) -> list[Conversation]:
     """The rows of a file as conversations, with answers or without; DataError at the first that cannot be one."""
-    source, task, store = _reading(job, data)
+    source, task = _reading(job, data)
+    downloads = downloads_for(source)
+    store = image_store(job.run, source, downloads)
+    made = _conversations(_rows(source, task, answered), task, answered)
+    conversations = []
+    with closing(ahead(made, lambda conversation: conversation.image_paths, downloads)) as waiting:
+        for conversation in waiting:
+            try:
+                conversations.append(store.resolve(conversation))
+            except RowError as error:
+                raise DataError(f"{conversation.where}: {error}") from error
+    return conversations
+
+
+def _conversations(rows: Rows, task: Task, answered: bool) -> Iterator[Conversation]:
     make = task.conversation if answered else task.question
-    conversations: list[Conversation] = []
-    for where, row in _rows(source, task, answered):
-        if not conversations:
+    for number, (where, row) in enumerate(rows):
+        if not number:
             check_columns(row, [name for name in task.columns if answered or name not in task.unanswered], where)
         try:
-            conversations.append(store.resolve(make(row, where)))
+            yield make(row, where)
         except RowError as error:
             raise DataError(f"{where}: {error}") from error
-    return conversations
 
 
 def without_answers(job: Job, data: str) -> str | None:
@@ -39,7 +53,7 @@ def without_answers(job: Job, data: str) -> str | None:
 
     It has the columns of the answer, or a last message that is one.
     """
-    source, task, _ = _reading(job, data)
+    source, task = _reading(job, data)
     where, row = next(_rows(source, task, answered=False), ("", None))
     if row is None:
         return None  # which says that the file is empty
@@ -62,11 +76,11 @@ def _is_question(task: Task, row: Row, where: str) -> bool:
     return True
 
 
-def _reading(job: Job, data: str) -> tuple[DataSource, Task, ImageStore]:
-    """How a file is read: as which source, by which task, and with which images."""
+def _reading(job: Job, data: str) -> tuple[DataSource, Task]:
+    """How a file is read: as which source, and by which task."""
     source = source_for(job.recipe, data)
     _ = job.task  # refuses a program that came with the run
-    return source, task_of(job.recipe, source.layout), image_store(job.run, source)
+    return source, task_of(job.recipe, source.layout)
 
 
 def _rows(source: DataSource, task: Task, answered: bool) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub, source_files
 from gemtune.errors import DataError, RunError
-from gemtune.files import JsonObject, os_errors, write_json
+from gemtune.files import JsonObject, os_errors
 from gemtune.pipeline.job import Job
 from gemtune.preparation.prepare import rows_are_whole
 from gemtune.recipe.places import without_places
@@ -22,10 +22,7 @@ def start_again(run: Run) -> None:
             remove_written(folder)
         for path in (run.metrics_file, run.report_page, run.report_markdown):
             path.unlink(missing_ok=True)
-    manifest = run.manifest
-    for section in ("trained_on", "training"):
-        manifest.pop(section, None)
-    write_json(run.manifest_file, manifest)
+    run.forget("trained_on", "training", "digests")
 
 
 def refuse_another_recipe(job: Job) -> None:
@@ -119,7 +116,7 @@ def finished_training(job: Job) -> Training | None:
 
     refuse_another_recipe and refuse_other_tokens say that they are this job's.
     """
-    from gemtune.training.checkpoint import damage
+    from gemtune.training.checkpoint import damage, restore_metrics
 
     weights = job.run.adapter if job.recipe.lora else job.run.full_model
     if not weights.is_dir():
@@ -127,6 +124,8 @@ def finished_training(job: Job) -> Training | None:
     if fault := damage(weights):
         job.say(f"{weights} is damaged ({fault}); it is made again from the checkpoints")
         return None
+    if not job.run.has_whole_metrics():
+        job.say(restore_metrics(job.run))
     return job.run.training
 
 
@@ -140,9 +139,9 @@ def _first_difference(before: object, after: object, at: str = "") -> str | None
     """
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
-            found = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
-            if found:
-                return found
+            difference = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
+            if difference:
+                return difference
         return None
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)

@@ -8,18 +8,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from gemtune.data.columns import check_columns
-from gemtune.data.conversation import check_size, read_conversations
-from gemtune.data.downloads import download
-from gemtune.data.image_sources import ImageSources, hub_images
-from gemtune.data.images import ImageStore
-from gemtune.data.sources import is_hub, read_rows, source_files
+from gemtune.data.conversation import Conversation, read_conversations
+from gemtune.data.downloads import ahead
+from gemtune.data.images import is_whole
+from gemtune.data.sources import read_rows, source_files
 from gemtune.errors import DataError, RowError, RunError
 from gemtune.files import (
     JsonObject,
@@ -33,13 +30,21 @@ from gemtune.metrics.text import normalise_text
 from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
+from gemtune.preparation.reading import (
+    Source,
+    conversations_of,
+    downloads_for,
+    image_store,
+    images_of,
+    refuse_test_rows,
+)
 from gemtune.preparation.row_store import Numbers, RowStore
-from gemtune.preparation.split import Parts, leak_lines, refuse_test_rows, split
+from gemtune.preparation.split import Parts, leak_lines, split
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
 from gemtune.runs import PARTS, REVISIONS, VERSIONS, Run
-from gemtune.tasks import Row, Task, task_of, text_of
+from gemtune.tasks import Row, task_of, text_of
 
 # Duplicates are found within one pool: rows of a source with a `part` stay where the user put them, but are audited.
 _POOLS = ("auto", *PARTS)
@@ -85,6 +90,7 @@ def _write_data(
         remaining, questions = _without_copies(recipe, store)
         parts = _parts(recipe, store, remaining)
         _write_rows(staged, store, parts)
+        images = _keep_used_images(staged)
         scored, unscored = write_claims(staged, task_of(recipe), _train_doubts(store, parts))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
         groups = store.hashes("group")
@@ -103,6 +109,7 @@ def _write_data(
             files={path.name: sha256_of(path) for path in _row_files(staged)},
             scored=scored,
             unscored=unscored,
+            images=images,
         )
     write_json(staged.data_manifest_file, manifest.to_json())
 
@@ -122,7 +129,6 @@ def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
         with replacing(staged.part(name)) as out:
             out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
     write_jsonl(staged.dropped_file, store.drops())
-    _remove_unused_images(staged)
 
 
 def _train_doubts(store: RowStore, parts: Parts) -> Iterator[JsonObject]:
@@ -140,14 +146,21 @@ def _sources(recipe: Recipe, rows_of: list[int], digests: list[str | None]) -> l
     ]
 
 
-def _remove_unused_images(staged: Run) -> None:
-    """Removes the images that only dropped rows have."""
+def _keep_used_images(staged: Run) -> int:
+    """Removes the images that only dropped rows have, and returns how many are left."""
     if not staged.images.exists():
-        return
-    paths = {part.image for name in PARTS for c in read_conversations(staged.part(name)) for part in c.images}
+        return 0
+    paths = _image_paths(staged)
     for path in staged.images.rglob("*.*"):
-        if path.relative_to(staged.data).as_posix() not in paths:
+        if path not in paths:
             path.unlink()
+    return len(paths)
+
+
+def _image_paths(run: Run) -> set[Path]:
+    """The images of the rows of all parts."""
+    rows = (row for name in PARTS for row in read_conversations(run.part(name)))
+    return {run.data / path for row in rows for path in row.image_paths}
 
 
 def _digest(data: DataSource) -> str | None:
@@ -182,20 +195,15 @@ def _is_up_to_date(run: Run, fingerprint: str) -> bool:
 
 
 def rows_are_whole(run: Run, manifest: DataManifest) -> bool:
-    """Whether the files of rows are what was written; those of a manifest without digests, whether they are there."""
+    """Whether the files of rows and their images are what was written.
+
+    The rows of a manifest without digests, whether they are there.
+    """
     digests = manifest.files
-    return all(
+    are_whole = all(
         path.is_file() and (digests is None or sha256_of(path) == digests.get(path.name)) for path in _row_files(run)
     )
-
-
-def image_store(run: Run, data: DataSource) -> ImageStore:
-    """The images of a run's data directory; adds those that the rows of a source name."""
-    files = source_files(data)
-    base = files[0].parent if files else Path(data.source) if Path(data.source).is_dir() else Path()
-    web = partial(download, private=data.download_private) if data.download_images else None
-    hub = hub_images(data.source) if is_hub(data) else None
-    return ImageStore(run.data, ImageSources(base, data.images, web, hub).read)
+    return are_whole and (not manifest.images or all(map(is_whole, _image_paths(run))))
 
 
 def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int], None]) -> list[int]:
@@ -204,39 +212,31 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
         refuse_test_rows(data)
-        source, start = _Source(data, task_of(recipe, data.layout), image_store(staged, data)), rows_read
-        named = [data.id] if data.id else []
+        downloads, start = downloads_for(data), rows_read
+        source = Source(data, task_of(recipe, data.layout), image_store(staged, data, downloads))
         dropped = store.reasons["broken row"]
-        for where, row in read_rows(data, refuse=store.drop_broken):
-            check_columns(row, by if rows_read > start else [*source.task.columns, *by, *named], where)
-            try:
-                _store(recipe, store, source, row, where)
-            except RowError as error:
-                store.refuse(where, error)
-            rows_read += 1
-            if rows_read % 256 == 0:
-                progress(rows_read)
+        made = conversations_of(source, read_rows(data, refuse=store.drop_broken), by)
+        with contextlib.closing(ahead(made, images_of, downloads)) as conversations:
+            for row, where, conversation in conversations:
+                try:
+                    _store(recipe, store, source, row, conversation)
+                except RowError as error:
+                    store.refuse(where, error)
+                rows_read += 1
+                if rows_read % 256 == 0:
+                    progress(rows_read)
         rows_read += store.reasons["broken row"] - dropped
         rows_of.append(rows_read - start)
     progress(rows_read)
     return rows_of
 
 
-@dataclass(frozen=True)
-class _Source:
-    """A source of the recipe, with what reads its rows."""
-
-    data: DataSource
-    task: Task
-    images: ImageStore
-
-
-def _store(recipe: Recipe, store: RowStore, source: _Source, row: Row, where: str) -> None:
-    """Makes a row a conversation and keeps it with its group, pool and scope; RowError when it cannot be one."""
+def _store(recipe: Recipe, store: RowStore, source: Source, row: Row, made: Conversation | RowError) -> None:
+    """Keeps a row's conversation with its group, pool and scope; RowError when it cannot be one."""
     by = recipe.split.by
-    conversation = source.task.conversation(row, where)
-    check_size([message.text for message in conversation.messages])
-    conversation = source.images.resolve(conversation)
+    if isinstance(made, RowError):
+        raise made
+    conversation = source.images.resolve(made)
     pictures = " ".join(conversation.image_paths)  # by content: the same picture under two names is one
     group = (pictures or normalise_text(conversation.key)) if by is None else text_of(row, by)
     if by is not None and not group:

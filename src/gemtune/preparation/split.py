@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gemtune.data.sources import is_hub, source_files
-from gemtune.errors import DataError
 from gemtune.preparation.near_duplicates import NearPair, Questions
 from gemtune.preparation.row_store import Hashes, RowStore
-from gemtune.recipe.schema import DataSource, Split
+from gemtune.recipe.schema import Split
 from gemtune.runs import PARTS
 
-_NAMES = {  # of files and folders -> the part that they are
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 _TRAIN, _VAL, _TEST = range(len(PARTS))
 
 Parts = NDArray[np.int8]  # the number of the part of each row
@@ -83,34 +74,3 @@ def _leak(store: RowStore, parts: Parts, row: int, other: int, similarity: float
         value = store.conversation(number)
         pair |= {f"part_{side}": PARTS[parts[number]], f"where_{side}": value["where"], f"key_{side}": value["key"]}
     return {**pair, "similarity": round(similarity, 4)}
-
-
-def refuse_test_rows(data: DataSource) -> None:
-    """DataError where rows that others hold out for a test would be trained on without the recipe saying so."""
-    if data.part != "auto" or data.train_on_test:
-        return
-    if is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower()):
-        raise DataError(
-            f"{data.source} ({data.hub_split}) is a benchmark's test split; set data.part: test to score on it, or "
-            "data.train_on_test: true to train on it, after which its scores mean nothing"
-        )
-    parts = {name: path.name for path in source_files(data) if (name := _part_named(path, Path(data.source)))}
-    if len(parts) > 1 and "test" in parts:
-        sources = ", ".join(f"{{source: ..., part: {name}}}" for name in sorted(parts))
-        raise DataError(
-            f"{data.source}: holds the parts of a split ({', '.join(sorted(parts.values()))}), which would be mixed; "
-            f"name each as a source of its own, data: [{sources}], or set data.train_on_test: true"
-        )
-
-
-def _part_named(path: Path, folder: Path) -> str:
-    """The part of a split that a file is by its name, or its folder's; "" for none.
-
-    >>> [_part_named(Path("d", *names), Path("d")) for names in (["test-00000-of-00001.parquet"], ["val", "a.csv"])]
-    ['test', 'val']
-    >>> _part_named(Path("d/latest.csv"), Path("d")), _part_named(Path("test/a.csv"), Path("test"))
-    ('', '')
-    """
-    places = path.relative_to(folder).parts if path.is_relative_to(folder) else (path.name,)
-    words = [word for place in places for word in re.split(r"[^a-z]+", place.lower())]
-    return next((part for word in words for part, names in _NAMES.items() if word in names), "")

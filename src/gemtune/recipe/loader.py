@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub
 from gemtune.errors import RecipeError, nearest, shown
-from gemtune.recipe.schema import Recipe, recipe_keys, section_of
+from gemtune.recipe.schema import Recipe, recipe_keys
+from gemtune.recipe.section import section_of
 
 MOST_TEXT = 1_000_000  # characters of a recipe
 MOST_KEY = 80  # characters of a key or an override in an error

@@ -7,7 +7,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 
 from gemtune.errors import GemtuneError, RecipeError
-from gemtune.files import write_bytes, write_text
+from gemtune.files import os_errors, write_bytes
 
 
 def shipped(folder: str) -> Path:
@@ -26,18 +26,24 @@ def recipe_names() -> list[str]:
 
 
 def write_example(name: str, folder: str) -> Iterator[Path]:
-    """Writes the recipe and the data it reads into `folder` and yields what was written; never over a file."""
+    """Writes the recipe and the data it reads into `folder` and yields what was written; never over another file."""
     if name not in recipe_names():
         raise RecipeError(f"no recipe is called '{name}'; there are {', '.join(recipe_names())}")
     text = (shipped("recipes") / f"{name}.yaml").read_text(encoding="utf-8")
     target, examples = Path(folder), shipped("examples")
     named = [path for path in sorted(examples.iterdir()) if f"../examples/{path.name}" in text]
     files = [file for path in named for file in (sorted(path.rglob("*.*")) if path.is_dir() else [path])]
-    recipe = target / f"{name}.yaml"
-    for path in [recipe, *(target / path.name for path in named)]:
-        if path.exists():
+    contents = {target / f"{name}.yaml": text.replace("../examples/", "").encode()}
+    contents |= {target / file.relative_to(examples): file.read_bytes() for file in files}
+    for path, data in contents.items():
+        if _is_another(path, data):
             raise GemtuneError(f"{path} is already there; remove it, or give another folder")
-    write_text(recipe, text.replace("../examples/", ""))
-    for file in files:
-        write_bytes(target / file.relative_to(examples), file.read_bytes())
-    yield from (recipe, *(target / path.name for path in named))
+    for path, data in contents.items():
+        write_bytes(path, data)
+    yield from (target / f"{name}.yaml", *(target / path.name for path in named))
+
+
+def _is_another(path: Path, data: bytes) -> bool:
+    """Whether a file is there that is not the one to be written, of which a process that was stopped has left some."""
+    with os_errors(path):
+        return path.exists() and not (path.is_file() and path.read_bytes() == data)

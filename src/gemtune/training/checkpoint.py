@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
 
-WEIGHTS, OPTIMIZER, RANDOM, STATE = (
+WEIGHTS, OPTIMIZER, RANDOM, STATE, METRICS = (
     "weights.safetensors",
     "optimizer.safetensors",
     "random.safetensors",
     "state.json",
+    "metrics.jsonl",
 )
 
 
@@ -76,6 +78,16 @@ def newest_whole(run: Run, say: Callable[[str], None]) -> Path | None:
             return folder
         say(f"{folder} is damaged ({fault}); going back to the one before it")
     return None
+
+
+def restore_metrics(run: Run) -> str:
+    """Writes the damaged metrics.jsonl of a training that has ended again, and returns what it is made from."""
+    copies = [(step, folder / METRICS) for step, folder in checkpoints(run) if damage(folder) is None]
+    step, copy = next(((step, path) for step, path in copies if path.is_file()), (sys.maxsize, None))
+    run.keep_metrics(step, copy)
+    run.note_metrics()
+    source = f"it is restored from {copy.parent}" if copy else "the lines that can be read are kept"
+    return f"{run.metrics_file} was damaged; {source}"
 
 
 def require_whole(folder: Path) -> Path:

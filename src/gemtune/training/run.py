@@ -107,7 +107,8 @@ def train(
     trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
     resume = ckpt.newest_whole(setup.run, say)
     step = step_of(resume) if resume else 0
-    setup.run.keep_metrics(step if resume else -1)
+    setup.run.forget("training", "digests")  # of weights that are made again
+    setup.run.keep_metrics(step if resume else -1, resume and resume / ckpt.METRICS)
     if resume:
         say(f"Resuming from step {step} of {trainer.args.max_steps}.")
         trainer.watch.begin(setup.run.metrics())
@@ -174,6 +175,7 @@ def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
         stopped=_why_stopped(trainer, best),
         diverged=trainer.diverged is not None,
     )
+    run.note_metrics()
     run.note("training", training.to_json())
     return training.to_json()
 

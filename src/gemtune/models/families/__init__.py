@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,10 +61,19 @@ def chat_template(family: Family) -> str:
 
 
 def write_tiny(name: str, folder: Path) -> Path:
-    """Writes the tiny model of a family into a folder that is empty or not there."""
+    """Writes the tiny model of a family as a folder that is empty or not there: whole, or not at all."""
     if name not in TINY:
         raise ModelError(f"no tiny model '{name}'; there are {', '.join(TINY)}")
+    temporary = folder.with_name(f".{folder.name}.tmp")
     with saving(folder):
         if folder.exists() and any(folder.iterdir()):
             raise ModelError(f"{folder}: not empty; name another folder")
-        return TINY[name].write_tiny(folder)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        try:
+            TINY[name].write_tiny(temporary)
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return folder
