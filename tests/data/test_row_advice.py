@@ -112,7 +112,7 @@ def conversation_of(folder: Path, out: Path, task: str, row: Row, keys: Keys) ->
     )
     conversation = task_of(recipe).conversation(row, "rows.jsonl:1")
     check_size([message.text for message in conversation.messages])
-    return image_store(Run.of(recipe), recipe.data[0]).resolve(conversation)
+    return image_store(Run.of(recipe), recipe.data[0], None).resolve(conversation)
 
 
 TEMPLATE = {"columns": {"template": {"prompt": "{prompt}", "answer": "{answer}"}}}
