@@ -46,10 +46,13 @@ ALONE: dict[str, tuple[str, str]] = {
     "wanted one of these sources, or sources that agree": ("data/test_advice.py", "wanted one of these sources"),
     "make it readable for you (chmod u+r, or ask its owner)": ("data/test_advice.py", "make it readable for you"),
     "…: not empty; name another folder": ("models/test_model_advice.py", "not empty; name another folder"),
-    "accept its licence there and run `hf auth login`, or give a folder": (
-        "models/test_model_advice.py",
-        "or give a folder",
+    "accept its licence at https://huggingface.co/…": ("models/test_hub.py", "accept its licence at"),
+    "it has no revision …: give a branch, tag or commit that is there": (
+        "models/test_hub.py",
+        "give a branch, tag or commit that is there",
     ),
+    "run the same again, which fetches only what is missing": ("models/test_hub.py", "run the same again"),
+    "or give a folder": ("models/test_model_advice.py", "or give a folder"),
     " pixels: fetch the model again, or give another one": (
         "models/test_model_advice.py",
         "pixels: fetch the model again",
@@ -87,6 +90,8 @@ UNTAKEN: dict[str, str] = {
     "train again, or give the adapter that it made": "the digests of the adapter's files are asked before",
     "reinstall it: pip install --force-reinstall": "needs the package index",
     "… has no size; prepare the data again": "data of before 0.1",
+    "check its name; if it is private, run `hf auth login`": "needs a Hub with a private model",
+    "give a Hub id such as google/gemma-3-1b-it": "needs the Hub",
     "start it, or take another engine": "needs a server",
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
