@@ -15,7 +15,7 @@ from PIL import Image
 
 from chaos.machine import ask
 
-ROWS = 40
+ROWS = 24
 FRESH = "a fresh folder"
 # A verb's command, and the verb whose folder it goes on in.
 VERBS = {

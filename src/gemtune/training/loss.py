@@ -63,8 +63,3 @@ def mean_loss(
             labelled += batch.labelled
     model.train(was_training)
     return total / labelled
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

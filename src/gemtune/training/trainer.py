@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from gemtune.errors import RunError
+from gemtune.errors import RunError, is_out_of_memory
 from gemtune.files import JsonObject
 from gemtune.hardware import peak_memory_gb
 from gemtune.metrics.selection import Criterion, select
@@ -27,7 +27,7 @@ from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, MicroBatch
 from gemtune.training.divergence import DivergenceWatch, good_steps
-from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
+from gemtune.training.loss import labelled_loss, mean_loss
 from gemtune.training.schedule import rate_share
 
 if TYPE_CHECKING:
@@ -134,10 +134,10 @@ class EffectiveBatchTrainer(Trainer):
         while True:
             try:
                 return self._walk(model, inputs)
-            except RuntimeError as error:
+            except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                cause = str(error).splitlines()[0]
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
             inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
 
     def _walk(self, model: PreTrainedModel, inputs: list[MicroBatch]) -> torch.Tensor:
