@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from gemtune.recipe.schema import Recipe, Stage, deciding_stage, recipe_keys
+from gemtune.recipe.schema import Recipe, deciding_stage, recipe_keys
+from gemtune.recipe.section import Stage
 
 PAGE = Path(__file__).with_name("recipe.md")
 

@@ -42,6 +42,13 @@ ROOMS = (
     "cli",
 )
 WITHOUT_TORCH = ROOMS[: ROOMS.index("kernels")]
+LONG = 45  # lines from which a module has a test file of its name, in the folder of its room
+TESTED_ELSEWHERE = {
+    "models/families/base.py": "what families have in common: tests/models/test_families.py goes through all of them",
+    "models/families/llava.py": "a row of FAMILIES: tests/models/test_families.py and test_vision_language.py",
+    "models/families/qwen3_vl.py": "a row of FAMILIES: tests/models/test_families.py and test_vision_language.py",
+    "tasks/sql/child.py": "runs in a child process: tests/tasks/sql/test_task.py asks it through the task",
+}
 HEAVY = {"torch", "transformers", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers", "safetensors"}
 CLIENTS = {"requests", "httpx", "aiohttp", "urllib3", "urllib.request", "http.client", "socket", "huggingface_hub"}
 
@@ -163,6 +170,16 @@ def test_importing_it_does_not_import_torch(module: str) -> None:
     code = f"import sys, gemtune.{module}; print(*({HEAVY!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_a_module_has_a_test_file_of_its_name() -> None:
+    """Where a newcomer looks for it; short modules and __init__ files are tested through those that use them."""
+    tests, missing = Path(__file__).parent, set()
+    for path in (path.relative_to(SOURCE) for path in FILES if path.name not in ("__init__.py", "__main__.py")):
+        is_long = len((SOURCE / path).read_text(encoding="utf-8").splitlines()) > LONG
+        if is_long and not (tests / path.with_name(f"test_{path.name}")).is_file():
+            missing.add(path.as_posix())
+    assert missing == TESTED_ELSEWHERE.keys(), "write the file, or say in TESTED_ELSEWHERE why there is none"
 
 
 def owners(found: dict[Path, bool]) -> set[str]:

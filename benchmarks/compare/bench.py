@@ -25,7 +25,7 @@ from benchmarks.compare.environments import ENVIRONMENTS, call, python_of, versi
 from benchmarks.compare.limit import shares
 from benchmarks.compare.results import write_page
 from benchmarks.compare.workloads import WORKLOADS
-from benchmarks.machine import CORES, ROOT, WORK, Heading, results_folder
+from benchmarks.machine import CORES, HELD_TO, ROOT, WORK, Heading, hold_to, results_folder
 from gemtune.files import read_json, sha256_of, write_json
 
 SAMPLES_PER_SECOND = 10  # of the memory
@@ -45,9 +45,10 @@ class Arm:
 ARMS = {
     "guide": Arm("peers", "Google's guide for Gemma 3 270M: fp32, two trained embeddings, eager, 4 rows at a time"),
     "trl_default": Arm("peers", "TRL's defaults: fp32 weights, bf16 autocast, checkpointing"),
-    "trl_tuned": Arm("peers", "TRL set up well: bf16 weights, no checkpointing, sdpa"),
-    "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16, no checkpointing, sdpa"),
+    "trl_tuned": Arm("peers", "TRL set up well: bf16 weights (fp32 where bf16 is emulated), no checkpointing, sdpa"),
+    "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16 (fp32 where bf16 is emulated), no checkpointing, sdpa"),
     "gemtune": Arm("gemtune", "gemtune's defaults"),
+    "gemtune_uncompiled": Arm("gemtune", "gemtune without a C++ compiler", "gemtune", "without compiled passes"),
     "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
     "products": Arm("gemtune", "the limit: after each step its bare products", "gemtune", "products in turn", False),
 }
@@ -55,11 +56,13 @@ ARMS = {
 
 def main() -> None:
     args = _arguments()
-    work = WORK / (f"{args.steps}-steps" if args.steps else "whole")
-    folder = work if args.steps else results_folder()  # a trial never replaces the results
+    if args.held_to:
+        hold_to(args.held_to)
+    work = WORK / "-".join(filter(None, (f"{args.steps}-steps" if args.steps else "whole", args.held_to)))
+    folder = work if args.steps else results_folder(args.held_to)  # a trial never replaces the results
     file = folder / "compare.json"
     results = {"workloads": {}, "runs": []} if args.fresh or not file.exists() else read_json(file)
-    heading = Heading.of_this_machine()
+    heading = Heading.of_this_machine(args.held_to)
     _forget_another_gemtune(results, heading.commit)
     results |= {
         "heading": asdict(heading),
@@ -187,6 +190,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", type=_names_in(WORKLOADS), default=list(WORKLOADS), help=", ".join(WORKLOADS))
     parser.add_argument("--repeats", type=int, default=3, help="of every arm (3)")
     parser.add_argument("--steps", type=_steps, help="a short trial of this many steps, kept in work/")
+    parser.add_argument("--held-to", choices=tuple(HELD_TO), default="", help="a smaller instruction set")
     parser.add_argument("--fresh", action="store_true", help="measure everything again")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""The limit: the matrix products that a LoRA step cannot do without, and nothing else, by plain PyTorch in bf16."""
+"""The limit: the matrix products that a LoRA step cannot do without, and nothing else, by plain PyTorch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Products:
     No adapters, no attention, no elementwise work, no optimizer.
     """
 
-    def __init__(self, shape: Shape, most_tokens: int):
-        self._layers = [_weight(size, out) for _ in range(shape.layers) for size, out in shape.linear]
-        self._head = _weight(shape.hidden, shape.vocab)
-        self._inputs = {size: torch.randn(most_tokens, size).bfloat16() for size, _ in shape.linear}
+    def __init__(self, shape: Shape, most_tokens: int, dtype: torch.dtype):
+        self._layers = [_random(out, size, dtype) for _ in range(shape.layers) for size, out in shape.linear]
+        self._head = _random(shape.vocab, shape.hidden, dtype)
+        self._inputs = {size: _random(most_tokens, size, dtype) for size, _ in shape.linear}
 
     def seconds(self, tokens: int, labelled: int) -> float:
         """How long they take now."""
@@ -35,8 +35,8 @@ def shares(times: dict[str, list[float]]) -> list[float]:
     return [products / step for products, step in pairs]
 
 
-def _weight(size: int, out: int) -> torch.Tensor:
-    return torch.randn(out, size).bfloat16()
+def _random(rows: int, columns: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.randn(rows, columns).to(dtype)
 
 
 def _forward_and_backward(x: torch.Tensor, weight: torch.Tensor) -> None:

@@ -24,7 +24,7 @@ from gemtune.recipe.schema import Lora, Recipe
 from gemtune.rendering.renderer import IGNORE, Example
 from gemtune.training.batching import cut, micro_batch
 from gemtune.training.loss import labelled_loss
-from gemtune.training.planner import Shape, choose_micro_tokens
+from gemtune.training.planner import ModelShape, choose_micro_tokens
 
 Workload = tuple[int, int]  # rows a step, and their mean length in tokens
 WORKLOADS: dict[str, Workload] = {"16 x 27": (16, 27), "16 x 512": (16, 512), "8 x 2048": (8, 2048)}
@@ -74,7 +74,7 @@ def lengths_of(rows: int, mean: int) -> list[int]:
     return [draw.randint(mean // 2, mean * 3 // 2) for _ in range(rows)] if rows > 1 else [mean]
 
 
-def flops_of(shape: Shape) -> float:
+def flops_of(shape: ModelShape) -> float:
     """Floating-point operations a token needs with LoRA: no arm is credited for more. Attention is left out."""
     lora = shape.layers * sum(LORA.r * (i + o) for i, o in shape.linear)
     return 4 * shape.block_weights + 6 * lora + 4 * shape.embedding * LABELLED
@@ -87,7 +87,7 @@ def random_rows(lengths: Sequence[int], vocab: int) -> list[Example]:
     return [Example(ids, ((len(ids) - max(1, int(LABELLED * len(ids))), len(ids)),)) for ids in rows]
 
 
-def gemtune_arm(shape: Shape, workload: Workload, device: str) -> Take:
+def gemtune_arm(shape: ModelShape, workload: Workload, device: str) -> Take:
     """A step as gemtune takes it: packed micro-batches, labelled positions alone."""
     import numpy as np
 
@@ -109,7 +109,7 @@ def gemtune_arm(shape: Shape, workload: Workload, device: str) -> Take:
     return take
 
 
-def plain_arm(shape: Shape, workload: Workload, device: str, passes: int) -> Take:
+def plain_arm(shape: ModelShape, workload: Workload, device: str, passes: int) -> Take:
     """A step as transformers and PEFT take it: rows padded to the longest of a pass, logits everywhere."""
     from peft import LoraConfig, get_peft_model
 
@@ -167,7 +167,7 @@ def _measured(bench: Bench, take: Take, passes: int) -> Measured:
     return seconds, passes, len(kernels), sum(event.device_time for event in kernels) / 1e6 / seconds
 
 
-def _gemtune(bench: Bench, shape: Shape, workload: Workload) -> Measured:
+def _gemtune(bench: Bench, shape: ModelShape, workload: Workload) -> Measured:
     return _measured(bench, gemtune_arm(shape, workload, bench.device), 1)
 
 
@@ -185,17 +185,17 @@ def _halved(arm: Callable[[int], Measured], rows: int) -> Measured:
         torch.cuda.empty_cache()
 
 
-def _plain(bench: Bench, shape: Shape, workload: Workload) -> Measured:
+def _plain(bench: Bench, shape: ModelShape, workload: Workload) -> Measured:
     return _halved(
         lambda passes: _measured(bench, plain_arm(shape, workload, bench.device, passes), passes), workload[0]
     )
 
 
-def _trl(bench: Bench, shape: Shape, workload: Workload) -> Measured:
+def _trl(bench: Bench, shape: ModelShape, workload: Workload) -> Measured:
     return _halved(lambda passes: trl_run(bench, shape, workload, passes), workload[0])
 
 
-def trl_run(bench: Bench, shape: Shape, workload: Workload, passes: int) -> Measured:
+def trl_run(bench: Bench, shape: ModelShape, workload: Workload, passes: int) -> Measured:
     """TRL set up by somebody who knows it: bf16 weights, no autocast, no checkpointing, sdpa attention."""
     from datasets import Dataset
     from peft import LoraConfig
@@ -244,4 +244,4 @@ def trl_run(bench: Bench, shape: Shape, workload: Workload, passes: int) -> Meas
     return median(after - before for before, after in pairwise(ends[1:])), passes, None, None
 
 
-ARMS: dict[str, Callable[[Bench, Shape, Workload], Measured]] = {"gemtune": _gemtune, "peft": _plain, "trl": _trl}
+ARMS: dict[str, Callable[[Bench, ModelShape, Workload], Measured]] = {"gemtune": _gemtune, "peft": _plain, "trl": _trl}

@@ -25,11 +25,11 @@ def gemtune_version() -> str:
 
 def installed_versions() -> dict[str, str]:
     """Package -> version, of those whose version matters."""
-    found = {}
+    versions = {}
     for package in REPORTED:
         with contextlib.suppress(PackageNotFoundError):
-            found[package] = version(package)
-    return found
+            versions[package] = version(package)
+    return versions
 
 
 def choose_device(wanted: str) -> tuple[str, str]:

@@ -69,8 +69,12 @@ def refuse_foreign(root: Path) -> None:
     with os_errors(root):
         if not root.is_dir() or (root / _SEALS[1]).exists():
             return
-        ours = {".lock", *(path.name for path in _scratch_in(root)), *(["data"] if _is_prepared(root / "data") else [])}
-        names = sorted({path.name for path in root.iterdir()} - ours)
+        written = {
+            ".lock",
+            *(path.name for path in _scratch_in(root)),
+            *(["data"] if _is_prepared(root / "data") else []),
+        }
+        names = sorted({path.name for path in root.iterdir()} - written)
     if names:
         raise RunError(
             f"{root}: a folder that gemtune did not make (it holds {listed(names, 3)} and no manifest.json); give "

@@ -231,7 +231,6 @@ _MOVES = {
     "missing image": "data.images names the folders and archives to look in",
     "image outside": "data.images names the folders and archives to look in",
     "image not here": "data.download_images: true fetches them",
-    "gold SQL does not run": "sql.dialect names its dialect",
     "over length": "a higher train.max_length keeps them, or prepare.over_length: shorten",
     "control token": "mend the rows, or choose another model",
 }

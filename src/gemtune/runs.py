@@ -170,7 +170,7 @@ class Run:
         """The run's recipe as plain data: every key with its value; RunError when the manifest has none."""
         recipe = self.manifest.get("recipe")
         if not isinstance(recipe, dict):
-            raise RunError(f"{self.manifest_file}: no recipe in it; run `gemtune run RECIPE.yaml` again")
+            raise RunError(f"{self.manifest_file}: no recipe in it; start again under another run name")
         return recipe
 
     def forget(self, *sections: str) -> None:

@@ -17,78 +17,16 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from safetensors.torch import load_file, save_file
 
 import command
+from cli.place import ROWS, Place
 from gemtune.files import read_json, write_json
 from gemtune.pipeline import stages
 from gemtune.run_contents import written_in
 
-ROWS = [(f"good morning number {i}, coffee time", "☕🌅") for i in range(40)]
 NO_TRACKER = next((name for name in ("trackio", "wandb") if find_spec(name) is None), None)
 HALF = {"text": "cut \ud83d", "emoji": "☕"}  # half a surrogate pair, which JSON can spell
-
-
-class Place:
-    """A user's folder: a recipe `t.yaml` over the tiny model, rows `e.csv`, and what a case makes wrong in it."""
-
-    def __init__(self, folder: Path, model: Path):
-        self.folder, self.model = folder, model
-        self.csv(ROWS)
-        self.recipe()
-
-    def __truediv__(self, name: str) -> Path:
-        return self.folder / name
-
-    def write(self, name: str, text: str | bytes) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-        return path
-
-    def csv(self, rows: list[tuple[str, str]], name: str = "e.csv") -> Path:
-        return self.write(name, "text,emoji\n" + "".join(f'"{text}",{emoji}\n' for text, emoji in rows))
-
-    def jsonl(self, rows: list[Any], name: str = "e.jsonl") -> Path:
-        return self.write(name, "".join(json.dumps(row) + "\n" for row in rows))
-
-    def recipe(self, source: str = "e.csv", **keys: Any) -> Path:
-        value: dict[str, Any] = {
-            "name": "t",
-            "task": "emoji",
-            "model": str(self.model),
-            "runs_dir": str(self.folder / "runs"),
-            "data": {"source": source},
-            "train": {"max_steps": 2, "batch_size": 8, "max_length": 128, "precision": "fp32", "device": "cpu"},
-            "evaluate": {"limit": 3, "max_new_tokens": 4},
-        }
-        for key, section in keys.items():
-            value[key] = {**value[key], **section} if isinstance(section, dict) and key in value else section
-        return self.write("t.yaml", yaml.safe_dump(value, allow_unicode=True, sort_keys=False))
-
-    def model_copy(self, **files: str | bytes | None) -> Path:
-        """A copy of the tiny model with some of its files replaced, or removed where None; `_` stands for a dot."""
-        copy = self.folder / "model"
-        shutil.copytree(self.model, copy)
-        for name, text in files.items():
-            path = copy / ".".join(name.rsplit("_", 1))
-            path.unlink() if text is None else path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return copy
-
-
-@pytest.fixture
-def place(tmp_path: Path, tiny_model: Path) -> Place:
-    return Place(tmp_path, tiny_model)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A run directory with an adapter and two checkpoints, made once."""
-    place = Place(tmp_path_factory.mktemp("trained"), tiny_model)
-    place.recipe(str(place / "e.csv"), train={"save_steps": 1, "eval_steps": 1})
-    stages.train(stages.Job(place / "t.yaml", say=lambda text: None))
-    return place / "runs" / "t"
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -211,6 +149,8 @@ def test_a_model_or_what_it_is_asked_for_is_refused(what: str, place: Place, cap
 def test_cuda_without_cuda(place: Place, capfd: pytest.CaptureFixture[str]) -> None:
     line = refused(place, capfd, "train", place / "t.yaml", "train.device=cuda")
     assert "train.device: cuda, but torch sees no CUDA device here; `gemtune doctor` says why" in line
+    doctor = command.gemtune(capfd, "doctor")
+    assert doctor.code == 0 and re.search("^CUDA: none: .*PyTorch", doctor.out, re.MULTILINE), doctor.out
 
 
 def test_rows_that_differ_under_one_id_are_counted(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from gemtune.recipe.schema import Recipe, Section, section_of
+from gemtune.recipe.schema import Recipe
+from gemtune.recipe.section import Section, section_of
 
 
 def _numbers(section: type[Section], prefix: str = "") -> Iterator[tuple[str, bool]]:

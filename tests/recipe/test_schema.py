@@ -16,7 +16,8 @@ from gemtune.models.families import gemma3
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.recipe.loader import load_recipe
-from gemtune.recipe.schema import STAGES, deciders, deciding_stage, recipe_keys
+from gemtune.recipe.schema import deciders, deciding_stage, recipe_keys
+from gemtune.recipe.section import STAGES
 
 # Every key -> another value than the recipe below has: a YAML text, with FOLDER for the folder of the files.
 OTHER: dict[str, str] = {

@@ -15,14 +15,14 @@ from gemtune.models.loading import load_model
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Recipe
-from gemtune.training.planner import GEMMA3, Estimate, Shape, choose_micro_tokens, elsewhere, estimate
+from gemtune.training.planner import GEMMA3, Estimate, ModelShape, choose_micro_tokens, elsewhere, estimate
 
 
 def recipe(**keys: object) -> Recipe:
     return Recipe.model_validate({"name": "t", "task": "emoji", "data": "e.csv", **keys})
 
 
-def plan_of(shape: Shape, wanted: Recipe, tokens: int = 1000) -> Estimate:
+def plan_of(shape: ModelShape, wanted: Recipe, tokens: int = 1000) -> Estimate:
     settings = {"micro_tokens": 512, "tokens": tokens, "labelled": 0.25, "tflops": 1.0}
     return estimate(shape, wanted, device="cuda", precision="fp32", **settings)
 
@@ -32,22 +32,22 @@ def is_of_a_block(name: str) -> bool:
 
 
 def test_a_shape_has_the_weights_of_its_model(tiny_model: Path) -> None:
-    shape, model = Shape.of(config_of(tiny_model)), load_model(tiny_model)
+    shape, model = ModelShape.of(config_of(tiny_model)), load_model(tiny_model)
     blocks = [module for name, module in model.named_modules() if isinstance(module, nn.Linear) and is_of_a_block(name)]
     assert shape.block_weights == sum(layer.weight.numel() for layer in blocks)
     assert shape.embedding == model.get_input_embeddings().weight.numel()
-    assert shape.seeing == 0
+    assert shape.vision_weights == 0
 
 
 def test_the_tower_of_a_vision_language_model_is_counted(tmp_path: Path) -> None:
     folder = gemma3.write_tiny_vision(tmp_path / "model")
-    shape, model = Shape.of(config_of(folder)), load_model(folder)
+    shape, model = ModelShape.of(config_of(folder)), load_model(folder)
     tower = [p for name, p in model.named_parameters() if "vision_tower" in name and "layers." in name and p.dim() == 2]
-    assert shape.seeing == sum(weight.numel() for weight in tower)
+    assert shape.vision_weights == sum(weight.numel() for weight in tower)
 
 
 def test_the_optimizer_holds_four_numbers_of_every_trained_weight(tiny_model: Path) -> None:
-    shape, model = Shape.of(config_of(tiny_model)), load_model(tiny_model)
+    shape, model = ModelShape.of(config_of(tiny_model)), load_model(tiny_model)
     family, lora = family_of(tiny_model), recipe()
     adapters = attach_adapters(model, lora.lora, family, [], 0)  # type: ignore[arg-type]
     trained = sum(p.numel() for p in adapters.parameters() if p.requires_grad)

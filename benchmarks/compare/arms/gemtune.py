@@ -18,7 +18,7 @@ from gemtune.kernels import attention, cross_entropy, native
 from gemtune.kernels import lora as adapters
 from gemtune.models.adapters import attach_adapters
 from gemtune.models.families import family_of
-from gemtune.models.loading import load_model
+from gemtune.models.loading import DTYPES, load_model
 from gemtune.models.patching import install_kernels
 from gemtune.models.structure import parts_of
 from gemtune.models.token_rows import untrained_tokens
@@ -30,7 +30,8 @@ from gemtune.training import batching as batch
 from gemtune.training import loss, trainer
 from gemtune.training import run as training
 from gemtune.training.batching import order
-from gemtune.training.planner import Shape, choose_micro_tokens, estimate, sustained_tflops
+from gemtune.training.planner import Shape, choose_micro_tokens, estimate
+from gemtune.training.speed import sustained_speed
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
 
@@ -66,7 +67,11 @@ def main() -> None:
         micro_tokens=micro,
     )
     setup = replace(setup, evaluation={})  # the peers evaluate nothing
-    watch = InTurn(arm, Shape.of(model.config)).step if variant == "products in turn" else partial(clock, arm)
+    watch = (
+        InTurn(arm, Shape.of(model.config), DTYPES[precision]).step
+        if variant == "products in turn"
+        else partial(clock, arm)
+    )
     training.train(setup, progress=watch)  # writes output/adapter
     if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
         arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
@@ -97,7 +102,7 @@ def planned(arm: Arm, recipe: Recipe, shape: Shape, device: str, precision: str,
         micro_tokens=min(max(micro, *(len(row["input_ids"]) for row in rows)), max(arm.meta["tokens"])),
         tokens=tokens,
         labelled=sum(arm.meta["labelled"]) / tokens,
-        tflops=sustained_tflops(precision, device),
+        tflops=sustained_speed(precision, device).tflops,
     )
     return {"peak_gb": plan.total_gb, "tokens_per_s": tokens / plan.seconds}
 
@@ -145,8 +150,8 @@ def clock(arm: Arm, line: dict[str, Any]) -> None:
 class InTurn:
     """A clock that after every step also times the bare products of that step: a machine that slows down slows both."""
 
-    def __init__(self, arm: Arm, shape: Shape):
-        self.arm, self.products = arm, Products(shape, max(arm.meta["tokens"]))
+    def __init__(self, arm: Arm, shape: Shape, dtype: torch.dtype):
+        self.arm, self.products = arm, Products(shape, max(arm.meta["tokens"]), dtype)
         arm.times |= {"step_seconds": [], "products": []}
         self.began = time.perf_counter()
 

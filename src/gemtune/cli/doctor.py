@@ -36,18 +36,22 @@ def diagnose() -> list[tuple[str, str, str]]:
 def _findings() -> Iterator[tuple[str, str, str]]:
     from huggingface_hub import get_token
 
-    from gemtune.kernels.native import MISSING, compiled
+    from gemtune.kernels.native import MISSING, compiled, instruction_set
+    from gemtune.kernels.usage import kernels_in_use
+    from gemtune.models.loading import DTYPES
 
     for package, found in installed_versions().items():
         yield package, found, ""
     device, why = choose_device("auto")
     precision, because = choose_precision("auto", device)
     yield "device", f"{device}, {device_name(device)} ({why})", ""
+    yield _cuda()
     yield "precision", f"{precision} ({because})", ""
     yield "instruction sets", ", ".join(instruction_sets()) or "none that is known to gemtune", ""
     functions, reason = compiled()
     move = "install g++ or clang++, or name one in CXX" if reason.startswith(MISSING) else ""
     yield "C++ kernels", reason if functions is not None else f"not compiled: {reason}", move
+    yield f"C++ kernels in {precision}", kernels_in_use(DTYPES[precision], instruction_set()), ""
     yield "memory", f"{memory_gb():.1f} GB", ""
     yield _disk_at_the_cache()
     yield "Hub login", "yes" if get_token() else "no", "" if get_token() else "`hf auth login`, for gated models"
@@ -55,6 +59,17 @@ def _findings() -> Iterator[tuple[str, str, str]]:
         there = importlib.util.find_spec(module) is not None
         yield what, "installed" if there else "not installed", "" if there else f"pip install 'gemtune[{extra}]'"
     yield "licence of the embedded model", LICENCE, ""
+
+
+def _cuda() -> tuple[str, str, str]:
+    import torch
+
+    if torch.cuda.is_available():
+        return "CUDA", f"{torch.version.cuda}, {torch.cuda.device_count()} GPUs", ""
+    if torch.version.cuda is None:
+        return "CUDA", "none: this PyTorch is built without it", "https://pytorch.org has one for your GPU"
+    found = f"none: PyTorch is built for CUDA {torch.version.cuda} and sees no GPU"
+    return "CUDA", found, "`nvidia-smi` says what the driver sees"
 
 
 def _disk_at_the_cache() -> tuple[str, str, str]:

@@ -77,6 +77,8 @@ def plan_lines(plan: JsonObject) -> Iterator[str]:
         yield f"  {name:<12} {value:6.2f} GB"
     yield f"  {'together':<12} {sum(plan['memory_gb'].values()):6.2f} GB of {plan['free_gb']:.1f} GB free"
     yield f"  {plan['steps']} steps, {plan['tokens']} tokens: about {plan['seconds'] / 60:.1f} min ({plan['why']})"
+    if plan["caution"]:
+        yield f"  {plan['caution']}"
     yield ""
     yield "The same recipe elsewhere, in GB (h: hours at 40 % of the data sheet's speed; -: does not fit):"
     yield f"  {'':<14}" + "".join(f"{name:>18}" for name in plan["elsewhere"][0]["devices"])

@@ -108,7 +108,7 @@ def _check_size(name: str, size: int, compressed: int) -> None:
         raise RowError("image too large", f"{name}: {size / 1e6:.0f} MB")
     if size > MOST_RATIO * max(1, compressed):
         growth = f"grows {size // max(1, compressed)}-fold (a zip bomb?)"
-        raise RowError("bad archive member", f"{name} {growth}; wanted at most {MOST_RATIO}")
+        raise RowError("bad archive member", f"{name} {growth}; wanted at most {MOST_RATIO}-fold")
 
 
 def read_up_to(name: str, stream: IO[bytes]) -> bytes:

@@ -246,7 +246,10 @@ def _question(row: Row, pair: Pair) -> str:
 
 def _column(row: Row, name: str) -> object:
     if name not in row:
-        raise RowError("bad message", f"column {name!r} is missing; found {', '.join(list(row)[:20])}")
+        raise RowError(
+            "bad message",
+            f"column {name!r} is missing; found {listed(row)}; set data.layout: auto, or name it in data.columns",
+        )
     return row[name]
 
 

@@ -181,8 +181,8 @@ def _held(
     if columns:
         lengths = {key: len(values) for key, values in columns.items()}
         if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{key} {length}" for key, length in list(lengths.items())[:20])
-            raise DataError(f"{window.where()}: arrays of different lengths ({found}); wanted one of rows: {_AS_ROWS}")
+            counts = ", ".join(f"{key} {length}" for key, length in list(lengths.items())[:20])
+            raise DataError(f"{window.where()}: arrays of different lengths ({counts}); wanted one of rows: {_AS_ROWS}")
         yield from (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
     elif objects and not others:
         yield from objects.values() if _are_rows(objects) else _transposed(objects)

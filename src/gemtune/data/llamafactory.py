@@ -110,11 +110,11 @@ def read_entry(info: Path, name: str, data: DataSource) -> tuple[Entry, DataSour
 
 
 def _check_types(value: JsonObject, where: str) -> None:
-    for key, (kind, wanted) in TYPES.items():
-        found = value.get(key)
-        is_right = isinstance(found, kind) and not isinstance(found, bool) and found != ""
-        if found is not None and (not is_right or (isinstance(found, int) and found < 0)):
-            raise DataError(f"{where}: {key} is {str(found)[:40]!r}; wanted {wanted}")
+    for key, (kind, words) in TYPES.items():
+        setting = value.get(key)
+        is_right = isinstance(setting, kind) and not isinstance(setting, bool) and setting != ""
+        if setting is not None and (not is_right or (isinstance(setting, int) and setting < 0)):
+            raise DataError(f"{where}: {key} is {str(setting)[:40]!r}; wanted {words}")
 
 
 def standard_rows(rows: Rows, entry: Entry, optional: Collection[str] = ()) -> Rows:

@@ -140,8 +140,8 @@ def deciding_metric(recipe: Recipe, task: Task, names: Sequence[str], common: Se
     if recipe.evaluate.metric in scores:
         return str(recipe.evaluate.metric)
     if recipe.evaluate.metric or not scores:
-        said = f"evaluate.metric: task {recipe.task} has no score '{recipe.evaluate.metric or task.metric}'"
-        raise RunError(f"{said}; it has {', '.join(scores) or 'none that its own answers get full marks in'}")
+        fault = f"evaluate.metric: task {recipe.task} has no score '{recipe.evaluate.metric or task.metric}'"
+        raise RunError(f"{fault}; it has {', '.join(scores) or 'none that its own answers get full marks in'}")
     shared = scores if common is None else reported(task, common)
     return task.metric if task.metric in shared else next(iter(shared or scores))
 

@@ -118,7 +118,12 @@ def sweeps(hidden: torch.Tensor, weight: torch.Tensor) -> bool:
 
 def sweeps_over(dtype: torch.dtype, size: int) -> bool:
     """Whether this machine sweeps over heads of a type and a hidden size that are on its CPU."""
-    return dtype == torch.bfloat16 and size % 32 == 0 and native.has_tiles()
+    return size % 32 == 0 and sweeps_with(dtype, native.instruction_set())
+
+
+def sweeps_with(dtype: torch.dtype, instruction_set: str | None) -> bool:
+    """Whether one of native.INSTRUCTION_SETS is enough for the sweep."""
+    return dtype == torch.bfloat16 and instruction_set == "amx"
 
 
 def _by_sweep(

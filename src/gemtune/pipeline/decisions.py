@@ -24,7 +24,7 @@ from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.planner import Shape, choose_micro_tokens
+from gemtune.training.planner import ModelShape, choose_micro_tokens
 from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
@@ -44,7 +44,9 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     run.decide("learning_rate", choose_learning_rate(recipe))
     run.decide("head", choose_head(model))
     run.decide("forwards", choose_forwards(model))
-    micro = run.decide("micro_tokens", choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision))
+    micro = run.decide(
+        "micro_tokens", choose_micro_tokens(recipe, ModelShape.of(model.config), job.device, job.precision)
+    )
     functions, why = compiled()
     if functions is None:
         job.say(f"Without compiled kernels: {why}.")

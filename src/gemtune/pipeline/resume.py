@@ -139,9 +139,9 @@ def _first_difference(before: object, after: object, at: str = "") -> str | None
     """
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
-            found = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
-            if found:
-                return found
+            difference = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
+            if difference:
+                return difference
         return None
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
         return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)

@@ -146,11 +146,11 @@ def plan(job: Job) -> JsonObject:
     """Memory and time of this recipe on this machine and elsewhere."""
     from gemtune.models.families import config_of
     from gemtune.rendering.token_table import ExampleTable
-    from gemtune.training.planner import Shape, forecast
+    from gemtune.training.planner import ModelShape, forecast
 
     require_settings(job)
     _own_rows(job)
-    shape, table = Shape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
+    shape, table = ModelShape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
     return forecast(job.recipe, shape, table, job.device, job.precision)
 
 

@@ -28,8 +28,8 @@ def write_claims(staged: Run, task: Task, train_doubts: Iterable[JsonObject]) ->
 def _left_out(staged: Run, task: Task, counted: Counter[str]) -> Iterator[JsonObject]:
     for part in SCORED:
         for conversation in read_conversations(staged.part(part)):
-            own = task.score(conversation, conversation.answer)
-            doubtful = doubtful_scores(task, own)
-            counted.update(name for name in own if name not in doubtful and metric_of(task, name).reported)
+            scores = task.score(conversation, conversation.answer)
+            doubtful = doubtful_scores(task, scores)
+            counted.update(name for name in scores if name not in doubtful and metric_of(task, name).reported)
             for name, reason in {**task.unscored(conversation), **reasons_of(doubtful)}.items():
                 yield {"part": part, "where": conversation.where, "score": name, "reason": reason}

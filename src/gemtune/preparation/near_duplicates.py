@@ -82,19 +82,19 @@ class Questions:
 
     def _counts(self, pairs: Iterable[_Pair]) -> Counter[object]:
         """In how many questions, of many a sample, the words of slips are, and the shared pairs of words."""
-        wanted: set[object] = {part for pair in pairs for part in pair.likeness.shared}
-        wanted |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
+        compared: set[object] = {part for pair in pairs for part in pair.likeness.shared}
+        compared |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
         counts: Counter[object] = Counter()
         for row in self.firsts[:: 1 + len(self.firsts) // SAMPLED].tolist():
             words = fold(self._store.question(row)).split()
-            counts.update(wanted & {*words, *pairwise(words)})
+            counts.update(compared & {*words, *pairwise(words)})
         return counts
 
     def rows_of(self, rows: Numbers, questions: set[int]) -> dict[int, list[int]]:
         """Question -> those of some rows that ask it, for some questions."""
         rows_of: dict[int, list[int]] = defaultdict(list)
-        wanted = np.fromiter(questions, np.uint64, len(questions))
-        for row in rows[np.isin(self.hashes[rows], wanted)].tolist():
+        hashes = np.fromiter(questions, np.uint64, len(questions))
+        for row in rows[np.isin(self.hashes[rows], hashes)].tolist():
             rows_of[int(self.hashes[row])].append(row)
         return rows_of
 

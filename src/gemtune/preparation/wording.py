@@ -166,10 +166,10 @@ def likeness(left: str, right: str) -> Likeness | None:
         return Likeness(1.0)
     for some, others in _differences(here.words, there.words):
         if not _is_joined(here.words[some.start : some.stop], there.words[others.start : others.stop]):
-            found = [_slip(here, a, there, b) for a, b in zip(some, others, strict=False)]
-            if len(some) != len(others) or None in found:
+            differences = [_slip(here, a, there, b) for a, b in zip(some, others, strict=False)]
+            if len(some) != len(others) or None in differences:
                 return None
-            slips += [slip for slip in found if slip]
+            slips += [slip for slip in differences if slip]
     shared = frozenset(pairwise(here.words)) & {*pairwise(there.words)}
     return Likeness(1.0 - len(slips) / max(len(left), len(right)), tuple(slips), shared)
 

@@ -15,7 +15,8 @@ from pydantic_core import ErrorDetails
 from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub
 from gemtune.errors import RecipeError, nearest, shown
-from gemtune.recipe.schema import Recipe, recipe_keys, section_of
+from gemtune.recipe.schema import Recipe, recipe_keys
+from gemtune.recipe.section import section_of
 
 MOST_TEXT = 1_000_000  # characters of a recipe
 MOST_KEY = 80  # characters of a key or an override in an error
@@ -178,7 +179,7 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
         if isinstance(here, list):
             if not isinstance(key, int) or key >= len(here):
                 raise RecipeError(
-                    f"override '{override}': '{name}' reaches into a list of {len(here)}; name one by number"
+                    f"override '{override}': '{name}' reaches into a list of {len(here)}; count its entries from 0"
                 )
             if isinstance(here[key], str) and keys[0] == "data" and isinstance(after, str):
                 here[key] = {"source": here[key]}  # a source may be written as its name alone

@@ -1,56 +1,22 @@
-"""Recipe: what a user writes, checked strictly, every default with its reason.
+"""Recipe: what a user writes, every key with its bounds, its default and the reason for it.
 
-A recipe file holds only what differs from these defaults; `recipe_file` reads one.
+A recipe file holds only what differs from these defaults; `loader` reads one. How a section works is in `section`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from gemtune.data.formats import FORMATS
+from gemtune.recipe.section import MOST, MOST_NAME, SEED, Section, Stage, decided, deciding, keys_of, stages_of
 
 if TYPE_CHECKING:
     FormatName = str
 else:
     FormatName = Literal["auto", *FORMATS, "hub"]
-
-# The first stage whose result a key changes; later stages follow. `run`: no result, only where or how it is kept.
-Stage = Literal["data", "tokens", "training", "evaluation", "run"]
-STAGES: tuple[Stage, ...] = get_args(Stage)
-
-
-MOST = 1_000_000_000  # of a count that nothing else bounds: rows, steps, tokens
-MOST_NAME = 200  # characters of a name; file systems take 255 bytes
-SEED: dict[str, Any] = {"ge": 0, "le": 2**32 - 1}  # what numpy takes
-_NO_TEXT = re.compile("[\0\ud800-\udfff]")
-
-
-class Section(BaseModel):
-    """A part of a recipe: no unknown keys, no silent conversions, never changed after it is read.
-
-    `decides` is the stage of its keys, but of those that name another with `deciding`.
-    """
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-    decides: ClassVar[Stage]
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _is_text_that_files_can_hold(cls, value: Any) -> Any:
-        for text in [value] if isinstance(value, str) else value if isinstance(value, list) else []:
-            if isinstance(text, str) and _NO_TEXT.search(text):
-                raise ValueError("wanted text, found a NUL or half a surrogate pair in it; mend it")
-        return value
-
-
-def deciding(stage: Stage) -> dict[str, Any]:
-    """Says of a key that it decides another stage than the rest of its section: Field(..., **deciding("tokens"))."""
-    return {"json_schema_extra": {"decides": stage}}
 
 
 class DataSource(Section):
@@ -400,7 +366,7 @@ class Recipe(Section):
 
 def recipe_keys() -> dict[str, tuple[str, Any, str]]:
     """Every key of a recipe -> (type, default, reason), in the order of the classes above."""
-    return dict(_keys_of(Recipe))
+    return dict(keys_of(Recipe))
 
 
 def deciding_stage() -> dict[str, Stage]:
@@ -410,7 +376,7 @@ def deciding_stage() -> dict[str, Stage]:
     >>> stage["split.by"], stage["vision.pan_and_scan"], stage["lora.r"], stage["evaluate.limit"], stage["runs_dir"]
     ('data', 'tokens', 'training', 'evaluation', 'run')
     """
-    return dict(_stages_of(Recipe))
+    return dict(stages_of(Recipe))
 
 
 def deciders(recipe: Recipe, *stages: Stage) -> dict[str, Any]:
@@ -418,56 +384,4 @@ def deciders(recipe: Recipe, *stages: Stage) -> dict[str, Any]:
 
     Two recipes with the same `data` and `tokens` deciders have the same tokens: cache keys are made from it.
     """
-    return _decided(recipe, stages)
-
-
-def _decided(section: Section, stages: tuple[Stage, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, stage in _own_stages(type(section)).items():
-        value = getattr(section, name)
-        if isinstance(value, Section):
-            values[name] = _decided(value, stages)
-        elif section_of(type(section).model_fields[name].annotation) and value is not None:
-            values[name] = [_decided(entry, stages) for entry in value]
-        elif stage in stages:
-            values[name] = value
-    return values
-
-
-def _own_stages(section: type[Section]) -> dict[str, Stage]:
-    """The stage of each of a section's own fields."""
-    extras = ((name, info.json_schema_extra) for name, info in section.model_fields.items())
-    return {
-        name: extra["decides"] if isinstance(extra, dict) and "decides" in extra else section.decides  # type: ignore[misc]
-        for name, extra in extras
-    }
-
-
-def _stages_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, Stage]]:
-    for name, stage in _own_stages(section).items():
-        nested = section_of(section.model_fields[name].annotation)
-        if nested is None:
-            yield f"{prefix}{name}", stage
-        else:
-            yield from _stages_of(nested, f"{prefix}{name}.")
-
-
-def section_of(annotation: Any) -> type[Section] | None:
-    """The section that a field holds, or a list of, or None.
-
-    >>> section_of(list[DataSource]).__name__, section_of(Lora | None).__name__, section_of(list[str])
-    ('DataSource', 'Lora', None)
-    """
-    kinds = (kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type))
-    return next((kind for kind in kinds if issubclass(kind, Section)), None)
-
-
-def _keys_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, tuple[str, Any, str]]]:
-    for name, info in section.model_fields.items():
-        nested = section_of(info.annotation)
-        if nested is not None:
-            yield from _keys_of(nested, f"{prefix}{name}.")
-        else:
-            default = ... if info.is_required() else info.get_default(call_default_factory=True)
-            kind = str(info.annotation).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
-            yield f"{prefix}{name}", (kind, default, info.description or "")
+    return decided(recipe, stages)

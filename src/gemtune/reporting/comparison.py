@@ -155,7 +155,10 @@ def answers_of(run: Run, summary: Summary) -> list[Answer] | None:
 def _answer(base: Evaluation, tuned: Evaluation, summary: Summary) -> Answer:
     for side in (base, tuned):
         if summary.metric not in side.scores:
-            raise RunError(f"{side.where}: its reply has no score {summary.metric!r}; run `gemtune evaluate` again")
+            raise RunError(
+                f"{side.where}: its reply has no score {summary.metric!r}; remove the replies of both, then "
+                "`gemtune evaluate`"
+            )
     before, after = base.scores[summary.metric], tuned.scores[summary.metric]
     return Answer(
         where=base.where,

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import RecipeError, did_you_mean
-from gemtune.recipe.schema import Recipe, Section
+from gemtune.recipe.schema import Recipe
+from gemtune.recipe.section import Section
 from gemtune.tasks.base import Row, Task, counted_scores, doubtful_scores, metric_of, reasons_of, text_of
 from gemtune.tasks.columns import Columns
 from gemtune.tasks.emoji import Emoji

@@ -14,7 +14,8 @@ from gemtune.data.formats import Row
 from gemtune.errors import RecipeError, RowError, did_you_mean, listed
 from gemtune.metrics.statistics import Metric
 from gemtune.recipe.loader import wanted_and_found
-from gemtune.recipe.schema import Recipe, Section
+from gemtune.recipe.schema import Recipe
+from gemtune.recipe.section import Section
 
 
 class NoOptions(Section):

@@ -96,7 +96,7 @@ def check_forward(run: Run, model: PreTrainedModel, loss_of: LossOf) -> Finding:
 
 
 def _every(clause: str, pairs: Pairs, fault: Callable[[Conversation, Example], str | None], move: str) -> Finding:
-    faults = [found for conversation, example in pairs if (found := fault(conversation, example))]
+    faults = [text for conversation, example in pairs if (text := fault(conversation, example))]
     if faults:
         return Finding(clause, False, f"not in {len(faults)} of {len(pairs)} rows, first {faults[0]}", move)
     return Finding(clause, True, f"{len(pairs)} rows")
@@ -110,9 +110,9 @@ def _images(pairs: Pairs, renderer: Renderer) -> list[Finding]:
     wrong = []
     for conversation, example in pairs:
         tokens = sum(end - start for start, end in example.image_spans)
-        wanted = tokenizer.count(conversation.images)
-        if tokens != wanted:
-            wrong.append(f"{conversation.where} has {tokens} image tokens, its images are {wanted}")
+        expected = tokenizer.count(conversation.images)
+        if tokens != expected:
+            wrong.append(f"{conversation.where} has {tokens} image tokens, its images are {expected}")
         sizes.update(tokenizer.sizes(conversation.images))
     most = ", ".join(f"{what} ({count})" for what, count in sizes.most_common(3))
     seen = wrong[0] if wrong else f"{sum(sizes.values())} images, source to model: {most or 'none'}"
@@ -120,18 +120,18 @@ def _images(pairs: Pairs, renderer: Renderer) -> list[Finding]:
 
 
 def _one_bos(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
-    bos, wanted = renderer.tokenizer.bos_token_id, int("bos_token" in renderer.template)  # Qwen's writes none
+    bos, expected = renderer.tokenizer.bos_token_id, int("bos_token" in renderer.template)  # Qwen's writes none
     count = example.input_ids.count(bos)
-    holds = count == wanted and (not wanted or example.input_ids[0] == bos)
+    holds = count == expected and (not expected or example.input_ids[0] == bos)
     return None if holds else f"{conversation.where} with {count}"
 
 
 def _span_is_answer(conversation: Conversation, example: Example, renderer: Renderer) -> str | None:
     decoded = [renderer.tokenizer.decode(example.input_ids[start:end]) for start, end in example.spans]
-    wanted = renderer.answers(conversation)
-    if [text.lstrip() for text in decoded] == wanted:  # some tokenizers begin a word with its space
+    answers = renderer.answers(conversation)
+    if [text.lstrip() for text in decoded] == answers:  # some tokenizers begin a word with its space
         return None
-    return f"{conversation.where}: trains {decoded!r}, the answer is {wanted!r}"
+    return f"{conversation.where}: trains {decoded!r}, the answer is {answers!r}"
 
 
 def _stock_template(pairs: Pairs, renderer: Renderer) -> Finding:

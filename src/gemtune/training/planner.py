@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,19 +13,19 @@ from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import order
+from gemtune.training.speed import sustained_speed
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
-OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
-HEAD_SPEED, SWEPT_SPEED = 1.4, 2.0  # times a block's, by products and in one sweep; `make bench` compares
+HEAD_SPEED, FUSED_HEAD_SPEED = 1.4, 2.0  # times a block's, by products and fused with its loss; `make bench` compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The text shape of a model."""
+class ModelShape:
+    """The sizes of a model: of its text part, and how many weights see images."""
 
     hidden: int
     feed_forward: int
@@ -36,10 +34,10 @@ class Shape:
     kv_heads: int
     head_size: int
     vocab: int = 262_144
-    seeing: int = 0  # weights of a vision tower and its projector
+    vision_weights: int = 0  # weights of a vision tower and its projector
 
     @classmethod
-    def of(cls, config: PretrainedConfig) -> Shape:
+    def of(cls, config: PretrainedConfig) -> ModelShape:
         c = config.get_text_config()
         return cls(
             c.hidden_size,
@@ -49,7 +47,7 @@ class Shape:
             c.num_key_value_heads,
             getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads,
             c.vocab_size,
-            _seeing(config),
+            _vision_weights(config),
         )
 
     @property
@@ -68,7 +66,7 @@ class Shape:
         return self.vocab * self.hidden
 
 
-def _seeing(config: PretrainedConfig) -> int:
+def _vision_weights(config: PretrainedConfig) -> int:
     """About the weights of a tower of plain blocks, as SigLIP and CLIP are; their embeddings are a hundredth more."""
     v = getattr(config, "vision_config", None)
     if v is None:
@@ -79,12 +77,12 @@ def _seeing(config: PretrainedConfig) -> int:
 
 # config.json of google/gemma-3-*; from 4B on they see, by the same tower.
 SIGLIP = 27 * (4 * 1152**2 + 2 * 1152 * 4304)
-GEMMA3: dict[str, Shape] = {
-    "gemma-3-270m": Shape(640, 2048, 18, 4, 1, 256),
-    "gemma-3-1b": Shape(1152, 6912, 26, 4, 1, 256),
-    "gemma-3-4b": Shape(2560, 10240, 34, 8, 4, 256, seeing=SIGLIP),
-    "gemma-3-12b": Shape(3840, 15360, 48, 16, 8, 256, seeing=SIGLIP),
-    "gemma-3-27b": Shape(5376, 21504, 62, 32, 16, 128, seeing=SIGLIP),
+GEMMA3: dict[str, ModelShape] = {
+    "gemma-3-270m": ModelShape(640, 2048, 18, 4, 1, 256),
+    "gemma-3-1b": ModelShape(1152, 6912, 26, 4, 1, 256),
+    "gemma-3-4b": ModelShape(2560, 10240, 34, 8, 4, 256, vision_weights=SIGLIP),
+    "gemma-3-12b": ModelShape(3840, 15360, 48, 16, 8, 256, vision_weights=SIGLIP),
+    "gemma-3-27b": ModelShape(5376, 21504, 62, 32, 16, 128, vision_weights=SIGLIP),
 }
 
 # Memory in GB and an assumed sustained speed in TFLOP/s (about 40 % of the dense 16-bit peak of the data sheet).
@@ -112,7 +110,7 @@ class Estimate:
 
 
 def estimate(
-    shape: Shape,
+    shape: ModelShape,
     recipe: Recipe,
     *,
     device: str,
@@ -125,16 +123,16 @@ def estimate(
     """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
     size = 4 if precision == "fp32" else 2
     block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
-    weights = shape.block_weights * block + (shape.embedding + shape.seeing) * size
+    weights = shape.block_weights * block + (shape.embedding + shape.vision_weights) * size
     lora = shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
     trained = lora or shape.block_weights + shape.embedding
     # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
     optimizer = trained * 16 if recipe.lora else trained * 3 * size
     # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
-    # too, where a frozen head is swept.
+    # too, where a frozen head is fused with its loss.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    swept = device == "cpu" and recipe.lora is not None and sweeps_over(dtype, shape.hidden)
-    a_logit = 0 if swept else 2 * size if device == "cpu" else 8 + size
+    is_fused = device == "cpu" and recipe.lora is not None and sweeps_over(dtype, shape.hidden)
+    a_logit = 0 if is_fused else 2 * size if device == "cpu" else 8 + size
     logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
     memory = {
         "framework": FRAMEWORK_GB,
@@ -147,17 +145,18 @@ def estimate(
     if not recipe.lora:
         blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
     flops = blocks + head
-    seconds = tokens * (blocks + head / (SWEPT_SPEED if swept else HEAD_SPEED)) / (tflops * 1e12)
+    seconds = tokens * (blocks + head / (FUSED_HEAD_SPEED if is_fused else HEAD_SPEED)) / (tflops * 1e12)
     return Estimate(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 
-def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, precision: str) -> JsonObject:
+def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str, precision: str) -> JsonObject:
     """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
     batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
     batches = batches[: recipe.train.max_steps]
     tokens = int(sum(table.lengths[rows].sum() for rows in batches))
     labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
     micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision)
+    speed = sustained_speed(precision, device)
     here = estimate(
         shape,
         recipe,
@@ -166,7 +165,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
         micro_tokens=max(micro_tokens, int(table.lengths.max())),
         tokens=tokens,
         labelled=labelled,
-        tflops=sustained_tflops(precision, device),
+        tflops=speed.tflops,
     )
     return {
         "model": recipe.model,
@@ -178,6 +177,7 @@ def forecast(recipe: Recipe, shape: Shape, table: ExampleTable, device: str, pre
         "tokens": tokens,
         "seconds": here.seconds,
         "why": here.why,
+        "caution": speed.caution,
         "elsewhere": elsewhere(recipe, tokens, labelled),
     }
 
@@ -190,11 +190,11 @@ def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[JsonObject]:
         for device, (memory, tflops) in DEVICES.items():
             cells[device] = "-"
             for quantize in dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",):
-                wanted = recipe.model_copy(update={"quantize": quantize})
+                quantised = recipe.model_copy(update={"quantize": quantize})
                 precision = "fp16" if device == "T4" else "bf16"
                 plan = estimate(
                     shape,
-                    wanted,
+                    quantised,
                     device="cuda",
                     precision=precision,
                     micro_tokens=recipe.train.max_length,
@@ -211,7 +211,7 @@ def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[JsonObject]:
     return rows
 
 
-def activation_bytes(shape: Shape, size: int) -> float:
+def activation_bytes(shape: ModelShape, size: int) -> float:
     """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up."""
     q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     inputs = 6 * shape.hidden + q  # four norms, queries to values, gate and up; the output projection
@@ -219,7 +219,7 @@ def activation_bytes(shape: Shape, size: int) -> float:
     return ACTIVATION_SLACK * shape.layers * size * (inputs + attention + 2 * shape.feed_forward)
 
 
-def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: str) -> tuple[int, str]:
+def choose_micro_tokens(recipe: Recipe, shape: ModelShape, device: str, precision: str) -> tuple[int, str]:
     """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
 
     A longer row is a micro-step of its own.
@@ -227,28 +227,9 @@ def choose_micro_tokens(recipe: Recipe, shape: Shape, device: str, precision: st
     if recipe.train.micro_tokens:
         return recipe.train.micro_tokens, "the recipe says so"
     # Above, larger matrix products are no faster on that device; with images, four rows keep the threads of a CPU busy.
-    most = 16_384 if device == "cuda" else 1_280 if shape.seeing else 512
+    most = 16_384 if device == "cuda" else 1_280 if shape.vision_weights else 512
     each = activation_bytes(shape, 2 if precision == "bf16" else 4)
     free = free_bytes(device)
     fits = int(free / 2 / each)
     why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
     return max(1, min(most, fits)), why
-
-
-def sustained_tflops(precision: str, device: str) -> float:
-    """What training reaches on this machine, in TFLOP/s: a share of the speed of matrix products, timed for a moment.
-
-    As in a step, each weight is another one, which no cache holds, and is met there and back.
-    """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    x = torch.randn(512, 640, dtype=dtype, device=device)
-    weights = [torch.randn(2048, 640, dtype=dtype, device=device) for _ in range(32)]
-    there, back = x.new_empty(512, 2048), torch.empty_like(x)
-    seconds = []
-    for _ in range(9):
-        began = time.perf_counter()
-        for weight in weights:
-            torch.mm(torch.mm(x, weight.t(), out=there), weight, out=back)
-        back.sum().item()
-        seconds.append(time.perf_counter() - began)
-    return OF_PRODUCTS * len(weights) * 4 * 512 * 640 * 2048 / median(seconds) / 1e12

@@ -93,10 +93,10 @@ class EffectiveBatchTrainer(Trainer):
             rate = self.recipe.vision.learning_rate or self.args.learning_rate / 10
             of_images = {id(parameter) for parameter in self.setup.image_features.parameters()}
             for group in list(self.optimizer.param_groups):
-                own = [p for p in group["params"] if id(p) in of_images]
-                if own:
+                image_weights = [p for p in group["params"] if id(p) in of_images]
+                if image_weights:
                     group["params"] = [p for p in group["params"] if id(p) not in of_images]
-                    self.optimizer.add_param_group({**group, "params": own, "lr": rate})
+                    self.optimizer.add_param_group({**group, "params": image_weights, "lr": rate})
         return self.optimizer
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LambdaLR:

@@ -48,16 +48,16 @@ def mutants(tree: exp.Expression, columns: Columns, dialect: str = "sqlite") -> 
     ['SELECT MAX(a) FROM t', 'SELECT MIN(a) FROM t WHERE b > 4', 'SELECT MAX(a) FROM t WHERE NOT (b > 4)', \
 'SELECT MAX(b) FROM t WHERE b > 4']
     """
-    original, found = tree.sql(dialect), set[str]()
+    original, texts = tree.sql(dialect), set[str]()
     for node, argument, value in _changes(tree, columns):
         before = node.args.get(argument)
         node.set(argument, value)
         text = tree.sql(dialect)
         node.set(argument, before)
-        if text != original and text not in found:
-            found.add(text)
+        if text != original and text not in texts:
+            texts.add(text)
             yield text
-        if len(found) == MOST_MUTANTS:
+        if len(texts) == MOST_MUTANTS:
             return
 
 

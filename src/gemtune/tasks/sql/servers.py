@@ -233,7 +233,7 @@ class _Created:
 def _created(image: Image, dialect: str) -> dict[str, _Created]:
     """The tables that scripts make, as they are called, with the column that is the key and those that refer."""
     scripts = [str(script) for script in image if not str(script).startswith(_MAY_FAIL)]
-    found: dict[str, _Created] = {}
+    tables: dict[str, _Created] = {}
     for tree in (tree for script in scripts for tree in _trees(script, dialect)):
         if isinstance(tree, exp.Create) and tree.kind == "TABLE" and isinstance(tree.this, exp.Schema):
             name = tree.this.this.this
@@ -245,8 +245,8 @@ def _created(image: Image, dialect: str) -> dict[str, _Created]:
                 if len(key.expressions) == 1 and key.args.get("reference"):
                     refers[key.expressions[0].name.lower()] = _referred(key.args["reference"])
             folded = name.name if name.quoted or dialect != "postgres" else name.name.lower()
-            found[folded] = _Created(frozenset(keys if len(keys) == 1 else ()), refers)
-    return found
+            tables[folded] = _Created(frozenset(keys if len(keys) == 1 else ()), refers)
+    return tables
 
 
 def _referred(reference: exp.Reference) -> tuple[str, str]:

@@ -1,0 +1,108 @@
+"""Every next move that an error names is taken in a test, or it is said here why not."""
+
+# ruff: noqa: E501 (a case is one line)
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import advice
+from cli.test_advice import PREPARE, RUNS
+from data.test_advice import ENTRIES, HUB, MOVES, WHOLE
+from data.test_row_advice import ARCHIVES, ROWS
+from models.test_model_advice import FOLDERS
+from recipe.test_recipe_advice import RECIPES
+
+HERE = Path(__file__).parent
+TABLES: list[str] = [
+    *(words for table in (PREPARE, MOVES, ENTRIES, WHOLE, HUB, ARCHIVES, FOLDERS) for _, words, *_ in table.values()),
+    *(words for table in (RUNS, ROWS, RECIPES) for _, _, words, *_ in table.values()),
+]
+# Moves that a test of their own takes, or a table with words that other messages have, too: text -> file, words there.
+ALONE: dict[str, tuple[str, str]] = {
+    "…: too many members; at most … are read: split it": (
+        "data/test_row_advice.py",
+        "members; at most 2 are read: split it",
+    ),
+    " and prepare.ignore: […]": ("cli/test_advice.py", " and prepare.ignore: [rejected]"),
+    "… is …; wanted text…": ("data/test_row_advice.py", "messages[1] is a number; wanted text"),
+    "… has …; wanted one of …": ("data/test_row_advice.py", "has the role 'alien'; wanted one of"),
+    "set data.columns: {…: …}": ("data/test_advice.py", "set data.columns: {emoji: reaction}"),
+    "…, wanted … as in the header (…); …": ("data/test_advice.py", "add the missing tab"),
+    "…: unknown suffix …; wanted …; …": ("data/test_advice.py", "set data.format to the one it is in"),
+    "…: found …; wanted an array of objects, [{...}, {...}]": ("data/test_advice.py", "a text alone"),
+    "…: arrays of different lengths (…); wanted one of rows: …": ("data/test_advice.py", "columns of other lengths"),
+    "name its values": ("data/test_advice.py", "{...}: name its values"),
+    "give the value a name": ("data/test_advice.py", "{...}: give the value a name"),
+    "…: broken JSON (… at column …); mend it there": ("data/test_advice.py", "mend it there"),
+    "……: broken JSON (…); mend it there": ("data/test_advice.py", "broken JSON"),
+    "…: … is …; wanted …": ("data/test_advice.py", "file_name is '5'; wanted a name"),
+    "byte … (0x…) is not … text; set data.encoding to …": ("data/test_advice.py", "set data.encoding to utf-16-le"),
+    "…: …; run the stage that wrote it again": ("cli/test_advice.py", "rows: is missing; run the stage"),
+    "wanted a file: write what it gives to one, and name that": (
+        "data/test_advice.py",
+        "wanted a file: write what it gives",
+    ),
+    "wanted one of these sources, or sources that agree": ("data/test_advice.py", "wanted one of these sources"),
+    "make it readable for you (chmod u+r, or ask its owner)": ("data/test_advice.py", "make it readable for you"),
+    "…: not empty; name another folder": ("models/test_model_advice.py", "not empty; name another folder"),
+    "accept its licence there and run `hf auth login`, or give a folder": (
+        "models/test_model_advice.py",
+        "or give a folder",
+    ),
+    " pixels: fetch the model again, or give another one": (
+        "models/test_model_advice.py",
+        "pixels: fetch the model again",
+    ),
+    "is already there; remove it, or give another folder": (
+        "recipe/test_recipe_advice.py",
+        "is already there; remove it",
+    ),
+    "`gemtune doctor` says why": ("cli/test_bad_input.py", "`gemtune doctor` says why"),
+    "say --trust-task (once; in Python trust_task=True)": ("cli/test_strangers.py", "--trust-task"),
+    "give another --output": ("cli/test_advice.py", "; give another --output"),
+    "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
+}
+_HEALED = (
+    "what is damaged in data/ is written again by the verbs that read it: only a file that changes meanwhile says so"
+)
+# ... and those that none takes -> why.
+UNTAKEN: dict[str, str] = {
+    "…: the archive ends too early; download it again": "only of an archive that is cut while rows are read",
+    "the last answer is not to be trained; end with the last one that is": "only a task of the user's own gives such messages",
+    "…:…: no conversation (…); run `gemtune prepare` again": _HEALED,
+    "…: not the columns of a token table; run `gemtune prepare` again": _HEALED,
+    "…: damaged or no token table (…); run `gemtune prepare` again": _HEALED,
+    "data/manifest.json: no lengths in it; run `gemtune prepare RECIPE.yaml` again": _HEALED,
+    "…: no prepared rows; `gemtune prepare RECIPE.yaml` writes them": _HEALED,
+    "…: no decision '…' in it; train the run again": "only a manifest that somebody has edited",
+    "were not asked the same rows; evaluate both again": "evaluate refuses them before it asks",
+    "which not every row has; return it in `score`": "a program of the user's own, which tests/evaluation has",
+    "check its permissions, or …": "root writes everywhere; tests/cli/test_read_only.py has the message",
+    "free some space, or …": "a full disk; tests/cli/test_bad_input.py has the message, tests/chaos goes on after it",
+    "check the path": "the recipe takes no path that is too long; what is left is the disk's own",
+    "GEMTUNE_CACHE names one": "needs a user without a home",
+    "set TMPDIR to a folder to write in": "needs a read-only disk; tests/cli/test_read_only.py has the message and runs with it",
+    "in it; train again": "the digests of the adapter's files are asked before",
+    "train again, or give the adapter that it made": "the digests of the adapter's files are asked before",
+    "reinstall it: pip install --force-reinstall": "needs the package index",
+    "… has no size; prepare the data again": "data of before 0.1",
+    "start it, or take another engine": "needs a server",
+    "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
+    "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
+    "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
+}
+
+
+def test_every_move_is_taken_or_it_is_said_why_not() -> None:
+    moves = advice.moves()
+    assert len(moves) > 150
+    taken = {advice.text_of(words, moves) for words in (*TABLES, *ALONE, *UNTAKEN)}
+    assert {text: place for text, place in moves.items() if text not in taken} == {}
+
+
+def test_what_is_said_elsewhere_is_there() -> None:
+    moves = advice.moves()
+    for file, words in ALONE.values():
+        assert words in (HERE / file).read_text(encoding="utf-8"), words
+    assert [words for words in (*ALONE, *UNTAKEN) if advice.text_of(words, moves) is None] == []
