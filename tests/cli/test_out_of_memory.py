@@ -29,7 +29,8 @@ LONG = "tea " * 12_000  # attention over its tokens takes more than that
 def test_a_verb_without_memory_is_one_line(
     write_recipe: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = write_recipe(train={"max_steps": 1, "max_length": 100_000}, data={"limit": 40}, evaluate={"limit": 2, "max_new_tokens": 2})
+    settings = {"data": {"limit": 40}, "evaluate": {"limit": 2, "max_new_tokens": 2}}
+    recipe = write_recipe(train={"max_steps": 1, "max_length": 100_000}, **settings)
     assert command.gemtune(capfd, "train", recipe).code == 0
     (tmp_path / "long.csv").write_text(f"text,emoji\n{LONG},☕\n", encoding="utf-8")
     run, rows = tmp_path / "runs" / "t", tmp_path / "long.csv"

@@ -53,15 +53,13 @@ def test_what_xz_itself_writes_is_read(tmp_path: Path) -> None:
 def test_a_dictionary_that_fills_memory_is_refused(first: bytes, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv.xz"
     path.write_bytes(first + with_dictionary(lzma.compress(TEXT), 1536 << 20))
-    with pytest.raises(DataError, match="asks for more memory to unpack than 128 MB, .*; pack it again with xz"):
+    with pytest.raises(DataError, match=r"asks for more memory to unpack than 128 MB, .*; pack it again with xz"):
         rows_of(path)
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda data: data[:-9], lambda data: data + b"more", lambda data: b"", lambda _: TEXT]
-)
-def test_a_damaged_file_is_one_line(spoil: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [lzma.compress(TEXT)[:-9], lzma.compress(TEXT) + b"more", b"", TEXT])
+def test_a_damaged_file_is_one_line(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "rows.csv.xz"
-    path.write_bytes(spoil(lzma.compress(TEXT)))  # type: ignore[operator]
+    path.write_bytes(data)
     with pytest.raises(DataError, match=r"rows\.csv\.xz: damaged or not xz \(.*copy or download it again"):
         rows_of(path)
