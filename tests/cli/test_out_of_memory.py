@@ -31,12 +31,11 @@ def test_a_verb_without_memory_is_one_line(
 ) -> None:
     settings = {"data": {"limit": 40}, "evaluate": {"limit": 2, "max_new_tokens": 2}}
     recipe = write_recipe(train={"max_steps": 1, "max_length": 100_000}, **settings)
-    assert command.gemtune(capfd, "train", recipe).code == 0
+    assert command.gemtune(capfd, "prepare", recipe).code == 0
     (tmp_path / "long.csv").write_text(f"text,emoji\n{LONG},☕\n", encoding="utf-8")
     run, rows = tmp_path / "runs" / "t", tmp_path / "long.csv"
     moves = {
-        ("generate", run, LONG): "give a shorter prompt, or lower evaluate.max_new_tokens",
-        ("generate", run, "--input", rows): "lower evaluate.batch_size or evaluate.max_new_tokens",
+        ("generate", run, LONG, "--base"): "give a shorter prompt, or lower evaluate.max_new_tokens",
         ("evaluate", run, "--data", rows, "--base"): "lower evaluate.batch_size or evaluate.max_new_tokens",
         ("train", recipe, f"data.source={rows}", "name=l", "data.limit=1", "split.val=0"): (
             "lower train.max_length, or set quantize: nf4"

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-from command import gemtune, spawn, tree
+from command import gemtune
 from gemtune.errors import GemtuneError, ModelError
 from gemtune.models.adapters import attach_adapters, load_adapter, save_tuned
 from gemtune.models.boundary import saving
@@ -285,13 +285,9 @@ def test_a_full_disk_is_one_line_where_a_library_in_rust_writes(tmp_path: Path) 
         raise KeyError("(os error)")
 
 
-def test_an_adapter_is_the_same_file_in_every_process(write_recipe: Callable[..., Path], tmp_path: Path) -> None:
-    """PEFT keeps the modules as a set, whose order changes with Python's hashes."""
-    written = []
-    for seed in ("1", "2"):
-        recipe = write_recipe(name=f"seed-{seed}", data={"limit": 40}, train={"max_steps": 1})
-        assert spawn("train", recipe, env={"PYTHONHASHSEED": seed}).code == 0
-        written.append(tree(tmp_path / "runs" / f"seed-{seed}" / "adapter"))
-    assert written[0] == written[1]
-    config = json.loads((tmp_path / "runs" / "seed-1" / "adapter" / "adapter_config.json").read_text())
-    assert len(config["target_modules"]) > 2
+def test_an_adapter_names_its_modules_in_one_order(folder: Path, tmp_path: Path) -> None:
+    """PEFT keeps them as a set, whose order is another one in every process."""
+    family = family_of(folder)
+    save_tuned(attach_adapters(load_model(folder), Lora(), family, [], 0), folder, family, {}, tmp_path / "a", {})
+    names = json.loads((tmp_path / "a" / "adapter_config.json").read_text())["target_modules"]
+    assert len(names) > 5 and names == sorted(names)
