@@ -59,7 +59,7 @@ class RunError(GemtuneError):
 
 
 class DivergedError(GemtuneError):
-    """A training whose loss got out of hand; what was good before it, and the report, are there."""
+    """A training that diverged; the report, and any good weights from before, are kept."""
 
     exit_code = 3
 

@@ -49,7 +49,7 @@ def remove_written(folder: Path) -> None:
 
 
 def put_in_place(new: Path, folder: Path) -> None:
-    """Moves a new folder to where an older one of its kind is, in which what gemtune did not write stays.
+    """Puts a new folder in the place of an older one of its kind; what gemtune did not write there stays.
 
     A process that is killed meanwhile leaves a folder that does not say that it is whole.
     """

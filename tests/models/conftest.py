@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,3 +31,18 @@ def job(write_recipe: WriteRecipe, tmp_path: Path, vision_model: Path, monkeypat
 @pytest.fixture(scope="session")
 def gemma(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gemma3.write_tiny_vision(tmp_path_factory.mktemp("models") / "gemma")
+
+
+@pytest.fixture
+def vision_job(
+    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Job]:
+    """Makes jobs of two steps over 24 rows with images, which share a cache."""
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
+
+    def make(name: str = "t", **keys: Any) -> Job:
+        train = {"max_length": 512, "max_steps": 2, "learning_rate": 0.01}
+        return Job(write_recipe(name, task="messages", model=str(gemma), data=data, train=train, **keys))
+
+    return make

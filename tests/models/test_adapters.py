@@ -21,7 +21,6 @@ from gemtune.rendering.renderer import Renderer
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
-from models.vision import write_rows
 from training_jobs import adapter, full_logits_loss, trained
 
 WriteRecipe = Callable[..., Path]
@@ -77,14 +76,8 @@ TRAINED = {
 
 @pytest.mark.parametrize("lora", ["none", {"r": 4}], ids=["full", "lora"])
 @pytest.mark.parametrize("trains", TRAINED)
-def test_what_of_it_is_trained(
-    trains: str, lora: Any, write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
-    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
-    train = {"max_length": 512, "max_steps": 2, "learning_rate": 0.01}
-    keys: dict[str, Any] = {"vision": {"trains": trains}, "lora": lora, "train": train, "data": data}
-    job = Job(write_recipe(task="messages", model=str(gemma), **keys))
+def test_what_of_it_is_trained(trains: str, lora: Any, vision_job: Callable[..., Job], gemma: Path) -> None:
+    job = vision_job(vision={"trains": trains}, lora=lora)
     stages.train(job)
     before = dict(load_model(gemma).named_parameters())
     after = model_named(job, "tuned")

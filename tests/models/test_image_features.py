@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
-from models.vision import WriteRecipe, kept, write_rows
+from models.vision import kept
 
 
 def test_the_tower_runs_once_an_image_and_never_backward(job: Job, vision_model: Path) -> None:
@@ -100,13 +101,8 @@ def test_a_damaged_cache_is_seen_again_and_a_full_one_forgets(job: Job, vision_m
     assert 0 < len(left) < len(images) and sum(path.stat().st_size for path in left) <= limit
 
 
-def test_a_resumed_run_never_runs_the_tower_again(
-    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
-    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
-    train = {"max_length": 512, "max_steps": 2}
-    first, second = (Job(write_recipe(n, task="messages", model=str(gemma), data=data, train=train)) for n in "ab")
+def test_a_resumed_run_never_runs_the_tower_again(vision_job: Callable[..., Job], tmp_path: Path) -> None:
+    first, second = map(vision_job, "ab")
     stages.train(first)
     kept = {path: path.stat().st_ino for path in (tmp_path / "cache" / "seen").rglob("*.safetensors")}
     stages.train(second)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ from gemtune.models.families import FAMILIES, family_of, write_tiny
 from gemtune.models.loading import load_model
 from gemtune.models.patching import install_kernels
 from gemtune.pipeline import stages
-from gemtune.pipeline.stages import Job
+from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Lora
-from models.vision import WriteRecipe, write_rows
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -63,13 +63,8 @@ def test_nf4_layers_keep_their_gradient_after_eval(tiny_model: Path) -> None:
     assert x.grad is not None
 
 
-def test_nf4_leaves_tower_and_projector_as_they_are(
-    write_recipe: WriteRecipe, tmp_path: Path, gemma: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
-    data = {"source": str(write_rows(tmp_path / "rows", 24)), "limit": None}
-    train = {"max_length": 512, "max_steps": 2}
-    job = Job(write_recipe(task="messages", model=str(gemma), data=data, train=train, quantize="nf4"))
+def test_nf4_leaves_tower_and_projector_as_they_are(vision_job: Callable[..., Job]) -> None:
+    job = vision_job(quantize="nf4")
     quantised = {name for name, module in job.base_model().named_modules() if "4bit" in type(module).__name__}
     assert quantised and all("language_model" in name for name in quantised)
     assert stages.train(job)["steps"] == 2

@@ -11,7 +11,7 @@ from gemtune.errors import json_visible, visible
 
 
 def prepare_terminal() -> None:
-    """To be called first: file names and arguments are UTF-8, and both streams take any text.
+    """Makes file names and arguments UTF-8, and both streams take any text; call it before anything else.
 
     Where Python was told to take names for ASCII (PYTHONUTF8=0 with LC_ALL=C), it is started again in its UTF-8 mode:
     what was read from the command line is damaged by then, and no file with another name can be opened.

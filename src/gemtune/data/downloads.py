@@ -65,7 +65,7 @@ class Downloads:
         self._failed: dict[str, RowError] = {}  # a server that takes a minute to fail is not asked for every row
 
     def start(self, reference: str | bytes) -> None:
-        """Fetches an image meanwhile, where it is one at an http(s) address."""
+        """Begins to fetch an image in the background, if it is at an http(s) address."""
         url = reference if isinstance(reference, str) else ""
         if url.startswith(("http://", "https://")) and url not in self._running and url not in self._failed:
             self._running[url] = self._pool.submit(self._fetch, url, self._places[_host(url)])
@@ -87,7 +87,7 @@ class Downloads:
             download(url, private=self._private)
 
     def close(self) -> None:
-        """Ends what is not asked for any more; a download at work ends by its own deadline."""
+        """Cancels the downloads that have not begun; one that has ends by its own deadline."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -139,7 +139,7 @@ class Lines:
         return self.number + 1
 
     def give_back(self, but: int = 1) -> None:
-        """Lets all lines of the row `but` that many be read again."""
+        """Gives back all lines of the row but the first `but`, to be read again."""
         self._again += reversed(self.row[but:])
         self.number -= len(self.row) - but
         del self.row[but:]

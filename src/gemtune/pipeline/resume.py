@@ -41,7 +41,7 @@ def refuse_another_recipe(job: Job) -> None:
 
 
 def refuse_other_tokens(job: Job, name: str, fingerprint: str) -> None:
-    """Like refuse_another_recipe, of a run that was begun on other `data` or `tokens` than these."""
+    """Like refuse_another_recipe, for a run that was begun on other `data` or `tokens` than these."""
     begun = _begun(job)
     if begun and begun[name] != fingerprint:
         words = {"data": "its data has", "tokens": "its tokens have"}[name]
@@ -69,7 +69,7 @@ def _trained_on(job: Job) -> JsonObject:
 
 
 def _is_same_model(job: Job) -> bool:
-    """Whether a model folder that is called otherwise than before holds the model that the run is trained from."""
+    """Whether a model folder under another name holds the model that the run was trained from."""
     from gemtune.models.hub import fingerprint
 
     folder = at_home(job.recipe.model)
@@ -84,7 +84,7 @@ def begin(job: Job, data: JsonObject) -> None:
 
 
 def has_its_rows(job: Job) -> bool:
-    """Whether the run has begun to train on the rows that lie in it, so that nothing has to be read for them again."""
+    """Whether the run was begun on the rows that it holds now, so that their sources need not be read again."""
     from gemtune.rendering.token_table import tables_are_whole
 
     run, begun = job.run, _begun(job)

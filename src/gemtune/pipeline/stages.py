@@ -87,7 +87,7 @@ def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
 
 
 def _own_rows(job: Job) -> JsonObject:
-    """The data manifest of a run: as it was begun with, wherever its sources are now, and otherwise prepared."""
+    """The data manifest of a run: the one it was begun with, wherever its sources are now; else a prepared one."""
     refuse_another_recipe(job)
     if not has_its_rows(job):
         return prepare(job)
@@ -96,7 +96,7 @@ def _own_rows(job: Job) -> JsonObject:
 
 
 def _training_rows(job: Job, judge: Callable[[Run], None]) -> JsonObject:
-    """The data manifest to train on: sources that have changed since the run began are refused, those gone are not."""
+    """The data manifest to train on: a source that changed since the run began is refused, one that is gone is not."""
     refuse_another_recipe(job)
     gone = sources_gone(job) if has_its_rows(job) else None
     if gone is None:

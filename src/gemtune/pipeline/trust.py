@@ -11,14 +11,14 @@ from gemtune.recipe.schema import Recipe
 
 
 def trust(recipe: Recipe) -> None:
-    """Keeps in the user's cache that this file, as it now is, may run; where there is no cache it is asked again."""
+    """Remembers in the user's cache that this file, as it is now, may run; without a cache the user is asked again."""
     if mark := _mark(recipe):
         with contextlib.suppress(GemtuneError):
             write_text(mark, "")
 
 
 def require_trust(recipe: Recipe) -> None:
-    """RunError where the task's file never ran from a recipe of the user's and was not asked for by name."""
+    """RunError unless the task's file once ran from a recipe of the user's own, or the user has allowed it."""
     mark = _mark(recipe)
     if mark is not None and not mark.is_file():
         raise RunError(

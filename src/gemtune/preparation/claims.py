@@ -1,4 +1,4 @@
-"""Which scores a prepared row is counted in: those in which its own answer is as good as can be."""
+"""Which scores a prepared row is counted in: those in which its own answer gets full marks."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from gemtune.preparation.row_store import Hashes, Numbers, RowStore
 
 
 def without_exact_copies(store: RowStore, remaining: Numbers) -> Numbers:
-    """The rows without those whose id an earlier, different row has, and without those that an earlier row repeats."""
+    """The rows without those whose id an earlier, different row has, and without those that repeat an earlier row."""
     content = store.hashes("content")
     same_id, first = _repeats(store.hashes("id"), remaining[store.hashes("id") != 0])
     differs = content[same_id] != content[first]

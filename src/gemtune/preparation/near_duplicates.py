@@ -81,7 +81,7 @@ class Questions:
         return " " in text or len(text) >= 10
 
     def _counts(self, pairs: Iterable[_Pair]) -> Counter[object]:
-        """In how many questions, of many a sample, the words of slips are, and the shared pairs of words."""
+        """In how many questions, or in a sample of many, the words of slips and the shared pairs of words occur."""
         compared: set[object] = {part for pair in pairs for part in pair.likeness.shared}
         compared |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
         counts: Counter[object] = Counter()
@@ -116,7 +116,7 @@ def _is_copy(pair: _Pair, counts: Counter[object], slips: Counter[str]) -> bool:
 
 
 def _is_slip(slip: Slip, is_sure: bool, is_likely: bool, counts: Counter[object], slips: Counter[str]) -> bool:
-    """Whether a word is only misspelt; a word that is often there, and not for a slip, is another word."""
+    """Whether a word is only misspelt; one that occurs often, and not as a slip, is another word."""
     rare, usual = sorted((slip.word, slip.other), key=lambda word: counts[word])
     is_word = counts[rare] >= KNOWN and (counts[rare] * 4 >= counts[usual] or counts[rare] - slips[rare] >= 2)
     is_known = counts[usual] >= KNOWN + 2 and counts[rare] < KNOWN

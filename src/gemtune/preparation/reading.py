@@ -60,7 +60,7 @@ def conversations_of(source: Source, rows: Rows, by: list[str]) -> Iterator[Made
 
 
 def images_of(made: Made) -> list[str]:
-    """What it names as images, as the row does."""
+    """The images that a row names, as it spells them."""
     return made[2].image_paths if isinstance(made[2], Conversation) else []
 
 

@@ -152,7 +152,7 @@ class RowStore:
         return (json.loads(self.dropped[number]) for number in range(len(self.dropped)))
 
     def doubt(self, score: str, reason: str) -> None:
-        """Notes of the row that was added last that its own answer does not get full marks in a score."""
+        """Notes that the own answer of the row added last gets less than full marks in a score."""
         self.doubts.append(json.dumps({"row": len(self) - 1, "score": score, "reason": reason}))
 
     def refuse(self, where: str, error: RowError) -> None:

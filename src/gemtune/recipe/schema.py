@@ -308,7 +308,9 @@ class Recipe(Section):
     runs_dir: str = Field(
         "runs", description="Where run directories go; relative to the current folder.", **deciding("run")
     )
-    model: str = Field("gemma-3-270m", description="A short name, a Hub id or a folder.")
+    model: str = Field(
+        "gemma-3-270m", description="A short name, a Hub id or a folder. `org/name@commit` is a model at one revision."
+    )
     split: Split = Field(default_factory=Split)
     prepare: Prepare = Field(default_factory=Prepare)
     template: Template = Field(default_factory=Template)

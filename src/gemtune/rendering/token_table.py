@@ -231,7 +231,7 @@ def fit(conversation: Conversation, renderer: Renderer, task: Task, recipe: Reci
 
 
 def _shortened(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Example | RowError:
-    """A conversation that is too long with its prompt cut by its task, or why it is left out."""
+    """The example of a conversation that is too long, its prompt cut by the task; or why it is left out."""
     cut = _cut(conversation, renderer, task, recipe)
     if cut:
         return cut[1]

@@ -98,14 +98,14 @@ class Task:
 
 
 def counted_scores(task: Task, conversation: Conversation, reply: str) -> dict[str, float]:
-    """The scores of a reply that count: those in which the row's own answer is as good as can be."""
+    """The scores of a reply that count: those in which the row's own answer gets full marks."""
     scores = task.score(conversation, reply)
     doubtful = doubtful_scores(task, task.score(conversation, conversation.answer))
     return {name: score for name, score in scores.items() if name not in doubtful}
 
 
 def doubtful_scores(task: Task, own: Mapping[str, float]) -> dict[str, float]:
-    """Of the scores of a row's own answer those that call it less than right."""
+    """The scores in which a row's own answer gets less than full marks."""
     metrics = {name: metric_of(task, name) for name in own}
     judged = {name: score for name, score in own.items() if metrics[name].reported and metrics[name].combine is None}
     return {name: score for name, score in judged.items() if abs(score - metrics[name].higher_is_better) > 1e-9}

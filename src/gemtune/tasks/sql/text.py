@@ -56,7 +56,7 @@ def parsed(sql: str, dialect: str) -> exp.Expression | None:
 
 
 def is_too_deep(sql: str) -> bool:
-    """Whether reading it would take for ever."""
+    """Whether it would take for ever to parse."""
     return _type_depth(sql) > MAX_TYPE_DEPTH
 
 
