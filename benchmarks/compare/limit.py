@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from gemtune.training.planner import Shape
+from gemtune.training.planner import ModelShape
 
 
 class Products:
@@ -15,7 +15,7 @@ class Products:
     No adapters, no attention, no elementwise work, no optimizer.
     """
 
-    def __init__(self, shape: Shape, most_tokens: int, dtype: torch.dtype):
+    def __init__(self, shape: ModelShape, most_tokens: int, dtype: torch.dtype):
         self._layers = [_random(out, size, dtype) for _ in range(shape.layers) for size, out in shape.linear]
         self._head = _random(shape.vocab, shape.hidden, dtype)
         self._inputs = {size: _random(most_tokens, size, dtype) for size, _ in shape.linear}

@@ -19,13 +19,13 @@ import yaml
 from benchmarks.gpu_steps.results import append
 from gemtune.models.families.gemma3 import tiny_text_config
 from gemtune.models.tiny import make_tokenizer
-from gemtune.training.planner import GEMMA3, Shape
+from gemtune.training.planner import GEMMA3, ModelShape
 
 if TYPE_CHECKING:
     from transformers import Gemma3TextConfig, PreTrainedModel
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = Shape(64, 128, 3, 4, 1, 32, vocab=2_048)  # what a dry run takes for every shape
+TINY = ModelShape(64, 128, 3, 4, 1, 32, vocab=2_048)  # what a dry run takes for every shape
 WORDS = 4_000  # from which rows are made
 
 
@@ -60,7 +60,7 @@ class Bench:
             self.failures.append(str(what))
             self.record(**what, error=f"{type(error).__name__}: {str(error)[:300]}")
 
-    def shape(self, name: str) -> Shape:
+    def shape(self, name: str) -> ModelShape:
         """The text shape of a Gemma 3 size, `4b`, or a tiny one where the run is dry."""
         return TINY if self.dry else GEMMA3[f"gemma-3-{name}"]
 
@@ -99,7 +99,7 @@ class Bench:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return path
 
-    def folder(self, name: str, shape: Shape, dtype: torch.dtype = torch.bfloat16) -> Path:
+    def folder(self, name: str, shape: ModelShape, dtype: torch.dtype = torch.bfloat16) -> Path:
         """A model folder with random weights of a shape, made on the device, and the tokenizer of the tiny models."""
         folder = self.work / name
         random_model(shape, self.device, dtype).save_pretrained(folder)
@@ -107,7 +107,7 @@ class Bench:
         return folder
 
 
-def random_model(shape: Shape, device: str, dtype: torch.dtype) -> PreTrainedModel:
+def random_model(shape: ModelShape, device: str, dtype: torch.dtype) -> PreTrainedModel:
     """Gemma 3's text model in a shape, with random weights, made where it will work."""
     from transformers import AutoModelForCausalLM
 
@@ -116,7 +116,7 @@ def random_model(shape: Shape, device: str, dtype: torch.dtype) -> PreTrainedMod
         return AutoModelForCausalLM.from_config(config_of(shape), dtype=dtype, attn_implementation="sdpa").eval()
 
 
-def config_of(shape: Shape) -> Gemma3TextConfig:
+def config_of(shape: ModelShape) -> Gemma3TextConfig:
     """The config of a shape, with Gemma's windows: five sliding layers to one that sees all."""
     kinds = ["full_attention" if (layer + 1) % 6 == 0 else "sliding_attention" for layer in range(shape.layers)]
     return tiny_text_config(

@@ -25,10 +25,10 @@ from gemtune.models.patching import install_kernels
 from gemtune.recipe.schema import Lora
 from gemtune.training.batching import micro_batch
 from gemtune.training.loss import labelled_loss
-from gemtune.training.planner import Shape
+from gemtune.training.planner import ModelShape
 
 # Of two sizes: as the tests have it, and with the heads of 270M, which the flash kernel takes.
-PARITY = {"tiny": TINY, "270m, 3 layers": Shape(640, 2048, 3, 4, 1, 256, vocab=2_048)}
+PARITY = {"tiny": TINY, "270m, 3 layers": ModelShape(640, 2048, 3, 4, 1, 256, vocab=2_048)}
 SCALE = 1024.0  # of a loss in fp16, as GradScaler would
 
 

@@ -114,13 +114,13 @@ def step_speed(length: int) -> float:
     from gemtune.rendering.renderer import Example
     from gemtune.training.batching import cut, micro_batch
     from gemtune.training.loss import labelled_loss
-    from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.planner import ModelShape, choose_micro_tokens
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
     model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0)
     install_kernels(model).train()
     recipe = Recipe(name="growth", task="messages", data=[DataSource(source="none")])
-    micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), "cpu", precision)
+    micro, _ = choose_micro_tokens(recipe, ModelShape.of(model.config), "cpu", precision)
     rng, seconds = np.random.default_rng(0), []
     rows = max(1, STEP_TOKENS // length)
     span = ((length - round(LABELLED * length), length),)

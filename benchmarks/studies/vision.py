@@ -178,7 +178,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
     from gemtune.models.patching import install_kernels
     from gemtune.pipeline import decisions, stages
     from gemtune.pipeline.job import Job
-    from gemtune.training.planner import Shape, choose_micro_tokens
+    from gemtune.training.planner import ModelShape, choose_micro_tokens
     from gemtune.training.run import train, training_setup
 
     with tempfile.TemporaryDirectory() as runs:
@@ -188,7 +188,7 @@ def train_with_gemtune(folder: Path, out: Path) -> None:
         recipe, steps = job.recipe, []
         model = install_kernels(attach_adapters(job.base_model(), recipe.lora, job.family, [], 0))
         features = job.image_features(model)
-        micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), job.device, job.precision)
+        micro, _ = choose_micro_tokens(recipe, ModelShape.of(model.config), job.device, job.precision)
         ids = special_ids(job.tokenizer, job.family)
         compiled()  # once per machine
         setup = training_setup(

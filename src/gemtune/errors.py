@@ -16,7 +16,7 @@ MOST = 1_000  # characters of an error's line, of which the end has the next mov
 _END = 300
 
 
-# What PyTorch says of a GPU, of the machine, and of a library on a GPU.
+# What PyTorch says of a GPU (also of Apple's), of the machine, and of a library on a GPU.
 _NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
+import shutil
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 
 from gemtune.errors import ModelError
 
-CPUINFO = Path("/proc/cpuinfo")
+CPUINFO, NVIDIA_DEVICE = Path("/proc/cpuinfo"), Path("/dev/nvidia0")
 # What the kernels are compiled for, widest first, and the flag by which Linux names it.
 INSTRUCTION_SETS = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16", "AVX512": "avx512f", "AVX2": "avx2"}
 REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
@@ -43,10 +47,71 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if wanted != "auto":
         return wanted, "the recipe says so"
     if torch.cuda.is_available():
-        return "cuda", f"{torch.cuda.get_device_name()} is here"
+        others = torch.cuda.device_count() - 1
+        idle = f"; gemtune trains on one GPU, {others} more idle: CUDA_VISIBLE_DEVICES chooses" if others else ""
+        return "cuda", f"{torch.cuda.get_device_name()} is here{idle}"
     if torch.backends.mps.is_available():
         return "mps", "an Apple GPU is here"
-    return "cpu", "no GPU is here"
+    unused = unused_gpu()
+    return "cpu", f"{unused.name} is here, but {unused.reason}" if unused else "no GPU is here"
+
+
+class UnusedGpu(NamedTuple):
+    """An NVIDIA GPU that PyTorch does not see, why, and the next move."""
+
+    name: str  # with its driver
+    reason: str
+    move: str
+
+
+def unused_gpu() -> UnusedGpu | None:
+    """What the driver's own tool knows of where PyTorch sees nothing; None where there is nothing."""
+    import torch
+
+    if torch.cuda.is_available() or (name := _nvidia_gpu()) is None:
+        return None
+    if torch.version.cuda is None:
+        why = f"this PyTorch ({torch.__version__}) is built without CUDA"
+        return UnusedGpu(
+            name, why, "pip install --force-reinstall torch --index-url https://download.pytorch.org/whl/cu130"
+        )
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if hidden is not None and hidden.strip().lower() in ("", "-1", "none", "nodevfiles"):
+        return UnusedGpu(name, f"CUDA_VISIBLE_DEVICES is {hidden!r}, which hides it", "unset CUDA_VISIBLE_DEVICES")
+    try:
+        torch.cuda.init()
+        why = "PyTorch finds none"
+    except (RuntimeError, AssertionError) as error:
+        why = str(error).strip().splitlines()[0]
+    move = f"update its driver to one for CUDA {torch.version.cuda}, or install a PyTorch for the CUDA that it has"
+    return UnusedGpu(name, f"PyTorch {torch.__version__} for CUDA {torch.version.cuda} cannot use it: {why}", move)
+
+
+def _nvidia_gpu() -> str | None:
+    """The first NVIDIA GPU and its driver, by nvidia-smi."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return "an NVIDIA GPU" if NVIDIA_DEVICE.exists() else None
+    query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        process = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)  # noqa: S603
+        if process.returncode == 0 and process.stdout.strip():
+            name, _, driver = process.stdout.strip().splitlines()[0].partition(", ")
+            return f"{name} (driver {driver})"
+    return None
+
+
+def gpus() -> list[str]:
+    """The GPUs that PyTorch sees, each with its capability and memory."""
+    import torch
+
+    found = []
+    for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        properties = torch.cuda.get_device_properties(number)
+        free = torch.cuda.mem_get_info(number)[0] / 1e9
+        memory = f"{free:.1f} of {properties.total_memory / 1e9:.1f} GB free"
+        found.append(f"{properties.name}, sm{properties.major}{properties.minor}, {memory}")
+    return found
 
 
 def choose_precision(wanted: str, device: str) -> tuple[str, str]:
@@ -54,7 +119,8 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     import torch
 
     if wanted != "auto":
-        return wanted, "the recipe says so"
+        slow = device == "cuda" and wanted == "fp32"
+        return wanted, "the recipe says so" + ("; it leaves a GPU's fast matrix units unused" if slow else "")
     if device == "cuda":
         if torch.cuda.get_device_capability() >= (8, 0):
             return "bf16", "this GPU computes in bf16 natively"
@@ -65,7 +131,9 @@ def choose_precision(wanted: str, device: str) -> tuple[str, str]:
     if device == "mps":
         return "fp32", "bf16 is not reliable on this device"
     # oneDNN runs bf16 matrix products natively from AVX512-BF16 or AMX on; below, it emulates them slower than fp32.
-    if torch.ops.mkldnn._is_mkldnn_bf16_supported() and torch.cpu._is_avx512_bf16_supported():
+    # PyTorch for macOS has no oneDNN.
+    has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if has_bf16 and torch.cpu._is_avx512_bf16_supported():
         return "bf16", "this CPU has AVX512-BF16: twice the speed and half the memory of fp32"
     return "fp32", "this CPU has no native bf16"
 
@@ -107,6 +175,26 @@ def free_bytes(device: str) -> int:
 
         return int(torch.cuda.mem_get_info()[0])
     return int(psutil.virtual_memory().available)
+
+
+def synchronize(device: str) -> None:
+    """Waits until a GPU has done what it was told; a CPU has already."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+def empty_cache(device: str) -> None:
+    """Gives back the memory that PyTorch holds of a GPU and does not use."""
+    import torch
+
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif device == "mps":
+        torch.mps.empty_cache()
 
 
 def peak_memory_gb(device: str) -> float:

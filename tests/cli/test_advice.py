@@ -146,7 +146,10 @@ def once_more(path: Path) -> None:
 
 
 def without(*names: str) -> Callable[[Path], None]:
-    """Takes keys out of an object, or out of every line's; ("scores", "f1") takes f1 out of its scores."""
+    """Takes keys out of an object, or out of every line's; ("scores", "f1") takes f1 out of its scores.
+
+    What is left has no digest, as what an older gemtune wrote.
+    """
 
     def change(path: Path) -> None:
         values = (
@@ -160,6 +163,7 @@ def without(*names: str) -> Callable[[Path], None]:
             else:
                 for name in names:
                     del value[name]
+            value.pop("seal", None)
         path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
 
     return change

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn.attention import varlen
 
-from gemtune.kernels.attention import BATCHED, Spans, attention, documents_attention, varlen_attention
+from gemtune.kernels.attention import (
+    BATCHED,
+    attention,
+    choose_gpu_attention,
+    documents_attention,
+    varlen_attention,
+)
+from kernels.plain_attention import plain_attention, some_images
 
 Gradients = Callable[..., list[torch.Tensor]]
-
-
-def plain_attention(
-    q: torch.Tensor,
-    k: torch.Tensor,
-    v: torch.Tensor,
-    lengths: list[int],
-    window: int | None,
-    images: Sequence[Spans] = (),
-) -> Any:
-    """Each document alone, every score written out, an image's tokens seeing each other: (T, N, D)."""
-    outs = []
-    for number, (one_q, one_k, one_v) in enumerate(zip(*(t.split(lengths) for t in (q, k, v)), strict=True)):
-        places = torch.arange(len(one_q))
-        behind = places[:, None] - places[None]
-        seen = behind >= 0
-        for start, end in images[number] if images else ():
-            seen[start:end, start:end] = True
-        seen &= behind < (window or len(one_q))
-        shared = q.shape[1] // k.shape[1]
-        keys, values = (t.repeat_interleave(shared, 1).transpose(0, 1) for t in (one_k, one_v))
-        scores = (one_q.transpose(0, 1) @ keys.transpose(1, 2) / 4).masked_fill(~seen, float("-inf"))
-        outs.append((scores.softmax(-1) @ values).transpose(0, 1))
-    return torch.cat(outs)
-
-
-def some_images(lengths: list[int], draw: int) -> tuple[Spans, ...]:
-    """Up to three runs of tokens in every other document; none at all for 0."""
-    random = np.random.default_rng(draw)
-    edges = [sorted(set(random.integers(0, length + 1, 6).tolist())) for length in lengths]
-    found = [tuple(zip(cut[::2], cut[1::2], strict=False)) if random.random() < 0.5 else () for cut in edges]
-    return tuple(found) if draw else ()
 
 
 # The fixture stays as it is for all examples.
@@ -95,8 +70,8 @@ def as_documented(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, ends: torch.Tensor, _: Any, *sizes: Any
 ) -> tuple[torch.Tensor, ...]:
     """torch.nn.attention.varlen.varlen_attn in plain PyTorch, by its documentation: it only runs on a GPU itself."""
-    _, _, _, scale, (before, after), shared_heads = sizes[:6]
-    assert shared_heads and ends.dtype == torch.int32
+    _, _, _, scale, (before, after) = sizes[:5]
+    assert ends.dtype == torch.int32
     outs = []
     for start, end in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True):
         behind = torch.arange(end - start)[:, None] - torch.arange(end - start)[None]
@@ -108,14 +83,75 @@ def as_documented(
     return torch.cat(outs), query.new_zeros(query.shape[1], len(query)), torch.zeros(2, dtype=torch.uint64)
 
 
+kernel = varlen.varlen_attn
+
+
+def kernel_of_2_10(
+    query: Any, key: Any, value: Any, cu_q: Any, cu_k: Any, q: int, k: int, is_causal: bool = False
+) -> Any:
+    raise AssertionError("it has no windows")
+
+
+def kernel_of_2_11(
+    query: Any,
+    key: Any,
+    value: Any,
+    cu_q: Any,
+    cu_k: Any,
+    q: int,
+    k: int,
+    *,
+    scale: Any = None,
+    window_size: Any = None,
+) -> Any:
+    return kernel(query, key, value, cu_q, cu_k, q, k, scale=scale, window_size=window_size, enable_gqa=True)
+
+
 @pytest.mark.parametrize("window", [None, 1, 16, 100])
-def test_the_gpus_packed_kernel_is_asked_for_the_same(window: int | None) -> None:
+@pytest.mark.parametrize("version", [kernel, kernel_of_2_11])
+def test_the_gpus_packed_kernel_is_asked_for_the_same(
+    window: int | None, version: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """tests/training/test_gpu.py runs the kernel itself."""
+    monkeypatch.setattr(varlen, "varlen_attn", version)
     varlen._varlen_attn.register_kernel("cpu", as_documented)
     lengths = [1, 5, 33, 130]
     query, key, value = (torch.randn(sum(lengths), heads, 16) for heads in (4, 2, 2))
     out = varlen_attention(query, key, value, tuple(lengths), 0.25, window)
     torch.testing.assert_close(out, plain_attention(query, key, value, lengths, window))
+
+
+A100, T4 = (8, 0), (7, 5)
+
+
+@pytest.mark.parametrize(
+    ("capability", "version", "dtype", "size", "attends", "why"),
+    [
+        (A100, kernel, torch.bfloat16, 256, "packed", "all documents at once"),
+        (A100, kernel_of_2_11, torch.float16, 128, "packed", "all documents at once"),
+        (A100, kernel_of_2_10, torch.bfloat16, 256, "padded", "with windows; 2.11 has"),
+        (A100, None, torch.bfloat16, 256, "padded", "with windows; 2.11 has"),
+        (T4, kernel, torch.float16, 256, "padded", "needs a GPU of sm80"),
+        (A100, kernel, torch.float32, 256, "padded", "bf16 and fp16 alone"),
+        (A100, kernel, torch.bfloat16, 12, "padded", "heads of 12"),
+    ],
+)
+def test_the_packed_kernel_is_used_only_where_it_can_be(
+    capability: tuple[int, int],
+    version: Any,
+    dtype: torch.dtype,
+    size: int,
+    attends: str,
+    why: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    if version is None:  # torch 2.9
+        monkeypatch.setitem(sys.modules, varlen.__name__, None)
+    else:
+        monkeypatch.setattr(varlen, "varlen_attn", version)
+    choice, reason = choose_gpu_attention(dtype, size)
+    assert choice == attends and why in reason
 
 
 @pytest.mark.parametrize("lengths", [[1, 5, 31, 32, 33, 64], [200, 7], [130, 513]])

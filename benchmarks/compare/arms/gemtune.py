@@ -30,7 +30,7 @@ from gemtune.training import batching as batch
 from gemtune.training import loss, trainer
 from gemtune.training import run as training
 from gemtune.training.batching import order
-from gemtune.training.planner import Shape, choose_micro_tokens, estimate
+from gemtune.training.planner import ModelShape, choose_micro_tokens, estimate
 from gemtune.training.speed import sustained_speed
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)
@@ -48,7 +48,7 @@ def main() -> None:
     settings = (LORA, family, [ids[token] for token in tokens], recipe.train.seed)
     model = install_kernels(attach_adapters(base, *settings))
     arm.start_from_first_adapter(model)
-    micro, _ = choose_micro_tokens(recipe, Shape.of(model.config), device, precision)
+    micro, _ = choose_micro_tokens(recipe, ModelShape.of(model.config), device, precision)
     micro = 1 if variant == "without packing" else micro
     run = Run.of(recipe)
     run.accept(recipe, None)
@@ -68,13 +68,13 @@ def main() -> None:
     )
     setup = replace(setup, evaluation={})  # the peers evaluate nothing
     watch = (
-        InTurn(arm, Shape.of(model.config), DTYPES[precision]).step
+        InTurn(arm, ModelShape.of(model.config), DTYPES[precision]).step
         if variant == "products in turn"
         else partial(clock, arm)
     )
     training.train(setup, progress=watch)  # writes output/adapter
     if not variant:  # afterwards, as its moment of products is no part of the start; it is told nothing of the run
-        arm.times["plan"] = planned(arm, recipe, Shape.of(model.config), device, precision, micro)
+        arm.times["plan"] = planned(arm, recipe, ModelShape.of(model.config), device, precision, micro)
     arm.finish()
 
 
@@ -91,7 +91,7 @@ def recipe_of(arm: Arm) -> Recipe:
     )
 
 
-def planned(arm: Arm, recipe: Recipe, shape: Shape, device: str, precision: str, micro: int) -> dict[str, float]:
+def planned(arm: Arm, recipe: Recipe, shape: ModelShape, device: str, precision: str, micro: int) -> dict[str, float]:
     """What `gemtune plan` says of this run beforehand."""
     rows, tokens = arm.rows(), sum(arm.meta["tokens"])
     plan = estimate(
@@ -150,7 +150,7 @@ def clock(arm: Arm, line: dict[str, Any]) -> None:
 class InTurn:
     """A clock that after every step also times the bare products of that step: a machine that slows down slows both."""
 
-    def __init__(self, arm: Arm, shape: Shape, dtype: torch.dtype):
+    def __init__(self, arm: Arm, shape: ModelShape, dtype: torch.dtype):
         self.arm, self.products = arm, Products(shape, max(arm.meta["tokens"]), dtype)
         arm.times |= {"step_seconds": [], "products": []}
         self.began = time.perf_counter()

@@ -12,9 +12,11 @@ from gemtune.hardware import (
     choose_device,
     choose_precision,
     device_name,
+    gpus,
     installed_versions,
     instruction_sets,
     memory_gb,
+    unused_gpu,
 )
 from gemtune.models.embedded import LICENCE
 
@@ -45,6 +47,10 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     device, why = choose_device("auto")
     precision, because = choose_precision("auto", device)
     yield "device", f"{device}, {device_name(device)} ({why})", ""
+    for gpu in gpus():
+        yield "GPU", gpu, ""
+    if unused := unused_gpu():
+        yield "GPU", f"{unused.name} is not used: {unused.reason}", unused.move
     yield _cuda()
     yield "precision", f"{precision} ({because})", ""
     yield "instruction sets", ", ".join(instruction_sets()) or "none that is known to gemtune", ""

@@ -72,7 +72,8 @@ def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:
 
 def plan_lines(plan: JsonObject) -> Iterator[str]:
     """The plan of this machine by what needs the memory, then the table of Gemma 3 sizes and devices."""
-    yield f"{plan['model']} on this machine ({plan['device']}, {plan['precision']}):"
+    how = ", blocks computed twice to keep less of them" if plan["checkpointing"] else ""
+    yield f"{plan['model']} on this machine ({plan['device']}, {plan['precision']}{how}):"
     for name, value in plan["memory_gb"].items():
         yield f"  {name:<12} {value:6.2f} GB"
     yield f"  {'together':<12} {sum(plan['memory_gb'].values()):6.2f} GB of {plan['free_gb']:.1f} GB free"
@@ -80,7 +81,8 @@ def plan_lines(plan: JsonObject) -> Iterator[str]:
     if plan["caution"]:
         yield f"  {plan['caution']}"
     yield ""
-    yield "The same recipe elsewhere, in GB (h: hours at 40 % of the data sheet's speed; -: does not fit):"
-    yield f"  {'':<14}" + "".join(f"{name:>18}" for name in plan["elsewhere"][0]["devices"])
+    yield "The same recipe elsewhere, in GB (h: hours at 40 % of the data sheet's speed; ckpt: blocks computed twice;"
+    yield "-: does not fit):"
+    yield f"  {'':<14}" + "".join(f"{name:>21}" for name in plan["elsewhere"][0]["devices"])
     for row in plan["elsewhere"]:
-        yield f"  {row['model']:<14}" + "".join(f"{cell:>18}" for cell in row["devices"].values())
+        yield f"  {row['model']:<14}" + "".join(f"{cell:>21}" for cell in row["devices"].values())

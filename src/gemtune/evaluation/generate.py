@@ -14,6 +14,7 @@ from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.training.batching import left_padded
+from gemtune.training.loss import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -43,21 +44,29 @@ def replies(
 ) -> list[Reply]:
     """One reply to each conversation without its last message, in order; `features_for` gives a model's image features.
 
-    Prompts of similar length run side by side, padded on the left.
+    Prompts of similar length run side by side, padded on the left; fewer of them where memory runs out.
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     reply_to: dict[int, Reply] = {}
     features = features_for(model)
     torch.manual_seed(decoding.seed)
-    for start in range(0, len(by_length), decoding.batch_size):
-        indices = by_length[start : start + decoding.batch_size]
+    start, size = 0, decoding.batch_size
+    while start < len(by_length):
+        indices = by_length[start : start + size]
         batch = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
-        generated = _generate(model, renderer, batch, decoding, images, features)
+        try:
+            generated = _generate(model, renderer, batch, decoding, images, features)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or len(indices) == 1:
+                raise
+            size = len(indices) // 2
+            continue
         for index, ids in zip(indices, generated, strict=True):
             reply_to[index] = Reply(*renderer.reply(ids))
         progress(len(reply_to))
+        start += len(indices)
     return [reply_to[index] for index in range(len(prompts))]
 
 
@@ -70,11 +79,11 @@ def _generate(
     images: list[list[str]],
     features: ImageFeatures | None,
 ) -> list[list[int]]:
-    ids, mask = left_padded(prompts, renderer.tokenizer.pad_token_id)
+    ids, mask = (t.to(model.device) for t in left_padded(prompts, renderer.tokenizer.pad_token_id))
     image_inputs = features.prompt_inputs(ids, images) if features and any(images) else {}
     out = model.generate(
-        input_ids=ids.to(model.device),
-        attention_mask=mask.to(model.device),
+        input_ids=ids,
+        attention_mask=mask,
         generation_config=_generation_config(renderer, decoding),
         **image_inputs,
     )
@@ -90,6 +99,7 @@ def _generation_config(renderer: Renderer, decoding: Evaluate) -> GenerationConf
         do_sample=sampled,
         temperature=decoding.temperature if sampled else None,
         top_p=decoding.top_p if sampled else None,
+        top_k=0 if sampled else None,  # all words; transformers' own default is 50
         eos_token_id=renderer.stop_ids,
         pad_token_id=renderer.tokenizer.pad_token_id,
         bos_token_id=renderer.tokenizer.bos_token_id,
@@ -108,12 +118,13 @@ def stream(
     from transformers import TextIteratorStreamer
 
     streamer = TextIteratorStreamer(renderer.tokenizer, skip_prompt=True, skip_special_tokens=True)
-    ids, mask = left_padded([renderer.prompt_ids(conversation)], renderer.tokenizer.pad_token_id)
+    prompts = [renderer.prompt_ids(conversation)]
+    ids, mask = (t.to(model.device) for t in left_padded(prompts, renderer.tokenizer.pad_token_id))
     images, features = [conversation.image_paths], features_for(model)
     torch.manual_seed(decoding.seed)
     inputs = {
-        "input_ids": ids.to(model.device),
-        "attention_mask": mask.to(model.device),
+        "input_ids": ids,
+        "attention_mask": mask,
         "generation_config": _generation_config(renderer, decoding),
         "streamer": streamer,
         **(features.prompt_inputs(ids, images) if features and any(images) else {}),

@@ -3,14 +3,15 @@
 On a CPU short documents run in kernels/cpp. Those of middle length, and short ones too where kernels/cpp is not
 compiled, are plain batched products: in backward PyTorch's flash kernel for CPUs takes five times as long over rows of
 27 tokens. Longer ones go through `scaled_dot_product_attention`, in bands where the layer's window is shorter than they
-are. On a GPU of sm80 or later, PyTorch's flash kernel for packed rows takes them all at once.
+are. On a GPU, PyTorch's flash kernel for packed rows takes them all at once where it can; elsewhere, and with images,
+they are padded to each other.
 """
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -22,12 +23,11 @@ from transformers.masking_utils import sdpa_mask
 
 from gemtune.kernels import native
 from gemtune.kernels.autograd import Context
-from gemtune.kernels.batched_attention import BatchedAttention, visible
+from gemtune.kernels.batched_attention import BatchedAttention
+from gemtune.kernels.padded_attention import Spans, banded_attention, padded_attention
 
 if TYPE_CHECKING:
     from typing import Any
-
-Spans = tuple[tuple[int, int], ...]  # (start, end) token positions
 
 NAME = "gemtune"  # the attention implementation a model is loaded with
 # The longest documents, in tokens, that are faster in kernels/cpp than as batched products, by instruction set.
@@ -73,6 +73,7 @@ def attention(
     With `document_lengths` the single row (B = 1) is a sequence of documents; without, this is transformers' `sdpa`.
     `image_spans` are, for each document, the (start, end) of tokens that attend to each other in both directions.
     """
+    query, key = query.to(value.dtype), key.to(value.dtype)  # stock rotary positions are fp32 in a mixed model
     if document_lengths is None:
         out, _ = sdpa_attention_forward(
             module, query, key, value, attention_mask, scaling=scaling, sliding_window=sliding_window, **kwargs
@@ -83,7 +84,8 @@ def attention(
         raise TypeError(f"attention over documents got {', '.join(unknown)}; it knows {', '.join(sorted(UNUSED))}")
     q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (T, heads, D)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
-    return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None
+    with torch.autocast(query.device.type, enabled=False):  # scores are fp32 where a kernel says so
+        return documents_attention(q, k, v, document_lengths, scale, sliding_window, image_spans)[None], None
 
 
 AttentionInterface.register(NAME, attention)
@@ -104,10 +106,12 @@ def documents_attention(
     A token attends to the last `window` tokens of its document up to itself, or to all of them without a window. The
     tokens of each of `image_spans` also attend to each other.
     """
+    if query.is_cuda:
+        return _on_gpu(query, key, value, lengths, scale, window, image_spans)
     spans = dict(enumerate(image_spans))
-    kernel, text_limit, image_limit = packed_kernel(query, key, value)
-    loners = {number for number, images in spans.items() if images and lengths[number] > image_limit}
-    groups = list(grouped(lengths, text_limit, loners))
+    limit = COMPILED.get((native.instruction_set(), query.dtype), 0) if native.usable(query, key, value) else 0
+    loners = {number for number, images in spans.items() if images and lengths[number] > limit}
+    groups = list(grouped(lengths, limit, loners))
     sizes = [sum(group) for group in groups]
     outs: list[torch.Tensor] = []
     document = 0
@@ -115,26 +119,55 @@ def documents_attention(
         longest, images = max(group), tuple(spans.get(number, ()) for number in range(document, document + len(group)))
         if document in loners:
             outs.append(_attention_with_images(q, k, v, scale, window, images[0]))
-        elif longest <= text_limit:
-            outs.append(kernel(q, k, v, group, scale, window, *([images] if any(images) else [])))
+        elif longest <= limit:
+            outs.append(CompiledAttention.apply(q, k, v, group, scale, window, *([images] if any(images) else [])))
         elif longest <= BATCHED:
             outs.append(BatchedAttention.apply(q, k, v, group, scale, window))
         else:
-            outs.append(_long_attention(q, k, v, scale, window))
+            outs.append(banded_attention(q, k, v, scale, window))
         document += len(group)
     return outs[0] if len(outs) == 1 else torch.cat(outs)
 
 
-def packed_kernel(*tensors: torch.Tensor) -> tuple[Callable[..., torch.Tensor], int, int]:
-    """The kernel that takes documents of any lengths together, and its limits in tokens without and with images."""
-    query = tensors[0]
-    if native.usable(*tensors):
-        limit = COMPILED.get((native.instruction_set(), query.dtype), 0)
-        return CompiledAttention.apply, limit, limit
-    half = query.dtype in (torch.bfloat16, torch.float16)
-    if query.is_cuda and half and torch.cuda.get_device_capability(query.device) >= (8, 0):
-        return varlen_attention, sys.maxsize, 0
-    return CompiledAttention.apply, 0, 0
+def _on_gpu(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    lengths: Sequence[int],
+    scale: float,
+    window: int | None,
+    image_spans: Sequence[Spans],
+) -> torch.Tensor:
+    if any(image_spans) or choose_gpu_attention(query.dtype, query.shape[-1])[0] == "padded":
+        return padded_attention(query, key, value, lengths, scale, window, image_spans)
+    return varlen_attention(query, key, value, tuple(lengths), scale, window)
+
+
+def choose_gpu_attention(dtype: torch.dtype, head_size: int) -> tuple[str, str]:
+    """How documents without images attend to themselves on this GPU, `packed` or `padded`, and why."""
+    if dtype not in (torch.bfloat16, torch.float16):
+        return "padded", "PyTorch's flash kernel for packed rows takes bf16 and fp16 alone"
+    if torch.cuda.get_device_capability() < (8, 0):
+        return "padded", "PyTorch's flash kernel for packed rows needs a GPU of sm80 or later"
+    if head_size % 8 or head_size > 256:
+        return "padded", f"heads of {head_size}: PyTorch's flash kernel takes multiples of 8 up to 256"
+    if not _varlen_parameters() >= {"scale", "window_size"}:
+        return "padded", f"torch {torch.__version__} has no flash kernel for packed rows with windows; 2.11 has"
+    return "packed", "PyTorch's flash kernel takes all documents at once"
+
+
+def _varlen_parameters() -> frozenset[str]:
+    """What this PyTorch's flash kernel for packed rows can be told: nothing in 2.9, more with each version."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return frozenset()
+    return _parameters(varlen_attn)
+
+
+@cache
+def _parameters(function: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def varlen_attention(
@@ -150,7 +183,9 @@ def varlen_attention(
 
     ends, longest = _varlen_ends(lengths, query.device), max(lengths)
     sizes = (-1 if window is None else window - 1, 0)  # earlier and later tokens that a token attends to
-    arguments: dict[str, Any] = {"scale": scale, "window_size": sizes, "enable_gqa": True}
+    arguments: dict[str, Any] = {"scale": scale, "window_size": sizes}
+    if "enable_gqa" in _varlen_parameters():  # torch 2.11 shares heads without being told
+        arguments["enable_gqa"] = True
     return cast(torch.Tensor, varlen_attn(query, key, value, ends, ends, longest, longest, **arguments))
 
 
@@ -263,22 +298,3 @@ def _image_mask(length: int, window: int | None, spans: Spans, device: torch.dev
     if window is not None:
         mask &= positions[:, None] - positions[None] < window
     return mask.to(device)
-
-
-def _long_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
-) -> torch.Tensor:
-    """documents_attention for one long document, in bands of `window` queries where a window is shorter than it."""
-    length, shared = query.shape[0], query.shape[1] // key.shape[1]
-    q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))  # (1, heads, T, D)
-    k, v = (t.repeat_interleave(shared, 1) for t in (k, v))  # the CPU's flash kernel is slower with shared heads
-    if window is None or length <= window:
-        return scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)[0].transpose(0, 1)
-    outs = []
-    for start in range(0, length, window):
-        end, first = min(start + window, length), max(0, start - window + 1)
-        positions = torch.arange(length, device=query.device)
-        mask = visible(positions[start:end], positions[first:end], window)
-        band = (q[:, :, start:end], k[:, :, first:end], v[:, :, first:end])
-        outs.append(scaled_dot_product_attention(*band, attn_mask=mask, scale=scale))
-    return torch.cat(outs, 2)[0].transpose(0, 1)

@@ -19,6 +19,7 @@ from torch import nn
 
 from gemtune.kernels import native
 from gemtune.kernels.autograd import Context
+from gemtune.kernels.fp16 import rounded
 from gemtune.kernels.norms import normed, normed_backward
 
 ADAPTER = "default"
@@ -66,6 +67,10 @@ class LinearGroup:
         """Whether the layers' weights are still views of the matrix: a merge or a move gives them other memory."""
         memory = self.matrix.untyped_storage().data_ptr()
         return all(layer.get_base_layer().weight.untyped_storage().data_ptr() == memory for layer in self.layers)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.matrix.dtype
 
     @property
     def parameters(self) -> Parameters:
@@ -262,7 +267,7 @@ class NormedLinear(torch.autograd.Function):
         group.cast()
         flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()
         norm, scale = normed(flat, factor, eps)
-        out, _, low = group.forward(norm)  # (N, outputs)
+        out, _, low = group.forward(rounded(norm, group.dtype))  # (N, outputs)
         ctx.group, ctx.eps, ctx.shape = group, eps, x.shape
         ctx.save_for_backward(flat, factor, scale, low.clone())
         return out.view(*x.shape[:-1], -1)
@@ -272,7 +277,8 @@ class NormedLinear(torch.autograd.Function):
         x, factor, scale, low = ctx.saved_tensors
         flat = d_out.reshape(-1, d_out.shape[-1])
         d_norm, d_low = ctx.group.backward(flat)
-        grads = ctx.group.gradients(flat, d_low, normed(x, factor, ctx.eps)[0], low)
+        norm = rounded(normed(x, factor, ctx.eps)[0], ctx.group.dtype)
+        grads = ctx.group.gradients(flat, d_low, norm, low)
         return normed_backward(d_norm, x, factor, scale).view(ctx.shape), None, None, None, *grads
 
 

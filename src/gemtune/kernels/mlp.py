@@ -14,6 +14,7 @@ from torch.nn.functional import gelu, silu
 
 from gemtune.kernels import native
 from gemtune.kernels.autograd import Context
+from gemtune.kernels.fp16 import rounded
 from gemtune.kernels.lora import LinearGroup, group_of
 from gemtune.kernels.norms import normed, normed_backward
 
@@ -42,6 +43,8 @@ ACTIVATIONS = {
 
 def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
     """act(gate) * up for gate and up side by side: (N, 2F) -> (N, F)."""
+    if both.dtype == torch.float16:  # the product may be beyond its range
+        return rounded(gated(both.float(), activation), both.dtype)
     act = ACTIVATIONS[activation]
     gate, up = both.chunk(2, 1)
     if not native.usable(both):
@@ -53,6 +56,9 @@ def gated(both: torch.Tensor, activation: str) -> torch.Tensor:
 
 def gated_backward(both: torch.Tensor, d_product: torch.Tensor, activation: str) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient of gate and up side by side (N, 2F) from that of act(gate) * up (N, F), and that product again."""
+    if both.dtype == torch.float16:
+        d_both, product = gated_backward(both.float(), d_product.float(), activation)
+        return d_both.to(both.dtype), rounded(product, both.dtype)  # an infinite gradient is for the scaler to see
     act = ACTIVATIONS[activation]
     d_both, product = torch.empty_like(both), torch.empty_like(d_product)
     if native.usable(both, d_product):
@@ -106,7 +112,7 @@ class NormedMlp(torch.autograd.Function):
         down.cast()
         flat, factor = x.reshape(-1, x.shape[-1]).contiguous(), 1 + weight.float()  # (N, H)
         norm, scale = normed(flat, factor, eps)
-        both, _, low = gate_up.forward(norm)  # (N, 2F)
+        both, _, low = gate_up.forward(rounded(norm, gate_up.dtype))  # (N, 2F)
         out, _, low_down = down.forward(gated(both, activation))  # (N, H)
         ctx.activation, ctx.gate_up, ctx.down, ctx.eps, ctx.shape = activation, gate_up, down, eps, x.shape
         ctx.save_for_backward(flat, factor, scale, both, low.clone(), low_down)
@@ -119,8 +125,9 @@ class NormedMlp(torch.autograd.Function):
         d_product, d_low_down = ctx.down.backward(d_out)
         d_both, product = gated_backward(both, d_product, ctx.activation)
         d_norm, d_low = ctx.gate_up.backward(d_both)
+        norm = rounded(normed(x, factor, ctx.eps)[0], ctx.gate_up.dtype)
         grads = (
-            *ctx.gate_up.gradients(d_both, d_low, normed(x, factor, ctx.eps)[0], low),
+            *ctx.gate_up.gradients(d_both, d_low, norm, low),
             *ctx.down.gradients(d_out, d_low_down, product, low_down),
         )
         d_x = normed_backward(d_norm, x, factor, scale).view(ctx.shape)

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers.models.gemma3 import modeling_gemma3 as gemma3
 
 from gemtune.kernels.attention import NAME, attention
+from gemtune.kernels.fp16 import remove_fp16
 from gemtune.kernels.lora import LoraForward, TokenRowsForward, group_of, normed_linear, ungroup
 from gemtune.kernels.mlp import normed_mlp
 from gemtune.kernels.norms import GemmaNormForward, RmsNormRope
@@ -146,6 +147,7 @@ def restore(model: nn.Module) -> nn.Module:
         while stock := vars(type(module)).get("stock"):
             module.__class__ = stock
         ungroup(module)
+        remove_fp16(module)
         if hook := vars(module).pop(HOOK, None):
             hook.remove()
         if isinstance(module, PreTrainedModel) and module.config._attn_implementation == NAME:

@@ -62,7 +62,9 @@ class QwenBlockForward:
 
 def usable(x: torch.Tensor, *layers: nn.Module) -> bool:
     """Whether oneDNN takes these layers: on a CPU, without autograd, plain (no adapters, not quantised)."""
-    if torch.is_grad_enabled() or not (x.is_cpu and torch.backends.mkldnn.is_available()):
+    if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        return False
+    if not (x.is_cpu and torch.backends.mkldnn.is_available()):
         return False
     are_plain = all(type(layer) is nn.Linear and layer.weight.dtype == x.dtype for layer in layers)
     is_bf16 = x.dtype == torch.bfloat16 and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # not on every processor

@@ -69,13 +69,11 @@ def attach_adapters(
         target_modules=_pattern(targets, family.vision, trains) if family.vision else targets,
         task_type="CAUSAL_LM",
         trainable_token_indices={"embed_tokens": token_ids} if token_ids else None,
-        modules_to_save=_projector(family.vision) if family.vision and trains != "text" else None,
+        modules_to_save=_projector(model, family.vision) if family.vision and trains != "text" else None,
     )
     torch.manual_seed(seed)
     tuned = get_peft_model(model, config, autocast_adapter_dtype=True)
-    for parameter in tuned.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()  # masters; bf16 loses updates below half its step
+    _to_masters(tuned)
     return tuned
 
 
@@ -83,22 +81,34 @@ def _pattern(targets: list[str], vision: VisionFamily, trains: str) -> str:
     """Layers of the text part by name, as a pattern: a tower has layers of the same names."""
     pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, targets))})"
     if trains == "tower":
-        pattern += rf"|.*\.{vision.tower}\..*\.({'|'.join(vision.tower_linear)})"
+        pattern += rf"|.*\.{vision.tower_blocks}\..*\.({'|'.join(vision.tower_linear)})"
     return pattern
 
 
-def _projector(vision: VisionFamily) -> list[str]:
-    return [name.rsplit(".", 1)[-1] for name in vision.projector]
+def _projector(model: PreTrainedModel, vision: VisionFamily) -> list[str]:
+    """The projector's modules as PEFT wants them: the modules of a list one by one."""
+    names: list[str] = []
+    for path in vision.projector:
+        module, name = model.model.get_submodule(path), path.rsplit(".", 1)[-1]
+        names += [f"{name}.{number}" for number in range(len(module))] if isinstance(module, nn.ModuleList) else [name]
+    return names
 
 
 def train_every_weight(model: PreTrainedModel, family: Family, trains: str) -> None:
     """Full training: every weight of the text part, and what `trains` (vision.trains) says of tower and projector."""
     model.requires_grad_(True)
-    if family.vision is None or trains == "tower":
-        return
-    model.model.get_submodule(family.vision.tower).requires_grad_(False)
-    for name in family.vision.projector:
-        model.model.get_submodule(name).requires_grad_(trains == "projector")
+    if family.vision and trains != "tower":
+        model.model.get_submodule(family.vision.tower).requires_grad_(False)
+        for name in family.vision.projector:
+            model.model.get_submodule(name).requires_grad_(trains == "projector")
+    _to_masters(model)
+
+
+def _to_masters(model: nn.Module) -> None:
+    """Trained weights in fp32: bf16 loses updates below half its step, which at a rate of 2e-5 are five of six."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
 
 
 def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:

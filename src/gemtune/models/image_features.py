@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from itertools import groupby, zip_longest
 from pathlib import Path
@@ -91,7 +92,16 @@ class ImageFeatures:
         else:
             alike = (list(group) for _, group in groupby(keys, lambda key: key.alone))
             features = [feature for group in alike for feature in self._through_tower(self._preprocess(group))]
-        return self.family.project(self.core, features, (size_of(self._data / key.path) for key in keys))
+        sizes = (size_of(self._data / key.path) for key in keys)
+        with self._in_type_of(features[0]):
+            return self.family.project(self.core, features, sizes)
+
+    def _in_type_of(self, feature: torch.Tensor) -> AbstractContextManager[object]:
+        """A projector that is trained has fp32 masters; its products are in the type of the features."""
+        weights = (weight for name in self.family.projector for weight in self.core.get_submodule(name).parameters())
+        if any(weight.dtype == torch.float32 for weight in weights) and feature.dtype != torch.float32:
+            return torch.autocast(feature.device.type, feature.dtype)
+        return nullcontext()
 
     def batch_inputs(self, batch: MicroBatch) -> ModelInputs:
         """What a forward pass over a micro-batch with images needs beside its tokens."""

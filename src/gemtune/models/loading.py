@@ -90,18 +90,19 @@ def load_model(
     quantize: str = "none",
     say: Callable[[str], None] = print,
 ) -> PreTrainedModel:
-    """The stock transformers model of a folder, in eval mode: weights in bf16 or fp32, or NF4 linear layers of its text
-    part. `models.patching.install_kernels` puts gemtune's kernels in; packed batches need its attention.
+    """The stock transformers model of a folder, in eval mode: its weights in the precision, or NF4 linear layers of its
+    text part. `models.patching.install_kernels` puts gemtune's kernels in; packed batches need its attention.
 
     Every weight comes from the folder's files, or ModelError says which does not; `say` is told what else they hold.
     """
-    # fp16: fp32 weights under autocast keep the residual stream in fp32.
-    dtype = torch.float32 if precision == "fp16" else DTYPES[precision]
-    vision = family_of(folder).vision
-    quantized: dict[str, object] = {}
+    from transformers import GenerationConfig
+
+    dtype, vision = DTYPES[precision], family_of(folder).vision
+    settings: dict[str, object] = {}
     if quantize == "nf4":
-        compute = torch.bfloat16 if precision == "bf16" else torch.float32
-        quantized = {"quantization_config": _nf4(compute, vision), "device_map": {"": device}}
+        settings["quantization_config"] = _nf4(dtype, vision)
+    if quantize == "nf4" or device == "cuda":  # tensor by tensor: host memory need not hold them all
+        settings["device_map"] = {"": device}
     with loading(f"{folder}: its weights"):
         require_size(stored_tensors(folder), sum(p.numel() for p in empty_model(folder).parameters()), folder)
         model, info = _auto(folder).from_pretrained(
@@ -112,7 +113,7 @@ def load_model(
             trust_remote_code=False,
             attn_implementation="sdpa",
             output_loading_info=True,
-            **quantized,
+            **settings,
         )
     require_whole(info["missing_keys"], info["unexpected_keys"], folder)
     if info["unexpected_keys"]:
@@ -121,7 +122,9 @@ def load_model(
         if hasattr(module, "support_avx512bf16_for_cpu"):
             # bitsandbytes 0.50.2 re-packs such layers at the first evaluation and then loses every gradient.
             module.support_avx512bf16_for_cpu = False
-    return (model if quantized else model.to(device)).eval()
+    # The recipe says how replies are made; what a folder says of it would fill the gaps of that for base alone.
+    model.generation_config = GenerationConfig()
+    return (model if "device_map" in settings else model.to(device)).eval()
 
 
 def _nf4(compute: torch.dtype, vision: VisionFamily | None) -> BitsAndBytesConfig:

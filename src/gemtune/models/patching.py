@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import torch
+
 from gemtune.kernels.attention import NAME as ATTENTION
+from gemtune.kernels.fp16 import install_fp16
 from gemtune.kernels.patch import install, install_head
 from gemtune.kernels.vision_tower import install_tower
 from gemtune.models.families import FAMILIES
@@ -28,6 +31,8 @@ def install_kernels(model: Model) -> Model:
     if vision:
         install_tower(plain.model.get_submodule(vision.tower))
     install_head(plain.get_output_embeddings())
+    if plain.dtype == torch.float16:
+        install_fp16(plain, vision.tower if vision else None)
     if model is not plain:
         install(model)
     return model

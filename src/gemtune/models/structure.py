@@ -42,3 +42,16 @@ def choose_head(model: PreTrainedModel | PeftModel) -> tuple[str, str]:
         return "gathered", "the head is one product with its weight: only labelled positions are scored, in pieces"
     kind = "a bias" if type(plain) is nn.Linear else "adapters or a form of its own"
     return "logits_to_keep", f"the head has {kind}: the model scores the labelled positions itself, all at once"
+
+
+def checkpoint_blocks(model: PreTrainedModel | PeftModel) -> None:
+    """From now on training keeps what enters a block, and computes the block again in the backward pass."""
+    plain = without_adapters(model)
+    # transformers 5.23 gave it another name.
+    enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
+def is_checkpointed(model: PreTrainedModel | PeftModel) -> bool:
+    """Whether `checkpoint_blocks` was called."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

@@ -11,20 +11,22 @@ from gemtune.data.paths import at_home
 from gemtune.evaluation.evaluate import corpus_scores, deciding_of, evaluation_rows
 from gemtune.evaluation.generate import replies
 from gemtune.files import JsonObject
-from gemtune.hardware import device_name, installed_versions, instruction_sets, memory_gb
+from gemtune.hardware import device_name, free_bytes, installed_versions, instruction_sets, memory_gb
+from gemtune.kernels.attention import choose_gpu_attention
 from gemtune.kernels.native import compiled
 from gemtune.kernels.patch import choose_forwards
 from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import attach_adapters, train_every_weight
 from gemtune.models.hub import fingerprint, revision_of
 from gemtune.models.image_features import ImageFeatures
+from gemtune.models.loading import DTYPES
 from gemtune.models.patching import install_kernels
-from gemtune.models.structure import choose_head
+from gemtune.models.structure import checkpoint_blocks, choose_head
 from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.planner import ModelShape, choose_micro_tokens
+from gemtune.training.planner import ModelShape, choose_checkpointing, choose_micro_tokens
 from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
 
@@ -44,13 +46,8 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     run.decide("learning_rate", choose_learning_rate(recipe))
     run.decide("head", choose_head(model))
     run.decide("forwards", choose_forwards(model))
-    micro = run.decide(
-        "micro_tokens", choose_micro_tokens(recipe, ModelShape.of(model.config), job.device, job.precision)
-    )
-    functions, why = compiled()
-    if functions is None:
-        job.say(f"Without compiled kernels: {why}.")
-    run.decide("compiled_passes", (functions is not None, why))
+    micro = _fitted(job, model)
+    run.decide("compiled_passes", _compiled_passes(job))
     note_surroundings(job, model)
     features = job.image_features(model)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
@@ -71,6 +68,29 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
         score=score,
         criterion=criterion,
     )
+
+
+def _compiled_passes(job: Job) -> tuple[bool, str]:
+    """Whether kernels/cpp is compiled, and why; on a GPU it has nothing to do, and no compiler is asked."""
+    if job.device != "cpu":
+        return False, f"they are for CPUs, and this run is on {job.device}"
+    functions, why = compiled()
+    if functions is None:
+        job.say(f"Without compiled kernels: {why}.")
+    return functions is not None, why
+
+
+def _fitted(job: Job, model: PreTrainedModel) -> int:
+    """The tokens of a micro-batch; the model computes its blocks twice from here on where they must be."""
+    recipe, run, shape, precision = job.recipe, job.run, ModelShape.of(model.config), job.precision
+    longest = int(ExampleTable(run.table("train")).lengths.max(initial=1))
+    twice = choose_checkpointing(recipe, shape, precision, longest, free_bytes(job.device))
+    if run.decide("checkpointing", twice):
+        checkpoint_blocks(model)
+    if job.device == "cuda":
+        run.decide("attention", choose_gpu_attention(DTYPES[precision], shape.head_size))
+    micro = choose_micro_tokens(recipe, shape, job.device, precision, twice[0])
+    return int(run.decide("micro_tokens", micro))
 
 
 def _trainable(job: Job, model: PreTrainedModel, data: JsonObject) -> PreTrainedModel:

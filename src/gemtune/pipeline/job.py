@@ -138,9 +138,12 @@ class Job:
 
     @cached_property
     def device(self) -> str:
-        from gemtune.hardware import choose_device
+        from gemtune.hardware import choose_device, unused_gpu
 
-        return str(self.run.decide("device", choose_device(self.recipe.train.device)))
+        device = str(self.run.decide("device", choose_device(self.recipe.train.device)))
+        if device == "cpu" and self.recipe.train.device == "auto" and (unused := unused_gpu()):
+            self.say(f"{unused.name} is not used: {unused.reason}; {unused.move}.")
+        return device
 
     @cached_property
     def precision(self) -> str:

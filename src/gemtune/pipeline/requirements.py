@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -28,6 +29,16 @@ def require_settings(job: Job) -> None:
         require_targets(lora.target_modules, job.folder)
     if lora and isinstance(lora.token_rows, list):
         require_tokens(lora.token_rows, job.tokenizer.get_vocab())
+
+
+def require_one_process() -> None:
+    """RunError under torchrun or `accelerate launch` with several processes, each of which would train the same."""
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if processes != "1":
+        raise RunError(
+            f"WORLD_SIZE is {processes}: gemtune trains on one GPU, in one process; start it without torchrun and "
+            "`accelerate launch`"
+        )
 
 
 def require_trackers(recipe: Recipe) -> None:

@@ -13,7 +13,14 @@ from gemtune.errors import CheckError, RowError, RunError, memory_errors
 from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.requirements import foreseen, require_metric, require_parts, require_settings, require_trackers
+from gemtune.pipeline.requirements import (
+    foreseen,
+    require_metric,
+    require_one_process,
+    require_parts,
+    require_settings,
+    require_trackers,
+)
 from gemtune.pipeline.resume import (
     begin,
     finished_training,
@@ -162,6 +169,7 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     from gemtune.training.run import train as run_training
 
     run = job.run
+    require_one_process()
     require_settings(job)
     require_trackers(job.recipe)
     # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.

@@ -15,6 +15,7 @@ from gemtune.rendering.token_table import ExampleTable
 ALIGNED = 16  # tokens, and labelled ones, are rounded up to it: shapes repeat, so oneDNN compiles no kernel each step
 
 Order = list[np.ndarray]  # one array of row numbers an effective batch
+FixedRows = tuple[ExampleTable, list[int]]  # the row numbers of an evaluation loss, which are the same every time
 
 
 @dataclass(frozen=True)

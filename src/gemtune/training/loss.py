@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from gemtune.kernels.cross_entropy import labelled_cross_entropy
+from gemtune.kernels.fp16 import rounded
 from gemtune.kernels.patch import hidden_at
 from gemtune.models.image_features import ImageFeatures
 from gemtune.models.structure import choose_head, parts_of, without_adapters
@@ -44,12 +45,15 @@ def labelled_loss(
     decoder, head, rows = parts_of(model)
     hidden = hidden_at(decoder, batch.positions, **inputs)  # (P, H)
     softcap = getattr(decoder.config.get_text_config(), "final_logit_softcapping", None)
-    return labelled_cross_entropy(hidden.to(head.dtype), head, batch.targets, rows=rows, softcap=softcap)
+    device = head.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else head.dtype
+    with torch.autocast(device, enabled=False):  # it would round the whole head again for every chunk of tokens
+        return labelled_cross_entropy(rounded(hidden, dtype), head.to(dtype), batch.targets, rows=rows, softcap=softcap)
 
 
 def mean_loss(
     model: PreTrainedModel,
-    batches: Sequence[MicroBatch],
+    batches: Iterable[MicroBatch],
     autocast: Callable[[], AbstractContextManager[None]],
     features: ImageFeatures | None = None,
 ) -> float:
@@ -57,9 +61,11 @@ def mean_loss(
     was_training = model.training
     model.eval()
     total, labelled = 0.0, 0
-    with torch.no_grad(), autocast():
-        for batch in batches:
-            total += labelled_loss(model, batch, features)[0].item()
-            labelled += batch.labelled
-    model.train(was_training)
+    try:
+        with torch.no_grad(), autocast():
+            for batch in batches:
+                total += labelled_loss(model, batch.to(model.device), features)[0].item()
+                labelled += batch.labelled
+    finally:
+        model.train(was_training)
     return total / labelled

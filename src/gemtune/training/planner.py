@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
-
-import torch
 
 from gemtune.files import JsonObject
 from gemtune.hardware import free_bytes
 from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
+from gemtune.models.loading import DTYPES
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training.batching import order
@@ -18,6 +18,7 @@ from gemtune.training.speed import sustained_speed
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+FULL = 0.85  # of the free memory: what one row may take of it without being computed in pieces
 FRAMEWORK_GB = 0.55  # Python, torch and transformers, resident on a CPU; a CUDA context is about as much
 HEAD_SPEED, FUSED_HEAD_SPEED = 1.4, 2.0  # times a block's, by products and fused with its loss; `make bench` compares
 ACTIVATION_SLACK = 1.4  # what autograd and the allocator hold beyond the tensors counted in `activation_bytes`
@@ -119,31 +120,27 @@ def estimate(
     tokens: int,
     labelled: float,
     tflops: float,
+    checkpointed: bool = False,
 ) -> Estimate:
     """The plan of training `tokens` tokens, of which a share `labelled` is trained on, at `tflops` TFLOP/s."""
-    size = 4 if precision == "fp32" else 2
-    block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation: bytes a weight
-    weights = shape.block_weights * block + (shape.embedding + shape.vision_weights) * size
-    lora = shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
-    trained = lora or shape.block_weights + shape.embedding
-    # A LoRA weight: fp32 master, gradient and two Adam moments. Full training: the weights are their own masters.
-    optimizer = trained * 16 if recipe.lora else trained * 3 * size
+    size, lora = 4 if precision == "fp32" else 2, lora_weights(recipe, shape)
+    weights, optimizer = weight_bytes(recipe, shape, precision), optimizer_bytes(recipe, shape)
     # Logits and their gradient; without a GPU, probabilities are fp32 in the processor's cache alone, and the logits,
     # too, where a frozen head is fused with its loss.
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    is_fused = device == "cpu" and recipe.lora is not None and sweeps_over(dtype, shape.hidden)
+    is_fused = device == "cpu" and recipe.lora is not None and sweeps_over(DTYPES[precision], shape.hidden)
     a_logit = 0 if is_fused else 2 * size if device == "cpu" else 8 + size
     logits = min(CHUNK, round(micro_tokens * labelled) + 1) * shape.vocab * a_logit
     memory = {
         "framework": FRAMEWORK_GB,
         "weights": weights / 1e9,
         "optimizer": optimizer / 1e9,
-        "activations": micro_tokens * activation_bytes(shape, size) / 1e9,
+        "activations": micro_tokens * activation_bytes(recipe, shape, precision, checkpointed) / 1e9,
         "logits": logits / 1e9,
     }
     blocks, head = 4 * shape.block_weights + 6 * lora, 4 * shape.embedding * labelled
     if not recipe.lora:
         blocks, head = 6 * shape.block_weights, 6 * shape.embedding * labelled
+    blocks += 2 * shape.block_weights * checkpointed  # which are computed again in the backward pass
     flops = blocks + head
     seconds = tokens * (blocks + head / (FUSED_HEAD_SPEED if is_fused else HEAD_SPEED)) / (tflops * 1e12)
     return Estimate(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
@@ -155,22 +152,27 @@ def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str
     batches = batches[: recipe.train.max_steps]
     tokens = int(sum(table.lengths[rows].sum() for rows in batches))
     labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
-    micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision)
+    longest = int(table.lengths.max())
+    room = free_bytes(device) - weight_bytes(recipe, shape, precision)
+    checkpointed, _ = choose_checkpointing(recipe, shape, precision, longest, room)
+    micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision, checkpointed)
     speed = sustained_speed(precision, device)
     here = estimate(
         shape,
         recipe,
         device=device,
         precision=precision,
-        micro_tokens=max(micro_tokens, int(table.lengths.max())),
+        micro_tokens=max(micro_tokens, longest),
         tokens=tokens,
         labelled=labelled,
         tflops=speed.tflops,
+        checkpointed=checkpointed,
     )
     return {
         "model": recipe.model,
         "device": device,
         "precision": precision,
+        "checkpointing": checkpointed,
         "memory_gb": here.memory_gb,
         "free_gb": free_bytes(device) / 1e9,
         "steps": len(batches),
@@ -183,43 +185,87 @@ def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str
 
 
 def elsewhere(recipe: Recipe, tokens: int, labelled: float) -> list[JsonObject]:
-    """What the recipe needs for every Gemma 3 size on the devices of the table; NF4 where 16-bit weights do not fit."""
+    """What the recipe needs for every Gemma 3 size on the devices of the table.
+
+    Where it does not fit, blocks are computed twice (`ckpt`); where 16-bit weights do not fit then, they are NF4.
+    """
+    kinds = dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",)
     rows = []
     for model, shape in GEMMA3.items():
         cells = {}
         for device, (memory, tflops) in DEVICES.items():
             cells[device] = "-"
-            for quantize in dict.fromkeys((recipe.quantize, "nf4")) if recipe.lora else ("none",):
-                quantised = recipe.model_copy(update={"quantize": quantize})
-                precision = "fp16" if device == "T4" else "bf16"
+            for quantize, checkpointed in product(kinds, (False, True)):
                 plan = estimate(
                     shape,
-                    quantised,
+                    recipe.model_copy(update={"quantize": quantize}),
                     device="cuda",
-                    precision=precision,
+                    precision="fp16" if device == "T4" else "bf16",
                     micro_tokens=recipe.train.max_length,
                     tokens=tokens,
                     labelled=labelled,
                     tflops=tflops,
+                    checkpointed=checkpointed,
                 )
                 if plan.total_gb < 0.92 * memory:
-                    cells[device] = (
-                        f"{plan.total_gb:.1f}{' nf4' if quantize == 'nf4' else ''} {plan.seconds / 3600:.2f} h"
-                    )
+                    how = f"{' nf4' if quantize == 'nf4' else ''}{' ckpt' if checkpointed else ''}"
+                    cells[device] = f"{plan.total_gb:.1f}{how} {plan.seconds / 3600:.2f} h"
                     break
         rows.append({"model": model, "devices": cells})
     return rows
 
 
-def activation_bytes(shape: ModelShape, size: int) -> float:
-    """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up."""
+def lora_weights(recipe: Recipe, shape: ModelShape) -> int:
+    """How many weights the adapters have; 0 in full training."""
+    return shape.layers * sum(recipe.lora.r * (i + o) for i, o in shape.linear) if recipe.lora else 0
+
+
+def weight_bytes(recipe: Recipe, shape: ModelShape, precision: str) -> float:
+    """Bytes of the model as it is loaded."""
+    size = 4 if precision == "fp32" else 2
+    if recipe.lora is None:  # fp32 masters, and a copy of them in the precision of the products
+        copies = 4 + (size if size < 4 else 0)
+        return (shape.block_weights + shape.embedding) * copies + shape.vision_weights * size
+    block = 0.53 if recipe.quantize == "nf4" else size  # NF4 with double quantisation
+    return shape.block_weights * block + (shape.embedding + shape.vision_weights) * size
+
+
+def optimizer_bytes(recipe: Recipe, shape: ModelShape) -> int:
+    """Bytes of a LoRA weight's fp32 master, gradient and two Adam moments; full training's masters are the model."""
+    return lora_weights(recipe, shape) * 16 or (shape.block_weights + shape.embedding) * 12
+
+
+def activation_bytes(recipe: Recipe, shape: ModelShape, precision: str, checkpointed: bool = False) -> float:
+    """Bytes autograd keeps for one token: inputs of norms and adapters, attention before and after, gate and up.
+
+    Where blocks are checkpointed it keeps what enters each of them, and those of one block at a time.
+    """
+    # With fp32 between the products of 16 bits, as in fp16 and in full training, half of it is as wide again.
+    size = 4 if precision == "fp32" else 2 if precision == "bf16" and recipe.lora else 3
     q, kv = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
     inputs = 6 * shape.hidden + q  # four norms, queries to values, gate and up; the output projection
     attention = (q + 2 * kv) + (q + kv) + (q + 2 * kv)  # as projected, with positions, and padded to each other
-    return ACTIVATION_SLACK * shape.layers * size * (inputs + attention + 2 * shape.feed_forward)
+    block = inputs + attention + 2 * shape.feed_forward
+    kept = shape.layers * shape.hidden + block if checkpointed else shape.layers * block
+    return ACTIVATION_SLACK * size * kept
 
 
-def choose_micro_tokens(recipe: Recipe, shape: ModelShape, device: str, precision: str) -> tuple[int, str]:
+def choose_checkpointing(
+    recipe: Recipe, shape: ModelShape, precision: str, longest: int, room: float
+) -> tuple[bool, str]:
+    """Whether blocks are computed again in the backward pass, to keep less of them: where the longest row needs it.
+
+    `room` are the bytes that are free once the model is loaded.
+    """
+    left = room - optimizer_bytes(recipe, shape)
+    wanted = longest * activation_bytes(recipe, shape, precision)
+    why = f"the longest row, {longest} tokens, needs {wanted / 1e9:.2f} GB of activations; {left / 1e9:.1f} GB are free"
+    return wanted > FULL * left, why
+
+
+def choose_micro_tokens(
+    recipe: Recipe, shape: ModelShape, device: str, precision: str, checkpointed: bool = False
+) -> tuple[int, str]:
     """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
 
     A longer row is a micro-step of its own.
@@ -228,7 +274,7 @@ def choose_micro_tokens(recipe: Recipe, shape: ModelShape, device: str, precisio
         return recipe.train.micro_tokens, "the recipe says so"
     # Above, larger matrix products are no faster on that device; with images, four rows keep the threads of a CPU busy.
     most = 16_384 if device == "cuda" else 1_280 if shape.vision_weights else 512
-    each = activation_bytes(shape, 2 if precision == "bf16" else 4)
+    each = activation_bytes(recipe, shape, precision, checkpointed)
     free = free_bytes(device)
     fits = int(free / 2 / each)
     why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +19,19 @@ from gemtune.metrics.selection import BY_LOSS, Criterion
 from gemtune.models.adapters import save_tuned
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
+from gemtune.models.loading import DTYPES
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.run_files import Training
 from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
-from gemtune.training.batching import EffectiveBatches, MicroBatch, fixed_batches, order
+from gemtune.training.batching import EffectiveBatches, FixedRows, order
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+LAUNCHERS = ("ACCELERATE_", "FSDP_", "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")  # in the environment
 EVALUATIONS = 10  # a run, when eval_steps is not set
 VAL_ROWS = 512  # rows of val an evaluation loss is taken over; its standard error is then a few per cent
 PROBE_ROWS = 256  # rows of train scored in eval mode beside them
@@ -78,20 +82,15 @@ def training_setup(
         precision=precision,
         batches=EffectiveBatches(table, batches, micro_tokens=micro_tokens),
         steps_per_epoch=steps_per_epoch,
-        evaluation={
-            name: [batch.to(device) for batch in _sample(part, count, micro_tokens, settings.seed)]
-            for name, (part, count) in parts.items()
-        },
+        evaluation={name: _sample(part, count, settings.seed) for name, (part, count) in parts.items()},
         criterion=criterion,
         score=score,
         image_features=image_features,
     )
 
 
-def _sample(table: ExampleTable, count: int, micro_tokens: int, seed: int) -> list[MicroBatch]:
-    """The fixed batches of an evaluation loss."""
-    rows = np.random.default_rng(seed).permutation(len(table))[:count]
-    return list(fixed_batches(table, rows.tolist(), micro_tokens=micro_tokens))
+def _sample(table: ExampleTable, count: int, seed: int) -> FixedRows:
+    return table, np.random.default_rng(seed).permutation(len(table))[:count].tolist()
 
 
 def train(
@@ -104,7 +103,8 @@ def train(
 
     Returns the manifest's `training` section.
     """
-    trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
+    with _without_launcher():
+        trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
     resume = ckpt.newest_whole(setup.run, say)
     step = step_of(resume) if resume else 0
     setup.run.forget("training", "digests")  # of weights that are made again
@@ -121,10 +121,20 @@ def train(
     return _finish(trainer)
 
 
+@contextmanager
+def _without_launcher() -> Iterator[None]:
+    """Hides what `accelerate launch` sets: its precision and its device are not the recipe's."""
+    kept = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith(LAUNCHERS)}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
 def _arguments(setup: TrainingSetup) -> TrainingArguments:
     settings, steps = setup.recipe.train, len(setup.batches)
     eval_steps = settings.eval_steps or max(1, round(steps / EVALUATIONS))
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(setup.run.checkpoints),
         max_steps=steps,
         per_device_train_batch_size=1,
@@ -139,13 +149,15 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
         save_steps=settings.save_steps or eval_steps,
         seed=settings.seed,
         use_cpu=setup.device == "cpu",
-        fp16=setup.precision == "fp16",
         report_to=setup.recipe.track or "none",
         run_name=setup.recipe.name,
         disable_tqdm=True,
         dataloader_pin_memory=False,
         remove_unused_columns=False,
     )
+    if arguments.n_gpu > 1:  # the Trainer would copy the model to every GPU, in nn.DataParallel
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
@@ -155,6 +167,8 @@ def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
     if best is not None:
         folder = ckpt.require_whole(run.checkpoint(best))
         ckpt.load_weights(setup.model, folder / ckpt.WEIGHTS)
+        if setup.recipe.lora is None:
+            setup.model.to(DTYPES[setup.precision])  # as products had them; the masters are in the checkpoints
         target = run.adapter if setup.recipe.lora else run.full_model
         reads = setup.image_features.tokenizer.settings if setup.image_features else {}
         ckpt.save_folder(

@@ -8,6 +8,8 @@ from statistics import median
 
 import torch
 
+from gemtune.models.loading import DTYPES
+
 OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
 LEAST_TAKEN = 0.15  # of the cores: below, it may be the waiting of our own threads for each other
 TIMES, WEIGHTS, TOKENS, SIZE, OUT = 9, 32, 512, 640, 2048
@@ -40,7 +42,7 @@ def sustained_speed(precision: str, device: str) -> Speed:
 
     As in a step, each weight is another one, which no cache holds, and is met there and back.
     """
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    dtype = DTYPES[precision]
     x = torch.randn(TOKENS, SIZE, dtype=dtype, device=device)
     weights = [torch.randn(OUT, SIZE, dtype=dtype, device=device) for _ in range(WEIGHTS)]
     there, back = x.new_empty(TOKENS, OUT), torch.empty_like(x)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,15 +16,18 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState
 
 from gemtune.errors import RunError, is_out_of_memory
 from gemtune.files import JsonObject
-from gemtune.hardware import peak_memory_gb
+from gemtune.hardware import empty_cache, peak_memory_gb
 from gemtune.metrics.selection import Criterion, select
 from gemtune.models.families.base import Family
 from gemtune.models.image_features import ImageFeatures
+from gemtune.models.loading import DTYPES
+from gemtune.models.structure import checkpoint_blocks, is_checkpointed
 from gemtune.recipe.schema import Recipe
 from gemtune.run_contents import remove_written
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
-from gemtune.training.batching import EffectiveBatches, MicroBatch
+from gemtune.training.batching import EffectiveBatches, FixedRows, MicroBatch, fixed_batches
+from gemtune.training.clock import Clock
 from gemtune.training.divergence import DivergenceWatch, good_steps
 from gemtune.training.loss import labelled_loss, mean_loss
 from gemtune.training.schedule import rate_share
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
     from transformers import PreTrainedModel, TrainerControl
+
+FIRST_SCALE = (
+    2.0**12
+)  # of the loss in fp16; PyTorch's 2^16 overflows in the first steps of Gemma, which are then skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,7 @@ class TrainingSetup:
     precision: str
     batches: EffectiveBatches
     steps_per_epoch: float
-    evaluation: dict[str, list[MicroBatch]]  # the fixed batches of `eval`, not there without rows of val, and `probe`
+    evaluation: dict[str, FixedRows]  # of `eval`, not there without rows of val, and `probe`
     criterion: Criterion  # by which the best checkpoint is kept
     score: Callable[[PreTrainedModel], dict[str, float]] | None = (
         None  # the task's scores of a model, where they decide
@@ -72,7 +78,7 @@ class EffectiveBatchTrainer(Trainer):
     ):
         self.setup, self.run, self.recipe = setup, setup.run, setup.recipe
         self.progress, self.say = progress, say
-        self.window = _empty_window()  # since the last log
+        self.window, self.clock = _empty_window(), Clock(setup.device)  # since the last log
         self.watch = DivergenceWatch(math.log(setup.model.config.get_text_config().vocab_size))
         self.diverged: str | None = None  # why, once it has
         self.evaluated_at: int | None = None  # the step
@@ -85,6 +91,8 @@ class EffectiveBatchTrainer(Trainer):
             callbacks=[_StoppingCallback(self)],
         )
         self.remove_callback(PrinterCallback)  # the caller shows progress
+        if setup.precision == "fp16":
+            self.accelerator.scaler = torch.amp.GradScaler(setup.device, init_scale=FIRST_SCALE)
 
     def create_optimizer(self, model: PreTrainedModel | None = None) -> Optimizer:
         """The Trainer's optimizer; tower and projector of a vision-language model have a learning rate of their own."""
@@ -148,33 +156,50 @@ class EffectiveBatchTrainer(Trainer):
         right = torch.zeros((), dtype=torch.int64, device=self.args.device)
         for micro in inputs:
             micro = micro.to(self.args.device)
-            with self.accelerator.autocast():
+            with self._autocast():
                 loss, right_here = labelled_loss(model, micro, self.setup.image_features)
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # they are clipped and logged as they are
         self.window["right"] += right
         self.window["labelled_tokens"] += labelled
         return total / labelled
 
+    def _autocast(self) -> torch.autocast:
+        """Full training: the weights are fp32, for small updates to count, and products are in the run's precision."""
+        is_mixed = self.recipe.lora is None and self.setup.precision != "fp32"
+        return torch.autocast(self.setup.device, DTYPES[self.setup.precision] if is_mixed else None, enabled=is_mixed)
+
     def _cut_smaller(self, inputs: list[MicroBatch], cause: str) -> list[MicroBatch]:
-        """The same effective batch in micro-batches of half the tokens; RunError when each holds one row already."""
+        """The same effective batch in micro-batches of half the tokens.
+
+        Where each holds one row already, blocks are computed again in the backward pass; RunError if they are.
+        """
         step, batches = self.state.global_step, self.train_dataset
         tokens = max(sum(micro.lengths) for micro in inputs)
-        if len(inputs) == len(batches.batches[step]):
+        why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
+        self.model.zero_grad()
+        empty_cache(self.setup.device)
+        if len(inputs) < len(batches.batches[step]):
+            self._set_micro_tokens(tokens // 2, why)
+            again: list[MicroBatch] = batches[step]
+            return again
+        if is_checkpointed(self.model):
             raise RunError(
                 f"step {step + 1}: out of memory with a single row of {tokens} tokens ({cause}); lower "
                 "train.max_length, or set quantize: nf4"
             )
-        self.model.zero_grad()
-        if self.setup.device == "cuda":
-            torch.cuda.empty_cache()
-        batches.micro_tokens = tokens // 2
-        why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
-        self.run.decide("micro_tokens", (batches.micro_tokens, why))
-        self.say(f"{why}: the step is taken again with micro-batches of {batches.micro_tokens} tokens.")
-        again: list[MicroBatch] = batches[step]
-        return again
+        checkpoint_blocks(self.model)
+        self.run.decide("checkpointing", (True, f"{why}, a single row"))
+        self.say(f"{why}, a single row: the step is taken again, its blocks computed twice to keep less of them.")
+        return inputs
+
+    def _set_micro_tokens(self, tokens: int, why: str) -> None:
+        self.train_dataset.micro_tokens = tokens
+        self.run.decide("micro_tokens", (tokens, why))
+        self.say(f"{why}: it is taken again with micro-batches of {tokens} tokens.")
 
     def floating_point_ops(self, inputs: object) -> int:
         return 0  # the report counts tokens; the Trainer's formula knows neither gathered heads nor frozen weights
@@ -187,7 +212,7 @@ class EffectiveBatchTrainer(Trainer):
         line: JsonObject = {"step": step, "epoch": round(step / self.setup.steps_per_epoch, 4)}
         if "loss" in logs:
             self._stop_where(self.watch.of_step(step, logs["loss"]))
-            seconds = max(self.window["seconds"], 1e-9)
+            seconds = self.clock.read()
             line |= {
                 "loss": logs["loss"],
                 "learning_rate": logs["learning_rate"],
@@ -195,10 +220,12 @@ class EffectiveBatchTrainer(Trainer):
                 "tokens": self.window["tokens"],
                 "labelled_tokens": self.window["labelled_tokens"],
                 "accuracy": float(self.window["right"]) / max(1, self.window["labelled_tokens"]),
-                "tokens_per_s": round(self.window["tokens"] / seconds, 1),
+                "tokens_per_s": round(self.window["tokens"] / max(seconds, 1e-9), 1),
                 "peak_memory_gb": round(peak_memory_gb(self.setup.device), 3),
-                "seconds": round(self.window["seconds"], 3),
+                "seconds": round(seconds, 3),
             }
+            if self.accelerator.scaler is not None:
+                line["skipped_steps"] = self.window["skipped_steps"]
             self.window = _empty_window()
         else:
             line |= logs
@@ -218,9 +245,20 @@ class EffectiveBatchTrainer(Trainer):
         return metrics
 
     def loss_on(self, name: str) -> float:
-        """The model's loss on the fixed rows of `eval` or `probe`."""
-        batches = self.setup.evaluation[name]
-        return mean_loss(self.model, batches, self.accelerator.autocast, self.setup.image_features)
+        """The model's loss on the fixed rows of `eval` or `probe`, in micro-batches as the training has them."""
+        table, rows = self.setup.evaluation[name]
+        while True:
+            tokens = self.train_dataset.micro_tokens
+            batches = fixed_batches(table, rows, micro_tokens=tokens)
+            try:
+                return mean_loss(self.model, batches, self._autocast, self.setup.image_features)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or tokens <= int(table.lengths[rows].min()):
+                    raise
+                cause = str(error).splitlines()[0]
+            empty_cache(self.setup.device)
+            most = min(tokens, int(table.lengths[rows].sum()))
+            self._set_micro_tokens(most // 2, f"evaluation ran out of memory with {most} ({cause})")
 
     def _stop_where(self, diverged: str | None) -> None:
         """Ends the training after this step where it has diverged; nothing more of it is kept."""
@@ -283,7 +321,7 @@ class EffectiveBatchTrainer(Trainer):
 
 
 def _empty_window() -> JsonObject:
-    return {"tokens": 0, "labelled_tokens": 0, "right": 0, "seconds": 0.0}
+    return {"tokens": 0, "labelled_tokens": 0, "right": 0, "skipped_steps": 0}
 
 
 def _is_no_number(value: object) -> bool:
@@ -295,20 +333,25 @@ class _StoppingCallback(TrainerCallback):
 
     def __init__(self, trainer: EffectiveBatchTrainer):
         self.trainer = trainer
-        self.began = 0.0
+        self.scale = 0.0  # of the gradients, before a step in fp16
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
-        self.began = time.perf_counter()
+        self.trainer.clock.start()
+        if self.trainer.accelerator.scaler is not None:
+            self.scale = self.trainer.accelerator.scaler.get_scale()
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
-        window = self.trainer.window
-        window["seconds"] += time.perf_counter() - self.began
+        window, scaler = self.trainer.window, self.trainer.accelerator.scaler
+        if scaler is not None:  # gradients beyond fp16: nothing was trained, and the next ones are scaled less
+            window["skipped_steps"] += scaler.get_scale() < self.scale
         batches = self.trainer.train_dataset
         window["tokens"] += int(batches.table.lengths[batches.batches[state.global_step - 1]].sum())
         if state.global_step >= state.max_steps:
             control.should_log = control.should_save = control.should_evaluate = True
+        if control.should_log or control.should_save or control.should_evaluate:
+            self.trainer.clock.stop()
         return control
 
     def on_evaluate(

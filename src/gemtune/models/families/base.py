@@ -57,7 +57,8 @@ class VisionFamily(ABC):
     image_token: str  # stands in the text for a piece of an image
     tower: str  # the module that turns pixels into features
     projector: tuple[str, ...]  # the modules between it and the language model
-    tower_linear: tuple[str, ...] = ENCODER  # the tower's linear layers, for adapters
+    tower_blocks: str  # the part of the tower whose linear layers get adapters, where the tower is trained
+    tower_linear: tuple[str, ...] = ENCODER  # their names
     bidirectional = False  # an image's tokens attend to each other in both directions
     alone_differs = False  # an image alone in its conversation is processed in another way than one of several
     grid_positions = False  # positions count the rows and columns of `grid`

@@ -27,6 +27,7 @@ class Gemma3Vision(VisionFamily):
 
     image_token = SOFT
     tower = "vision_tower"
+    tower_blocks = "vision_tower"
     projector = ("multi_modal_projector",)
     bidirectional = True
 

@@ -19,6 +19,7 @@ class LlavaVision(VisionFamily):
 
     image_token = "<image>"
     tower = "vision_tower"
+    tower_blocks = "vision_tower"
     projector = ("multi_modal_projector",)
 
     def image_text(

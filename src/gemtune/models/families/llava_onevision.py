@@ -26,6 +26,7 @@ class LlavaOnevisionVision(VisionFamily):
 
     image_token = "<image>"
     tower = "vision_tower"
+    tower_blocks = "vision_tower"
     projector = ("multi_modal_projector",)
     alone_differs = True
 

@@ -11,6 +11,7 @@ from gemtune.models.families.base import Family, Pixels, Settings, Size, VisionF
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
     from transformers import Qwen3VLConfig, Qwen3VLModel
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
     from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
@@ -21,6 +22,7 @@ class Qwen3VLVision(VisionFamily):
 
     image_token = "<|image_pad|>"
     tower = "visual"
+    tower_blocks = "visual.blocks"
     projector = ("visual.merger", "visual.deepstack_merger_list")
     tower_linear = ("qkv", "proj", "linear_fc1", "linear_fc2")
     grid_positions = True
@@ -48,7 +50,12 @@ class Qwen3VLVision(VisionFamily):
 
         visual, states = core.visual, []
         mergers = [*visual.deepstack_merger_list, visual.merger]
-        hooks = [merger.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])) for merger in mergers]
+
+        def keep(merger: Module, inputs: tuple[Tensor, ...]) -> Tensor:
+            states.append(inputs[0])
+            return inputs[0].to(max((p.dtype for p in merger.parameters()), key=lambda dtype: dtype.itemsize))
+
+        hooks = [merger.register_forward_pre_hook(keep) for merger in mergers]  # which may be trained, in fp32
         try:
             visual(pixels["pixel_values"].type(visual.dtype), grid_thw=pixels["image_grid_thw"], return_dict=True)
         finally:
