@@ -20,9 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import peft
 import torch
-import transformers
 
 from chaos.cases import VERBS, Case, cases
 from chaos.machine import may_mount
@@ -33,8 +31,6 @@ from gemtune.pipeline import decisions, stages
 from gemtune.training import run as training
 
 IMPORTED = (
-    peft,
-    transformers,
     app,
     output,
     progress,
