@@ -93,10 +93,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     >>> [is_out_of_memory(error) for error in (MemoryError(), RuntimeError("CUDA out of memory"), ValueError("x"))]
     [True, True, False]
     """
-    said = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in said for words in _NO_MEMORY)
-    )
+    is_torchs = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return is_torchs or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def shown(value: object, most: int = 200) -> str:

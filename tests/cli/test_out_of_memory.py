@@ -36,7 +36,7 @@ def test_a_verb_without_memory_is_one_line(
     run, rows = tmp_path / "runs" / "t", tmp_path / "long.csv"
     moves = {
         ("generate", run, LONG, "--base"): "give a shorter prompt, or lower evaluate.max_new_tokens",
-        ("evaluate", run, "--data", rows, "--base"): "lower evaluate.batch_size or evaluate.max_new_tokens",
+        ("evaluate", run, "--data", rows, "--base"): "lower evaluate.max_new_tokens, or give shorter rows",
         ("train", recipe, f"data.source={rows}", "name=l", "data.limit=1", "split.val=0"): (
             "lower train.max_length, or set quantize: nf4"
         ),

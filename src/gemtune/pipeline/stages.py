@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from gemtune.training.batch_contract import Finding
 
 _LESS_TRAINING = "lower train.max_length, or set quantize: nf4"
-_LESS_GENERATION = "lower evaluate.batch_size or evaluate.max_new_tokens, or give shorter rows"
+_LESS_GENERATION = "lower evaluate.max_new_tokens, or give shorter rows"
 _LESS_PROMPT = "give a shorter prompt, or lower evaluate.max_new_tokens"
 
 P = ParamSpec("P")

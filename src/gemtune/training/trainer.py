@@ -252,10 +252,10 @@ class EffectiveBatchTrainer(Trainer):
             batches = fixed_batches(table, rows, micro_tokens=tokens)
             try:
                 return mean_loss(self.model, batches, self._autocast, self.setup.image_features)
-            except RuntimeError as error:
+            except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or tokens <= int(table.lengths[rows].min()):
                     raise
-                cause = str(error).splitlines()[0]
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
             empty_cache(self.setup.device)
             most = min(tokens, int(table.lengths[rows].sum()))
             self._set_micro_tokens(most // 2, f"evaluation ran out of memory with {most} ({cause})")
