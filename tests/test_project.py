@@ -46,6 +46,16 @@ def test_the_workflows_try_the_lowest_python_that_is_allowed() -> None:
     assert minor["newest Python"] == max(minor.values()) > minor["lowest Python"]
 
 
+def test_the_lowest_versions_are_those_that_are_allowed_and_the_workflows_try_them() -> None:
+    lines = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8").splitlines()
+    lowest = [line.replace("==", ">=") for line in lines if not line.startswith("#")]
+    allowed = [requirement.split(",")[0] for requirement in PROJECT["dependencies"]]
+    assert {line.split(">=")[0] for line in lowest} == {"accelerate", "peft", "torch", "transformers"}
+    assert set(lowest) <= set(allowed)
+    matrix = WORKFLOWS["check.yml"]["jobs"]["dependencies"]["strategy"]["matrix"]["include"]
+    assert "constraints-lowest.txt" in [row.get("constraints") for row in matrix]
+
+
 def test_the_changelog_has_this_version_and_what_comes_after_it() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert headings[:2] == ["Unreleased", PROJECT["version"]]

@@ -226,7 +226,7 @@ _MOVES = {
     "preference data": "prepare.ignore: [the field] uses them as they are",
     "not trained": "prepare.ignore: [the field] uses them as they are",
     "marked wrong": "prepare.ignore: [the field] uses them as they are",
-    "roles out of order": "prepare.merge_turns: true joins messages of one role",
+    "two turns of one role": "prepare.merge_turns: true joins messages of one role",
     "no layout": "data.layout names their layout",
     "missing image": "data.images names the folders and archives to look in",
     "image outside": "data.images names the folders and archives to look in",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
 VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
-REVISIONS = {"data": 6, "tokens": 3, "replies": 5}
+REVISIONS = {"data": 7, "tokens": 3, "replies": 5}
 
 PARTS = ("train", "val", "test")
 

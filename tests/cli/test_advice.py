@@ -123,6 +123,8 @@ PREPARE: dict[str, Advice] = {
     "split by an empty cell": (rows({"text": "q", "emoji": "☕", "topic": ""}, "emoji", split={"by": "topic"}, prepare={"bad_rows": "fail"}), "fill it, or split by another column", say("split.by=text")),
     "pictures for a model without eyes": (lambda p: (p.write("a.png", picture()), rows({"prompt": "<image> q", "completion": "a", "image": "a.png"})(p))[1], "and this model takes none; choose one that does", lambda p: [f"model={write_tiny('gemma3-vision', p / 'eyes')}"]),
     "another layout's column": (rows({"prompt": "q", "completion": "x"}, data={"layout": "sharegpt"}), "set data.layout: auto, or name it in data.columns", say("data.layout=auto")),
+    "the parts of a split": (lambda p: (p.csv(ROWS[:20], "d/train.csv"), p.csv(ROWS[20:], "d/test.csv"), p.recipe("d"))[2] and None, "name each as a source of its own, data: [{source: ..., part: test}, {source: ..., part: train}], or", lambda p: p.recipe(data=[{"source": "d/train.csv", "part": "train"}, {"source": "d/test.csv", "part": "test"}]) and None),
+    "or mixed": (lambda p: (p.csv(ROWS[:20], "d/train.csv"), p.csv(ROWS[20:], "d/test.csv"), p.recipe("d"))[2] and None, "or set data.train_on_test: true", say("data.train_on_test=true")),
     "a test split to train on": (say("data.source=u/bench", "data.format=hub", "data.hub_split=test"), "set data.part: test to score on it, or data.train_on_test: true", say("data.source=e.csv")),
 }  # fmt: skip
 
@@ -207,6 +209,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], Command, str, tuple[Command | Calla
     "replies over the rows": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "ROWS"), "would take the place of the rows; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "replies over a folder": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "RUN"), "wanted a file for the replies; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "a GPU that is not there": (lambda run: None, ("train", "RECIPE", "name=u", "train.device=mps"), "set train.device: auto", (("train", "RECIPE", "name=u", "train.device=cpu"),)),
+    "metrics cut": (at("metrics.jsonl"), ("report", "RUN"), "` restores it", (("train", "RUN"), ("report", "RUN"))),
     "a folder for the report": (at("report.html", lambda path: (path.unlink(missing_ok=True), path.mkdir())), ("report", "RUN"), "a folder is where the file should be: remove it, or give another name", (lambda run: (run / "report.html").rmdir(), ("report", "RUN"))),
     "replies in a file": (lambda run: None, ("generate", "RUN", "--input", "ROWS", "--output", "ROWS/o.jsonl"), "; give another --output", (("generate", "RUN", "--input", "ROWS", "--output", "OUT"),)),
     "a target that is no layer": (lambda run: None, ("train", "RECIPE", "name=u", "lora.target_modules=[query]"), "no linear layer is called 'query'; there are ", (("train", "RECIPE", "name=u", "lora.target_modules=[q_proj]"),)),

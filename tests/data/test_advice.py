@@ -112,6 +112,9 @@ MOVES: dict[str, tuple[Input, str, Input]] = {
 
 
 MOVES |= {
+    "lines that are quoted whole": (("x.csv", '"text,emoji"\n"hi,👋"\n', {}), "take away the double quotes around whole lines", ("x.csv", CSV, {})),
+    "a title above the header": (("x.csv", f"Export of May,\n{CSV}", {}), "delete the lines above the header", ("x.csv", CSV, {})),
+    "rows that lie deeper": (("x.json", f'{{"status": "ok", "data": {{"rows": [{LINE}]}}}}', {}), "in data.rows; write that array to a file of its own", ("x.json", f"[{LINE}]", {})),
     "a NUL byte": (("x.csv", "text,emoji\nh\0i,👋\n", {}), "set data.encoding if the file is utf-16, or delete the byte", ("x.csv", CSV, {})),
     "a header of nothing": (("x.csv", ",,\nhi,👋,\n", {}), "name them in the file's first line", ("x.csv", CSV, {})),
     "a missing tab": (("x.tsv", "text\temoji\nhi\n", {}), "add the missing tab (an empty value needs one too) or delete the row", ("x.tsv", "text\temoji\nhi\t\n", {})),

@@ -51,7 +51,7 @@ TEXT = {"type": "text", "text": "hi"}
 ROWS: dict[str, tuple[str, Row, str, Row, Keys]] = {
     "messages are no list": ("messages", {"messages": 5}, "messages is a number; wanted a list of messages, or its JSON text", chat("hi", "ho"), {}),
     "a message is text": ("messages", {"messages": ["hi"]}, "wanted an object with role and content", chat("hi", "ho"), {}),
-    "content is a number": ("messages", chat(5, "ho"), "messages[1] is a number; wanted text", chat("5", "ho"), {}),
+    "content is no text": ("messages", chat(True, "ho"), "messages[1] is true or false; wanted text", chat("yes", "ho"), {}),
     "an unknown role": ("messages", {"messages": [{"role": "alien", "content": "hi"}]}, "messages[1] has the role 'alien'; wanted one of", chat("hi", "ho"), {}),
     "a part that is a number": ("messages", chat([5], "ho"), "as a part; wanted {'type': 'text', 'text': ...}", chat([TEXT], "ho"), {}),
     "a part of an unknown type": ("messages", chat([{"type": "smell"}], "ho"), "holds a part of type 'smell'; wanted {'type': 'text', 'text': ...}", chat([TEXT], "ho"), {}),
@@ -112,7 +112,7 @@ def conversation_of(folder: Path, out: Path, task: str, row: Row, keys: Keys) ->
     )
     conversation = task_of(recipe).conversation(row, "rows.jsonl:1")
     check_size([message.text for message in conversation.messages])
-    return image_store(Run.of(recipe), recipe.data[0]).resolve(conversation)
+    return image_store(Run.of(recipe), recipe.data[0], None).resolve(conversation)
 
 
 TEMPLATE = {"columns": {"template": {"prompt": "{prompt}", "answer": "{answer}"}}}

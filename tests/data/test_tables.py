@@ -109,7 +109,7 @@ BROKEN: dict[str, tuple[str, list[str], list[str]]] = {  # file name -> content,
     "inside.csv": ('a,b\n1,2\n"x,2\n5,6\n"7"z,8\n9,9\n', ["1", "5", "9"], ["inside.csv:3", "inside.csv:5"]),
     "nul.csv": ("a,b\n1,2\nx\0,2\n5,6\n", ["1", "5"], ["nul.csv:3"]),
     "nul.tsv": ("a\tb\n1\t2\nx\0\t2\n5\t6\n", ["1", "5"], ["nul.tsv:3"]),
-    "count.tsv": ("a\tb\n1\t2\n\t\t\n5\t6\n", ["1", "5"], ["count.tsv:3"]),
+    "count.tsv": ("a\tb\n1\t2\n\t\tx\n5\t6\n", ["1", "5"], ["count.tsv:3"]),
     "line.jsonl": (
         '{"a": "1"}\n{"a": \n{"a": "5"}\n"x"\n{"a": "7"}\n',
         ["1", "5", "7"],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from gemtune.data.conversation import Message, Part
 from gemtune.evaluation.generate import replies, stream
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Evaluate
@@ -70,3 +73,36 @@ def test_sampling_draws_from_every_word(write_recipe: WriteRecipe) -> None:
     answered = replies(model, job.renderer, [job.task.asked("hello")] * 8, decoding)
     words = {token for reply in answered for token in job.tokenizer(reply.text)["input_ids"]}
     assert len(words) > 60  # transformers draws from 50
+
+
+class OnAGpu:
+    """A model that is not on the CPU, whose only word is the stop token."""
+
+    device = torch.device("meta")
+
+    def __init__(self, stop: int):
+        self.stop, self.inputs = stop, dict[str, Any]()
+
+    def generate(self, **inputs: Any) -> torch.Tensor:
+        self.inputs = inputs
+        return torch.full((1, inputs["input_ids"].shape[1] + 1), self.stop)
+
+
+class Sees:
+    """Image features that, as those of Qwen3-VL and Gemma 3 do, mark tokens of the prompts that they are given."""
+
+    def prompt_inputs(self, ids: torch.Tensor, rows: Any) -> dict[str, Any]:
+        return {"mm_token_type_ids": (ids == 5).long()}
+
+
+def test_all_that_generation_takes_is_where_the_model_is(write_recipe: WriteRecipe) -> None:
+    job = Job(write_recipe(), say=lambda text: None)
+    question = Message("user", (Part(image="a.png", size=(9, 9)), Part("What is it?")))
+    asked = replace(job.task.asked("?"), messages=(question, Message("assistant", (Part(""),))))
+    model = OnAGpu(job.renderer.stop_ids[0])
+    prompts = {"prompt_ids": lambda conversation: [2, 5, 6], "reply": job.renderer.reply}
+    renderer: Any = SimpleNamespace(tokenizer=job.tokenizer, stop_ids=job.renderer.stop_ids, **prompts)
+    replies(model, renderer, [asked], job.recipe.evaluate, features_for=lambda model: Sees())
+    tensors = {name: value for name, value in model.inputs.items() if isinstance(value, torch.Tensor)}
+    assert tensors.keys() == {"input_ids", "attention_mask", "mm_token_type_ids"}
+    assert {value.device for value in tensors.values()} == {model.device}

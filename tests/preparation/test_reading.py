@@ -11,7 +11,7 @@ from PIL import Image
 from gemtune.data.conversation import Conversation
 from gemtune.data.sources import read_rows
 from gemtune.errors import DataError, RowError
-from gemtune.preparation.reading import Source, conversations_of, image_store, images_of, refuse_test_split
+from gemtune.preparation.reading import Source, conversations_of, image_store, images_of, refuse_test_rows
 from gemtune.recipe.schema import DataSource
 from gemtune.runs import Run
 from gemtune.tasks import task_of
@@ -67,13 +67,13 @@ def test_images_are_looked_for_beside_the_file_and_kept_in_the_run(tmp_path: Pat
         ({"source": "user/name"}, False),
         ({"source": "user/name", "hub_split": "test", "part": "test"}, False),
         ({"source": "user/name", "hub_split": "test", "train_on_test": True}, False),
-        ({"source": "test.csv"}, False),
+        ({"source": __file__}, False),
     ],
 )
 def test_a_benchmarks_test_split_is_trained_on_only_when_it_is_meant(keys: dict[str, Any], is_refused: bool) -> None:
     data = DataSource(**keys)
     if is_refused:
         with pytest.raises(DataError, match=r"is a benchmark's test split; set data\.part: test"):
-            refuse_test_split(data)
+            refuse_test_rows(data)
     else:
-        refuse_test_split(data)
+        refuse_test_rows(data)

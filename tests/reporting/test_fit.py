@@ -109,6 +109,7 @@ def test_few_evaluations_get_no_verdict(number: int) -> None:
     said = verdict(lines(GOOD[0][:number], GOOD[1][:number]))
     assert said.word == "not enough evaluations"
     assert f"{number} evaluation" in said.why
+    assert ("split.val" in said.advice) is (number == 0)
 
 
 def test_training_lines_and_a_missing_number_are_understood() -> None:

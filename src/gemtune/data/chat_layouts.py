@@ -19,6 +19,9 @@ ANSWER = Message.of("assistant", "?")  # stands for the answer of a row that onl
 _TRAINED_AS_IT_IS = Reading()
 
 
+NO_INPUT = "<noinput>"  # what Alpaca's rows say for an empty `input`
+
+
 @dataclass(frozen=True)
 class Pair:
     """Columns that hold a question and its answer; those of `more` that a row has follow the question, each on a line.
@@ -146,7 +149,7 @@ def _taking_turns(messages: tuple[Message, ...], merges: bool) -> Iterator[Messa
             before = _joined(before, here, number)
         else:
             raise RowError(
-                "roles out of order",
+                "two turns of one role",
                 f"message {number} is from {here.role!r}, as the one before it is; user and assistant take turns: "
                 "prepare.merge_turns: true joins such messages",
             )
@@ -255,7 +258,8 @@ def _column(row: Row, name: str) -> object:
 
 def _optional_text(row: Row, name: str, move: str = "") -> str:
     value = row.get(name)
-    return "" if value is None or value != value else text_in(value, name, move)
+    is_nothing = value is None or value != value or value == NO_INPUT
+    return "" if is_nothing else text_in(value, name, move)
 
 
 def _of_pairs(pairs: tuple[Pair, ...], holds: str) -> Layout:

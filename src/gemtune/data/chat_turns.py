@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 
 from gemtune.data.cells import is_empty, kind_of, unpacked
 from gemtune.data.conversation import Message, Part, Role
@@ -20,6 +21,9 @@ ROLES: dict[str, Role] = {  # in any case
     "assistant": "assistant",
     "gpt": "assistant",
     "model": "assistant",
+    "ai": "assistant",
+    "bot": "assistant",
+    "chatgpt": "assistant",
 }
 TOOL_ROLES = ("tool", "function", "ipython", "observation", "function_call", "tool_call", "tool_response")
 ROLE_KEYS = ("role", "from")
@@ -30,6 +34,8 @@ _MARK = "<image>"  # the place of one of the row's `images` in a text
 # What a part of a message may be called -> what becomes of it; a part without a `type` is of the first of these it has.
 PART_TYPES: dict[str, str] = {
     "text": "text",
+    "input_text": "text",
+    "output_text": "text",
     "image": "image",
     "image_url": "image",
     "inlineData": "image",
@@ -175,7 +181,13 @@ def message_of(role: Role, content: object, place: str, images: RowImages, *, tr
 
 
 def text_in(value: object, place: str, move: str = "") -> str:
-    """A value that must be text; `move` ends the message where it is not."""
+    """A value that must be text, or a number, as a label is; `move` ends the message where it is not.
+
+    >>> text_in("hi", "completion"), text_in(1, "completion")
+    ('hi', '1')
+    """
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value == value:
+        return str(value)
     if not isinstance(value, str):
         raise RowError("bad message", f"{place} is {kind_of(value)}; wanted text{move}")
     return value

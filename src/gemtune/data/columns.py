@@ -27,12 +27,27 @@ set data.columns: {emoji: label}
             _refuse_unreadable(row[name], name, where)
         return
     unused = [name for name in row if name not in columns]
-    near = nearest(missing, unused) or (unused[0] if len(unused) == 1 else None)
+    is_last = sum(name not in row for name in columns) == 1
+    near = nearest(missing, unused) or (unused[0] if len(unused) == 1 and is_last else None)
+    if move := _of_the_header(row, missing):
+        raise DataError(f"{where}: column {missing!r} is missing; found {listed(row)}; {move}")
     inside = next((f"{name}.{missing}" for name in unused if missing in _object_in(row[name])), None)
     guess = f"{inside!r} is there; " if inside else f"did you mean {near!r}? " if near else ""
     likely = inside or near
     move = f"set data.columns: {{{missing}: {_in_yaml(likely) if likely else '<its name in the file>'}}}"
     raise DataError(f"{where}: column {missing!r} is missing; found {listed(row)}; {guess}{move}")
+
+
+def _of_the_header(row: Row, missing: str) -> str:
+    """The move where the file's first line is no header, or one that is quoted as a whole; "" where it is one.
+
+    >>> _of_the_header({"text,emoji": "hi,👋"}, "emoji"), _of_the_header({"Export of May": "text"}, "text")
+    ('take away the double quotes around whole lines', 'delete the lines above the header')
+    """
+    names = list(row)
+    if len(names) == 1 and missing in re.split(r"[,;|\t]", names[0]):
+        return "take away the double quotes around whole lines"
+    return "delete the lines above the header" if missing in row.values() else ""
 
 
 def _refuse_unreadable(value: object, name: str, where: str) -> None:

@@ -44,6 +44,8 @@ def read_csv(path: Path, name: str, encoding: str, delimiter: str | None = None)
                 yield where, error
             elif header and len(fields) == len(header):
                 yield where, as_row(fields)
+            elif header and len(fields) > len(header) and not any(map(str.strip, fields[len(header) :])):
+                yield where, as_row(fields[: len(header)])  # Excel fills its widest row's width
             elif not fields or (len(header) != 1 and len(fields) == 1 and not fields[0].strip()):
                 continue  # a blank line
             elif not header:

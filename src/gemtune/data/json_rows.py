@@ -188,10 +188,17 @@ def _held(
         yield from objects.values() if _are_rows(objects) else _transposed(objects)
     else:
         keys = listed([*objects, *others]) if objects or others else "none"
+        places = (f"{key}.{name}" for key, value in objects.items() for name in value if _is_rows(value[name]))
+        if inner := next(places, ""):
+            raise DataError(f"{window.where()}: the rows lie deeper, in {inner}; write that array to a file of its own")
         raise DataError(
             f"{window.where()}: one object without an array (keys: {keys}); "
             "wanted an array of objects, [{...}, {...}]: put [ ] around it if it is the only row"
         )
+
+
+def _is_rows(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
 
 
 def _too_many(objects: Mapping[str, Row]) -> bool:

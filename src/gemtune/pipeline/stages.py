@@ -298,7 +298,7 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
     """Yields the reply to one prompt, and to images in front of it, piece by piece."""
     from gemtune.evaluation.generate import stream
 
-    if not prompt:
+    if not prompt or prompt.isspace():
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = with_images(job, job.task.asked(prompt), images)
     with memory_errors(_LESS_PROMPT):

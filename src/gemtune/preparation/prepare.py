@@ -36,7 +36,7 @@ from gemtune.preparation.reading import (
     downloads_for,
     image_store,
     images_of,
-    refuse_test_split,
+    refuse_test_rows,
 )
 from gemtune.preparation.row_store import Numbers, RowStore
 from gemtune.preparation.split import Parts, leak_lines, split
@@ -211,7 +211,7 @@ def _read(recipe: Recipe, store: RowStore, staged: Run, progress: Callable[[int]
     rows_read, rows_of = 0, []
     by = [] if recipe.split.by is None else [recipe.split.by]
     for data in recipe.data:
-        refuse_test_split(data)
+        refuse_test_rows(data)
         downloads, start = downloads_for(data), rows_read
         source = Source(data, task_of(recipe, data.layout), image_store(staged, data, downloads))
         dropped = store.reasons["broken row"]

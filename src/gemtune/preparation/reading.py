@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,12 @@ def image_store(run: Run, data: DataSource, downloads: Downloads | None) -> Imag
     return ImageStore(run.data, ImageSources(base, data.images, downloads, hub).read)
 
 
+_NAMES = {  # of files and folders -> the part that they are
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+
 # A row, where it is, and what it is as a conversation.
 Made = tuple[Row, str, Conversation | RowError]
 
@@ -64,11 +71,32 @@ def images_of(made: Made) -> list[str]:
     return made[2].image_paths if isinstance(made[2], Conversation) else []
 
 
-def refuse_test_split(data: DataSource) -> None:
-    """DataError where a benchmark's test rows would be trained on without the recipe saying so."""
-    is_test = is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower())
-    if is_test and data.part == "auto" and not data.train_on_test:
+def refuse_test_rows(data: DataSource) -> None:
+    """DataError where rows that others hold out for a test would be trained on without the recipe saying so."""
+    if data.part != "auto" or data.train_on_test:
+        return
+    if is_hub(data) and ("test" in data.hub_split or "bench" in data.source.lower()):
         raise DataError(
             f"{data.source} ({data.hub_split}) is a benchmark's test split; set data.part: test to score on it, or "
             "data.train_on_test: true to train on it, after which its scores mean nothing"
         )
+    parts = {name: path.name for path in source_files(data) if (name := _part_named(path, Path(data.source)))}
+    if len(parts) > 1 and "test" in parts:
+        sources = ", ".join(f"{{source: ..., part: {name}}}" for name in sorted(parts))
+        raise DataError(
+            f"{data.source}: holds the parts of a split ({', '.join(sorted(parts.values()))}), which would be mixed; "
+            f"name each as a source of its own, data: [{sources}], or set data.train_on_test: true"
+        )
+
+
+def _part_named(path: Path, folder: Path) -> str:
+    """The part of a split that a file is by its name, or its folder's; "" for none.
+
+    >>> [_part_named(Path("d", *names), Path("d")) for names in (["test-00000-of-00001.parquet"], ["val", "a.csv"])]
+    ['test', 'val']
+    >>> _part_named(Path("d/latest.csv"), Path("d")), _part_named(Path("test/a.csv"), Path("test"))
+    ('', '')
+    """
+    places = path.relative_to(folder).parts if path.is_relative_to(folder) else (path.name,)
+    words = [word for place in places for word in re.split(r"[^a-z]+", place.lower())]
+    return next((part for word in words for part, names in _NAMES.items() if word in names), "")

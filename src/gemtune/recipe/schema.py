@@ -69,7 +69,8 @@ class DataSource(Section):
         1.0, ge=0.001, le=1000, description="How often an epoch visits a row of this source: 0.5 is every other."
     )
     train_on_test: bool = Field(
-        False, description="Says that training on this benchmark's test split is meant; its scores then mean nothing."
+        False,
+        description="Says that training on a test split, of a benchmark or in a folder, is meant.",
     )
     part: Literal["auto", "train", "val", "test"] = Field(
         "auto", description="auto: `split` decides; otherwise every row of this source goes there."

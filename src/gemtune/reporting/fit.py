@@ -141,7 +141,7 @@ def _not_enough(points: list[Point]) -> Verdict:
     return Verdict(
         "not enough evaluations",
         f"The run has {evaluations}; a verdict needs {ENOUGH}: one before training and two more.",
-        "Train longer (train.epochs) or set a smaller train.eval_steps.",
+        "Train longer (train.epochs) or set a smaller train.eval_steps." if points else "Hold val rows out: split.val.",
     )
 
 

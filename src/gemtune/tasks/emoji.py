@@ -17,7 +17,7 @@ from gemtune.metrics.text import overlap
 from gemtune.tasks.base import Row, Task, text_of
 
 SYSTEM = "Translate this text to emoji."
-_SEPARATORS = re.compile(r"[\s,;|/、，]+")  # what people write between emoji
+_SEPARATORS = re.compile(r"[\s,;|/、，\u200b\u2060\ufeff]+")  # what people write between emoji, seen or not
 
 
 class Emoji(Task):

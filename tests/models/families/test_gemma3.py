@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
+import transformers
+from packaging.version import Version
 from transformers import AutoModelForImageTextToText
 
 
+@pytest.mark.skipif(Version(transformers.__version__) < Version("5.23"), reason="transformers 5.20 isolates them")
 def test_upstream_does_not_isolate_packed_rows_with_images(gemma: Path) -> None:
     """transformers 5.23: packing by restarted positions is lost when images are there. Fails when that is mended."""
     torch.manual_seed(0)

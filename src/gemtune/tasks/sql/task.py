@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from gemtune.data.cells import unpacked
 from gemtune.data.conversation import Conversation, Message, validate
 from gemtune.errors import RecipeError, RowError, RunError
 from gemtune.files import JsonObject, sha256_of_text
@@ -30,6 +31,7 @@ _STATEMENT = re.compile(
     r"|TRUNCATE|GRANT|REVOKE|EXPLAIN|DESCRIBE|SHOW|CALL|EXEC|EXECUTE|DECLARE|BEGIN|SET|TABLE|FROM|PIVOT)\b",
     re.IGNORECASE | re.DOTALL,
 )
+_FENCED = re.compile(r"```(?:\w+[ \t]*(?=\n))?((?:(?!```).)*+)(?:```)?", re.DOTALL)  # Markdown around all of a query
 _SQL_TOKEN = (
     re.compile(  # what is opened and never closed goes on to the end: looked for from each place, it is quadratic
         r"""'(?:[^']|'')*+'?|"(?:[^"]|"")*+"?|`[^`]*+`?|\[[^\]]*+\]?  # quoted: kept as it is
@@ -62,15 +64,16 @@ class Sql(Task):
     unanswered = MappingProxyType({"sql": "SELECT 1"})
 
     def conversation(self, row: Row, where: str) -> Conversation:
-        question, schema, sql = (text_of(row, column) for column in self.columns)
-        sql = sql.rstrip("; \t\r\n")
+        question, schema, sql = text_of(row, "question"), _script(row, "schema"), text_of(row, "sql")
+        fenced = _FENCED.fullmatch(sql)
+        sql = (fenced[1].strip() if fenced else sql).rstrip("; \t\r\n")
         system = SYSTEM.format(dialect=self.options.dialect)
         prompt = _prompt(schema, question) if question else ""
         messages = (Message.of("system", system), Message.of("user", prompt), Message.of("assistant", sql))
         database = text_of(row, "db_id") or sha256_of_text(schema)[:16]
         if sql and not _STATEMENT.match(sql):
             raise RowError("not SQL", f"column 'sql' holds {sql[:80]!r}; wanted one statement")
-        gold = {"sql": sql, "schema": schema, "inserts": _inserts(row)}
+        gold = {"sql": sql, "schema": schema, "inserts": _script(row, "inserts")}
         gold |= {"dialect": self.options.dialect, "engine": self.options.engine}
         meta = {"gold": gold, "question": question, "database": database}
         key = f"{question}\n{database}"
@@ -162,12 +165,12 @@ def _prompt(schema: str, question: str) -> str:
     return f"{schema}\n\n{question}".strip()
 
 
-def _inserts(row: Row) -> str:
-    """The row's data as one script, from a text or a list of statements."""
-    value = row.get("inserts")
-    if isinstance(value, list) and all(isinstance(statement, str) for statement in value):
-        row = {"inserts": "\n".join(statement.rstrip("; \t\r\n") + ";" for statement in value)}
-    return text_of(row, "inserts")
+def _script(row: Row, column: str) -> str:
+    """A row's schema or data as one script, from a text or a list of statements."""
+    value = unpacked(row.get(column))
+    if isinstance(value, list) and value and all(isinstance(statement, str) for statement in value):
+        row = {column: "\n".join(statement.rstrip("; \t\r\n") + ";" for statement in value)}
+    return text_of(row, column)
 
 
 def statements(script: str) -> Iterator[str]:
