@@ -135,6 +135,16 @@ def test_a_decision_is_kept_with_its_reason_and_written_once(run: Run) -> None:
     assert run.manifest["decisions"].keys() == {"device", "precision"}
 
 
+def test_a_damaged_copy_of_the_recipe_is_written_again(tmp_path: Path) -> None:
+    recipe = recipe_in(tmp_path)
+    run = Run.of(recipe)
+    for damaged in (b"name: t\n", b"name: \xff\n", b""):
+        run.root.mkdir(exist_ok=True, parents=True)
+        run.recipe_file.write_bytes(damaged)
+        run.accept(recipe, "name: é\n")
+        assert run.recipe_file.read_text(encoding="utf-8") == "name: é\n"
+
+
 def test_metrics_after_a_step_go_and_a_torn_line_with_them(run: Run) -> None:
     for step in range(5):
         run.log({"step": step, "loss": step / 10})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 # What gemtune, its tests and the arms need beyond a machine with PyTorch, accelerate, tokenizers and huggingface_hub.
 CARRIED = (
-    *("transformers", "peft", "bitsandbytes", "emoji", "sqlglot", "RapidFuzz", "rich", "typer"),
+    *("transformers", "peft", "bitsandbytes", "emoji", "sqlglot", "RapidFuzz", "rich", "typer", "annotated-doc"),
     *("pydantic", "pydantic_core", "annotated-types", "typing-inspection", "typing_extensions"),
     *("pytest", "iniconfig", "pluggy", "trl", "datasets", "dill", "multiprocess", "xxhash"),
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 # Control characters, bidi embeddings and overrides, line separators, lone surrogates, noncharacters: what could change
 # how the text around it looks. Joiners and direction marks (U+200C to U+200F) stay: emoji and Arabic need them.
@@ -13,6 +14,10 @@ _UNSAFE = re.compile(
 )
 MOST = 1_000  # characters of an error's line, of which the end has the next move
 _END = 300
+
+
+# What PyTorch says of a GPU (also of Apple's), of the machine, and of a library on a GPU.
+_NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
 
 
 class GemtuneError(Exception):
@@ -68,6 +73,28 @@ class MissingExtra(GemtuneError):
 
     def __init__(self, what: str, extra: str):
         super().__init__(f"{what} needs an optional dependency that is not installed: pip install 'gemtune[{extra}]'")
+
+
+@contextlib.contextmanager
+def memory_errors(move: str) -> Iterator[None]:
+    """Turns what Python, PyTorch and CUDA say when no memory is left into one line with the next move."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        said = (str(error).splitlines() or [""])[0][:200]
+        raise GemtuneError(f"out of memory ({said or type(error).__name__}); {move}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a device, or the machine, has no memory left.
+
+    >>> [is_out_of_memory(error) for error in (MemoryError(), RuntimeError("CUDA out of memory"), ValueError("x"))]
+    [True, True, False]
+    """
+    is_torchs = isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY)
+    return is_torchs or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def shown(value: object, most: int = 200) -> str:

@@ -129,7 +129,7 @@ class Run:
         after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
         if after != before:
             write_json(self.manifest_file, after)
-        if recipe_text is not None and _text_of(self.recipe_file) != recipe_text:
+        if recipe_text is not None and _bytes_of(self.recipe_file) != recipe_text.encode():
             write_text(self.recipe_file, recipe_text)
         self._accepted = True
 
@@ -375,8 +375,8 @@ def _refuse_sources_within(root: Path, recipe: Recipe) -> None:
             )
 
 
-def _text_of(path: Path) -> str | None:
+def _bytes_of(path: Path) -> bytes | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except FileNotFoundError:
         return None

@@ -15,7 +15,7 @@ from PIL import Image
 
 from chaos.machine import ask
 
-ROWS = 40
+ROWS = 24
 FRESH = "a fresh folder"
 # A verb's command, and the verb whose folder it goes on in.
 VERBS = {
@@ -91,7 +91,7 @@ def _recipe_folder(folder: Path, model: Path) -> Path:
     (folder / "more.csv").write_text("name,category,image,description\n" + "".join(rows[:3]), encoding="utf-8")
     train = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "device": "cpu", "save_steps": 1, "eval_steps": 2}
     recipe = {"name": "t", "task": "product", "model": str(model), "data": {"source": "rows.csv"}, "train": train}
-    recipe |= {"runs_dir": "runs", "evaluate": {"limit": 3, "max_new_tokens": 4}}
+    recipe |= {"runs_dir": "runs", "split": {"val": 0.2, "test": 0.3}, "evaluate": {"limit": 3, "max_new_tokens": 4}}
     (folder / "t.yaml").write_text(json.dumps(recipe), encoding="utf-8")
     if (ended := ask(("tiny", "gemma3-vision", str(model)), folder)).code:
         raise RuntimeError(ended.said)

@@ -12,12 +12,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 YEARS = 6 * 365 * 86_400.0  # seconds that the clock is set back by
 _LONGEST = 300.0  # seconds that a command may take
 _CLONE_NEWNS, _MS_RDONLY, _MS_REMOUNT, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 1, 32, 4096, 16384, 1 << 18
-_libc = ctypes.CDLL(None, use_errno=True)
 
 First = Callable[[], object]  # what a process does before its command
 
@@ -114,20 +114,25 @@ def small_files(most: int) -> First:
     return limit
 
 
+@cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def may_mount() -> bool:
     """Whether this process may mount what only it and its children see; gone with them."""
-    if not sys.platform.startswith("linux") or _libc.unshare(_CLONE_NEWNS):
+    if not sys.platform.startswith("linux") or _libc().unshare(_CLONE_NEWNS):
         return False
-    return not _libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
+    return not _libc().mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None)
 
 
 def _mount(source: str, place: Path, kind: str, flags: int, options: str = "") -> None:
-    if _libc.mount(source.encode(), os.fsencode(place), kind.encode(), flags, options.encode() or None):
+    if _libc().mount(source.encode(), os.fsencode(place), kind.encode(), flags, options.encode() or None):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(place))
 
 
 def _unmount(place: Path) -> None:
-    if _libc.umount2(os.fsencode(place), 2):  # lazily: a process that was killed may still have a file open
+    if _libc().umount2(os.fsencode(place), 2):  # lazily: a process that was killed may still have a file open
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(place))
 
 

@@ -20,9 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
-import peft
 import torch
-import transformers
 
 from chaos.cases import VERBS, Case, cases
 from chaos.machine import may_mount
@@ -33,8 +31,6 @@ from gemtune.pipeline import decisions, stages
 from gemtune.training import run as training
 
 IMPORTED = (
-    peft,
-    transformers,
     app,
     output,
     progress,
@@ -89,7 +85,7 @@ def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for verb in VERBS:
         cells = (f"{done[verb, what]} / {wrong[verb, what]}" if done[verb, what] else "-" for what in TRIALS)
         yield f"{verb:<20}" + "".join(f"{cell:>16}" for cell in cells)
-    for how in ("made again", "refused in a line"):
+    for how in ("made again", "said in a line"):
         key = how, "a flipped bit"
         yield f"a bit flipped in a file of a run, {how}: {done[key]} / {wrong[key]}"
     compared, lost = sum(outcome.files for outcome in outcomes), sum(outcome.lost for outcome in outcomes)

@@ -9,12 +9,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from chaos.cases import Case, digests, litter, size_of
 from chaos.machine import YEARS, Ended, Process, ask, clock_set_back, disk, read_only, resize, small_files
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 LEVELS = (0.02, 0.2, 0.4, 0.6, 0.8, 0.95)  # of what a verb adds to a folder: so much room is left on the disk
+_PICTURES = 4  # that a bit is turned over in
 _ROOM = 256 << 20  # bytes of that disk when there is space again
 
 
@@ -118,23 +120,37 @@ def together(case: Case, _: Chance) -> Outcome:
 
 
 def flipped(case: Case, draw: random.Random) -> Iterator[Outcome]:
-    """One bit turned over in each file of a finished run: `run` makes it again, or says which file it is."""
+    """One bit turned over in files of a finished run: `run` makes them again, or says in a line which file it is.
+
+    A checkpoint of a run that is finished is only read when it is asked for, and is refused then.
+    """
     run = case.fresh() / "runs" / "t"
-    for path in sorted(path for path in run.rglob("*") if path.is_file() and path.stat().st_size):
+    for path in _some_of_each_folder(run, draw):
         case.fresh()
         data = bytearray(path.read_bytes())
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes(data)
-        ended = ask(case.arguments, case.here)
-        is_named = ended.code == 2 and path.name in ended.said and not _refused(ended)
-        name = path.relative_to(run).as_posix()
-        if is_named:
-            yield Outcome("a flipped bit", "refused in a line", 1, "")
-        elif ended.code:
-            yield Outcome("a flipped bit", "refused in a line", 1, f"{name}: {ended.said[-300:]}")
+        name, checkpoint = path.relative_to(run).as_posix(), path.parent.name
+        if is_checkpoint := checkpoint.startswith("step-"):
+            arguments: tuple[str, ...] = ("evaluate", "runs/t", "--checkpoint", checkpoint.removeprefix("step-"))
         else:
-            lost = case.lost()
-            yield Outcome("a flipped bit", "made again", len(case.kept), f"{name}: {lost}" if lost else "", len(lost))
+            arguments = case.arguments
+        ended = ask(arguments, case.here)
+        lost = [] if is_checkpoint else case.lost()
+        if ended.code:
+            is_named = (checkpoint if is_checkpoint else path.name) in ended.said and not _refused(ended)
+            yield Outcome("a flipped bit", "said in a line", 1, "" if is_named else f"{name}: {ended.said[-300:]}")
+        else:
+            wrong = "a damaged checkpoint is used" if is_checkpoint else ", ".join(lost)
+            yield Outcome("a flipped bit", "made again", len(case.kept), f"{name}: {wrong}" if wrong else "", len(lost))
+
+
+def _some_of_each_folder(run: Path, draw: random.Random) -> Iterator[Path]:
+    """All files, but only some of the pictures."""
+    paths = sorted(path for path in run.rglob("*") if path.is_file() and path.stat().st_size)
+    pictures = [path for path in paths if "images" in path.parts]
+    chosen = draw.sample(pictures, min(_PICTURES, len(pictures)))
+    yield from (path for path in paths if path not in pictures or path in chosen)
 
 
 def _given_again(what: str, case: Case) -> Outcome:

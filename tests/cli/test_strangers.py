@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 import command
 from gemtune.data.images import stored_image
@@ -104,6 +110,36 @@ def test_nothing_that_a_file_says_acts_on_the_terminal(
     assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", page)
     assert not ACTS.search(command.gemtune(capfd, "prepare", recipe, f"train.epochs={ESCAPES}").err)
     assert not ACTS.search(command.gemtune(capfd, "prepare", tmp_path / f"no{ESCAPES}.yaml").err)
+
+
+def says_escape(model: Path, folder: Path) -> Path:
+    """A copy of a model whose replies are ESC signs: its word is where all words point, and three times as long."""
+    shutil.copytree(model, folder)
+    words = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(["▁", "<0x1B>"])
+    weights = load_file(folder / "model.safetensors")
+    table = weights["model.embed_tokens.weight"]
+    table[:] = table[words[0]].clone()
+    table[words[1]] *= 3
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminal")
+def test_a_reply_does_nothing_to_the_terminal_and_is_itself_in_a_pipe(
+    write_recipe: Callable[..., Path], tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import pty
+
+    recipe = write_recipe(model=str(says_escape(tiny_model, tmp_path / "model")), evaluate={"max_new_tokens": 3})
+    assert command.gemtune(capfd, "prepare", recipe).code == 0
+    arguments = [sys.executable, "-m", "gemtune", "generate", str(tmp_path / "runs" / "t"), "hi", "--base"]
+    piped = subprocess.run(arguments, capture_output=True, check=True)
+    assert piped.stdout == b"\x1b\x1b\x1b\n"
+    terminal, end = pty.openpty()
+    subprocess.run(arguments, stdout=end, stderr=subprocess.DEVNULL, stdin=end, check=True)
+    assert os.read(terminal, 1000).decode() == "␛␛␛\r\n"
+    os.close(end)
+    os.close(terminal)
 
 
 # ---- pictures of the disk

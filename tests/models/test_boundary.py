@@ -283,3 +283,11 @@ def test_a_full_disk_is_one_line_where_a_library_in_rust_writes(tmp_path: Path) 
         Tokenizer(BPE()).save("/dev/full")
     with pytest.raises(KeyError), saving(tmp_path):
         raise KeyError("(os error)")
+
+
+def test_an_adapter_names_its_modules_in_one_order(folder: Path, tmp_path: Path) -> None:
+    """PEFT keeps them as a set, whose order is another one in every process."""
+    family = family_of(folder)
+    save_tuned(attach_adapters(load_model(folder), Lora(), family, [], 0), folder, family, {}, tmp_path / "a", {})
+    names = json.loads((tmp_path / "a" / "adapter_config.json").read_text())["target_modules"]
+    assert len(names) > 5 and names == sorted(names)

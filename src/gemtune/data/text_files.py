@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from gemtune.data.paths import refuse_special
+from gemtune.data.xz import MOST_MEMORY, open_xz
 from gemtune.errors import DataError
 from gemtune.files import READING, os_errors
 
@@ -23,7 +24,7 @@ MOST_ROW = 100_000_000  # characters of a row: 0.1 to 0.4 GB as a string, of whi
 PACKERS: dict[str, tuple[str, Callable[[Path], IO[bytes]]]] = {
     ".gz": ("gzip", cast("Callable[[Path], IO[bytes]]", gzip.open)),
     ".bz2": ("bzip2", bz2.open),
-    ".xz": ("xz", cast("Callable[[Path], IO[bytes]]", lzma.open)),
+    ".xz": ("xz", open_xz),
 }
 
 
@@ -64,6 +65,9 @@ def _packing_errors(path: Path) -> Iterator[None]:
         ):  # the disk's; gzip's and bz2's have none
             raise
         reason = " ".join(str(error).split())
+        if "Memory usage limit" in reason:  # liblzma's words
+            most = f"{MOST_MEMORY >> 20} MB, twice what `xz -9` needs"
+            raise DataError(f"{path}: asks for more memory to unpack than {most}; pack it again with xz") from error
         move = f"copy or download it again, or drop {suffix} from its name if it is plain"
         raise DataError(f"{path}: damaged or not {PACKERS[suffix][0]} ({reason}); {move}") from error
 

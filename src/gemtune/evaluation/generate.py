@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from gemtune.data.conversation import Conversation
+from gemtune.errors import is_out_of_memory
 from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.training.batching import left_padded
-from gemtune.training.loss import is_out_of_memory
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -58,7 +58,7 @@ def replies(
         images = [conversations[index].image_paths for index in indices]
         try:
             generated = _generate(model, renderer, batch, decoding, images, features)
-        except RuntimeError as error:
+        except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or len(indices) == 1:
                 raise
             size = len(indices) // 2

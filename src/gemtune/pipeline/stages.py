@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from gemtune.data.conversation import Conversation, read_conversations
-from gemtune.errors import CheckError, RowError, RunError
+from gemtune.errors import CheckError, RowError, RunError, memory_errors
 from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from gemtune.rendering.renderer import Example
     from gemtune.runs import Run
     from gemtune.training.batch_contract import Finding
+
+_LESS_TRAINING = "lower train.max_length, or set quantize: nf4"
+_LESS_GENERATION = "lower evaluate.max_new_tokens, or give shorter rows"
+_LESS_PROMPT = "give a shorter prompt, or lower evaluate.max_new_tokens"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -109,6 +113,7 @@ def _training_rows(job: Job, judge: Callable[[Run], None]) -> JsonObject:
 
 
 @_locked
+@memory_errors(_LESS_TRAINING)
 def check(job: Job, model: PreTrainedModel | None = None) -> list[Finding]:
     """The batch contract; CheckError when a clause does not hold."""
     require_settings(job)
@@ -157,6 +162,7 @@ def plan(job: Job) -> JsonObject:
 
 
 @_locked
+@memory_errors(_LESS_TRAINING)
 def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) -> JsonObject:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
     from gemtune.pipeline.decisions import decide, encode_images
@@ -192,6 +198,7 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
 
 
 @_locked
+@memory_errors(_LESS_GENERATION)
 def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | None = None) -> JsonObject | None:
     """Replies and scores of base, tuned or `step-N` on the test part or a file; the summary when both are there.
 
@@ -263,6 +270,7 @@ def examples(job: Job, part: str, count: int) -> list[tuple[Conversation, Exampl
     return [(conversation, example) for conversation, example in rendered if not isinstance(example, RowError)]
 
 
+@memory_errors(_LESS_GENERATION)
 def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") -> Path:
     """Answers every row of a file, one {"reply": ...} a line in the same order, and returns the path written."""
     from gemtune.evaluation.generate import replies
@@ -293,7 +301,8 @@ def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequ
     if not prompt or prompt.isspace():
         raise RunError("nothing to answer; give a prompt, or --input FILE")
     conversation = with_images(job, job.task.asked(prompt), images)
-    return stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.image_features)
+    with memory_errors(_LESS_PROMPT):
+        yield from stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.image_features)
 
 
 def _tick(job: Job, what: str, total: int, done: int) -> None:

@@ -69,9 +69,3 @@ def mean_loss(
     finally:
         model.train(was_training)
     return total / labelled
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that a device, or the machine, has no memory left."""
-    words = str(error)  # of the CPU and of Apple's GPUs, which have no exception of their own
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in words or "MPS backend out of" in words

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
-from gemtune.errors import RunError
+from gemtune.errors import RunError, is_out_of_memory
 from gemtune.files import JsonObject
 from gemtune.hardware import empty_cache, peak_memory_gb
 from gemtune.metrics.selection import Criterion, select
@@ -29,7 +29,7 @@ from gemtune.training import checkpoint as ckpt
 from gemtune.training.batching import EffectiveBatches, FixedRows, MicroBatch, fixed_batches
 from gemtune.training.clock import Clock
 from gemtune.training.divergence import DivergenceWatch, good_steps
-from gemtune.training.loss import is_out_of_memory, labelled_loss, mean_loss
+from gemtune.training.loss import labelled_loss, mean_loss
 from gemtune.training.schedule import rate_share
 
 if TYPE_CHECKING:
@@ -142,10 +142,10 @@ class EffectiveBatchTrainer(Trainer):
         while True:
             try:
                 return self._walk(model, inputs)
-            except RuntimeError as error:
+            except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                cause = str(error).splitlines()[0]
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
             inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
 
     def _walk(self, model: PreTrainedModel, inputs: list[MicroBatch]) -> torch.Tensor:
@@ -252,10 +252,10 @@ class EffectiveBatchTrainer(Trainer):
             batches = fixed_batches(table, rows, micro_tokens=tokens)
             try:
                 return mean_loss(self.model, batches, self._autocast, self.setup.image_features)
-            except RuntimeError as error:
+            except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or tokens <= int(table.lengths[rows].min()):
                     raise
-                cause = str(error).splitlines()[0]
+                cause = (str(error).splitlines() or [type(error).__name__])[0]
             empty_cache(self.setup.device)
             most = min(tokens, int(table.lengths[rows].sum()))
             self._set_micro_tokens(most // 2, f"evaluation ran out of memory with {most} ({cause})")
