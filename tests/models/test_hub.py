@@ -32,7 +32,6 @@ class Hub:
 
     def __init__(self, folder: Path):
         self.folder, self.fetched = folder, set[str]()
-        self.asked: list[str] = []  # the paths of files, with their revision
         self.commit, self.fault, self.stalled = COMMIT, "", threading.Event()
         hub = self
 
@@ -60,7 +59,6 @@ class Hub:
                 body = file.read_bytes()
                 if with_body:
                     hub.fetched.add(file.name)
-                    hub.asked.append(path)
                 etag = hashlib.sha1(body).hexdigest()
                 return self.send(body, {"ETag": f'"{etag}"', "X-Repo-Commit": hub.commit}, with_body)
 
@@ -198,10 +196,11 @@ def test_a_run_keeps_the_revision_that_it_was_trained_from(
     hub.commit = "0" * 39 + "2"
     answer = command.spawn("train", recipe, "train.max_steps=1", env=environment, cwd=tmp_path)
     assert answer.code == 0 and "already trained" in answer.err, answer
-    assert {path.split("/")[-2] for path in hub.asked} == {COMMIT}
+    snapshots = tmp_path / "cache" / "hub" / "models--someone--tiny" / "snapshots"
+    assert [path.name for path in snapshots.iterdir()] == [COMMIT]
     answer = command.spawn("prepare", recipe, f"model={REPO}@{hub.commit}", "name=other", env=environment, cwd=tmp_path)
     assert answer.code == 0, answer.err
-    assert {path.split("/")[-2] for path in hub.asked} == {COMMIT, hub.commit}
+    assert {path.name for path in snapshots.iterdir()} == {COMMIT, hub.commit}
 
 
 def test_a_revision_that_is_not_there_is_named(
