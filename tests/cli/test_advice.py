@@ -297,5 +297,5 @@ def test_every_command_and_option_that_a_message_names_is_one() -> None:
         if not words.startswith("-")
         for match in re.finditer(r"(?<![\w-])--[a-z][a-z-]+", words)
     ]
-    foreign = {"--force-reinstall", "--version"}
+    foreign = {"--force-reinstall", "--index-url", "--version"}  # pip's
     assert len(given) > 4 and [(where, option) for where, option in given if option not in options | foreign] == []
