@@ -6,7 +6,8 @@ import gc
 import importlib.util
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, supported_activities
 
 from benchmarks.gpu_steps.bench import Bench, forget_peak, peak_gb, product_tflops, random_model, seconds_of, wait
+from gemtune.kernels import lora, mlp, norms
 from gemtune.models.adapters import attach_adapters
 from gemtune.models.families.base import ATTENTION_AND_MLP
 from gemtune.models.families.gemma3 import TEXT
@@ -31,6 +33,7 @@ WORKLOADS: dict[str, Workload] = {"16 x 27": (16, 27), "16 x 512": (16, 512), "8
 LABELLED = 0.2  # of a row's tokens
 LORA = Lora(token_rows="none")  # noqa: S106
 PLAIN = {"r": LORA.r, "lora_alpha": LORA.alpha, "target_modules": list(ATTENTION_AND_MLP), "task_type": "CAUSAL_LM"}
+ELEMENTWISE = ("normed", "normed_backward", "rotated", "gated", "gated_backward")
 Take = Callable[[], object]
 
 
@@ -42,8 +45,8 @@ def speed(bench: Bench) -> None:
     for name in ("270m",) if bench.dry else ("270m", "1b", "4b"):
         shape = bench.shape(name)
         for arm, make in ARMS.items():
-            if arm == "trl" and not importlib.util.find_spec("trl"):
-                bench.lacks("trl is not here")
+            if lacks := _lacks(arm, device):
+                bench.lacks(lacks)
                 continue
             for work, (rows, length) in workloads.items():
                 what = {"shape": name, "arm": arm, "rows": work}
@@ -64,6 +67,15 @@ def speed(bench: Bench) -> None:
                 gc.collect()
 
 
+def _lacks(arm: str, device: str) -> str:
+    """What an arm cannot run without."""
+    if arm == "trl" and not importlib.util.find_spec("trl"):
+        return "trl is not here"
+    if arm == "compiled" and device == "cpu":
+        return "the arm compiled needs CUDA: kernels/cpp does its work on a CPU"
+    return ""
+
+
 def lengths_of(rows: int, mean: int) -> list[int]:
     """The same lengths for every arm, from half to one and a half times the mean.
 
@@ -76,8 +88,8 @@ def lengths_of(rows: int, mean: int) -> list[int]:
 
 def flops_of(shape: ModelShape) -> float:
     """Floating-point operations a token needs with LoRA: no arm is credited for more. Attention is left out."""
-    lora = shape.layers * sum(LORA.r * (i + o) for i, o in shape.linear)
-    return 4 * shape.block_weights + 6 * lora + 4 * shape.embedding * LABELLED
+    adapters = shape.layers * sum(LORA.r * (i + o) for i, o in shape.linear)
+    return 4 * shape.block_weights + 6 * adapters + 4 * shape.embedding * LABELLED
 
 
 def random_rows(lengths: Sequence[int], vocab: int) -> list[Example]:
@@ -171,6 +183,27 @@ def _gemtune(bench: Bench, shape: ModelShape, workload: Workload) -> Measured:
     return _measured(bench, gemtune_arm(shape, workload, bench.device), 1)
 
 
+def _compiled(bench: Bench, shape: ModelShape, workload: Workload) -> Measured:
+    """gemtune with its elementwise functions compiled by Triton: fewer launches, and seconds at the start."""
+    with elementwise_compiled():
+        return _gemtune(bench, shape, workload)
+
+
+@contextmanager
+def elementwise_compiled() -> Iterator[None]:
+    """What PyTorch computes where kernels/cpp does not, through torch.compile."""
+    places = [(module, name) for module in (norms, mlp, lora) for name in ELEMENTWISE if hasattr(module, name)]
+    plain = {place: getattr(*place) for place in places}
+    compiled = {function: torch.compile(function, dynamic=True) for function in set(plain.values())}
+    try:
+        for (module, name), function in plain.items():
+            setattr(module, name, compiled[function])
+        yield
+    finally:
+        for (module, name), function in plain.items():
+            setattr(module, name, function)
+
+
 def _halved(arm: Callable[[int], Measured], rows: int) -> Measured:
     """An arm with as few passes as its memory allows."""
     passes = 1
@@ -244,4 +277,9 @@ def trl_run(bench: Bench, shape: ModelShape, workload: Workload, passes: int) ->
     return median(after - before for before, after in pairwise(ends[1:])), passes, None, None
 
 
-ARMS: dict[str, Callable[[Bench, ModelShape, Workload], Measured]] = {"gemtune": _gemtune, "peft": _plain, "trl": _trl}
+ARMS: dict[str, Callable[[Bench, ModelShape, Workload], Measured]] = {
+    "gemtune": _gemtune,
+    "compiled": _compiled,
+    "peft": _plain,
+    "trl": _trl,
+}

@@ -150,7 +150,7 @@ def test_cuda_without_cuda(place: Place, capfd: pytest.CaptureFixture[str]) -> N
     line = refused(place, capfd, "train", place / "t.yaml", "train.device=cuda")
     assert "train.device: cuda, but torch sees no CUDA device here; `gemtune doctor` says why" in line
     doctor = command.gemtune(capfd, "doctor")
-    assert doctor.code == 0 and re.search("^CUDA: none: .*PyTorch", doctor.out, re.MULTILINE), doctor.out
+    assert doctor.code == 0 and re.search("^GPU: .*PyTorch", doctor.out, re.MULTILINE), doctor.out
 
 
 def test_rows_that_differ_under_one_id_are_counted(place: Place, capfd: pytest.CaptureFixture[str]) -> None:

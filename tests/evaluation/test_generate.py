@@ -64,15 +64,23 @@ def test_a_models_own_way_of_decoding_changes_no_reply(
         assert plain == own
 
 
-def test_sampling_draws_from_every_word(write_recipe: WriteRecipe) -> None:
+def test_sampling_draws_from_every_word(write_recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job(write_recipe(), say=lambda text: None)
-    model = job.base_model()
+    model, drawn = job.base_model(), set[int]()
+    torch.manual_seed(0)
     with torch.no_grad():
-        model.lm_head.weight.zero_()  # every word is as likely
-    decoding = Evaluate(max_new_tokens=64, temperature=1.0, batch_size=8)
-    answered = replies(model, job.renderer, [job.task.asked("hello")] * 8, decoding)
-    words = {token for reply in answered for token in job.tokenizer(reply.text)["input_ids"]}
-    assert len(words) > 60  # transformers draws from 50
+        model.lm_head.weight.normal_(std=1e-4)  # every word is about as likely, and none quite as another
+    generate = model.generate
+
+    def watched(**inputs: Any) -> torch.Tensor:
+        out = generate(**inputs)
+        drawn.update(out[:, -1].tolist())
+        return out
+
+    monkeypatch.setattr(model, "generate", watched)
+    decoding = Evaluate(max_new_tokens=1, temperature=1.0, batch_size=200)
+    replies(model, job.renderer, [job.task.asked("hello")] * 200, decoding)
+    assert len(drawn) > 100  # transformers draws from the 50 likeliest
 
 
 class OnAGpu:

@@ -59,7 +59,7 @@ def test_a_move_for_a_recipe_works(tmp_path: Path, what: str) -> None:
 
 
 def test_an_example_goes_into_another_folder(tmp_path: Path) -> None:
-    assert list(write_example("emoji", tmp_path))
+    (tmp_path / "emoji.yaml").write_text("name: mine\n")
     with pytest.raises(GemtuneError, match="is already there; remove it, or give another folder"):
         list(write_example("emoji", tmp_path))
     assert list(write_example("emoji", tmp_path / "other"))

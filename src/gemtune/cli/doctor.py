@@ -47,11 +47,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     device, why = choose_device("auto")
     precision, because = choose_precision("auto", device)
     yield "device", f"{device}, {device_name(device)} ({why})", ""
-    for gpu in gpus():
-        yield "GPU", gpu, ""
-    if unused := unused_gpu():
-        yield "GPU", f"{unused.name} is not used: {unused.reason}", unused.move
-    yield _cuda()
+    yield from _gpus(device)
     yield "precision", f"{precision} ({because})", ""
     yield "instruction sets", ", ".join(instruction_sets()) or "none that is known to gemtune", ""
     functions, reason = compiled()
@@ -67,15 +63,14 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     yield "licence of the embedded model", LICENCE, ""
 
 
-def _cuda() -> tuple[str, str, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        return "CUDA", f"{torch.version.cuda}, {torch.cuda.device_count()} GPUs", ""
-    if torch.version.cuda is None:
-        return "CUDA", "none: this PyTorch is built without it", "https://pytorch.org has one for your GPU"
-    found = f"none: PyTorch is built for CUDA {torch.version.cuda} and sees no GPU"
-    return "CUDA", found, "`nvidia-smi` says what the driver sees"
+def _gpus(device: str) -> Iterator[tuple[str, str, str]]:
+    """The GPUs that are used, and why one is not."""
+    for gpu in gpus():
+        yield "GPU", gpu, ""
+    if unused := unused_gpu():
+        yield "GPU", f"{unused.name} is not used: {unused.reason}", unused.move
+    elif device == "cpu":
+        yield "GPU", "none: neither PyTorch nor an NVIDIA driver knows of one here", ""
 
 
 def _disk_at_the_cache() -> tuple[str, str, str]:
