@@ -19,6 +19,8 @@ PLAN = {
     "tokens": 168_000,
     "seconds": 90.0,
     "why": "1.08 GFLOP a token",
+    "caution": "",
+    "checkpointing": False,
     "elsewhere": [
         {"model": "gemma-3-270m", "devices": {"T4": "1.0 0.01 h", "L4": "1.0 0.00 h"}},
         {"model": "gemma-3-27b", "devices": {"T4": "-", "L4": "21.0 nf4 9.99 h"}},
@@ -53,6 +55,12 @@ def test_a_plan_is_added_up_and_its_table_stands_in_columns() -> None:
     assert "  240 steps, 168000 tokens: about 1.5 min (1.08 GFLOP a token)" in lines
     table = lines[-3:]
     assert len({len(line) for line in table}) == 1 and table[-1].endswith("21.0 nf4 9.99 h")
+
+
+def test_a_plan_says_what_is_computed_twice_and_what_disturbed_it() -> None:
+    lines = list(plan_lines(PLAN | {"checkpointing": True, "caution": "other work took 40 % of the cores"}))
+    assert lines[0] == "gemma-3-270m on this machine (cpu, fp32, blocks computed twice to keep less of them):"
+    assert "  other work took 40 % of the cores" in lines
 
 
 def test_a_summary_is_the_reports_and_without_one_the_command_is_named(tmp_path: Path) -> None:
