@@ -44,7 +44,7 @@ demo: setup
 	@$(BIN)/gemtune run recipes/emoji.yaml $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -m "not journey and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not journey and not gpu" -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 journey: setup
 	$(BIN)/python -m pytest -m journey $(ARGS)
