@@ -84,7 +84,7 @@ OTHER: dict[str, str] = {
     "train.precision": "auto",
     "train.device": "auto",
     "train.seed": "1",
-    "evaluate.metric": "token_f1",
+    "evaluate.metric": "exact",
     "evaluate.limit": "2",
     "evaluate.max_new_tokens": "3",
     "evaluate.temperature": "0.5",
