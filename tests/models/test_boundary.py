@@ -19,7 +19,7 @@ from tokenizers.models import BPE
 from command import gemtune
 from gemtune.errors import GemtuneError, ModelError
 from gemtune.models.adapters import attach_adapters, load_adapter, save_tuned
-from gemtune.models.boundary import saving
+from gemtune.models.boundary import loading, saving
 from gemtune.models.families import config_of, family_of, write_tiny
 from gemtune.models.loading import empty_model, load_image_processor, load_model, load_tokenizer
 from gemtune.recipe.schema import Lora
@@ -291,3 +291,10 @@ def test_an_adapter_names_its_modules_in_one_order(folder: Path, tmp_path: Path)
     save_tuned(attach_adapters(load_model(folder), Lora(), family, [], 0), folder, family, {}, tmp_path / "a", {})
     names = json.loads((tmp_path / "a" / "adapter_config.json").read_text())["target_modules"]
     assert len(names) > 5 and names == sorted(names)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")], ids=repr)
+def test_a_model_that_does_not_fit_is_not_called_damaged(error: Exception, tmp_path: Path) -> None:
+    words = r"out of memory .*; close other programs, or give a smaller model"
+    with pytest.raises(GemtuneError, match=words), loading(tmp_path):
+        raise error

@@ -11,12 +11,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from gemtune.errors import GemtuneError, ModelError
+from gemtune.errors import GemtuneError, ModelError, memory_errors
 from gemtune.files import READING, JsonObject, os_errors
 
 MOST_CONFIG = 4_000_000  # bytes of a config.json
 MOST_LAYERS = 1_000
 MOST_SIZE = 2**31 - 1  # of any other number in a config
+SMALLER = "close other programs, or give a smaller model"
 # What in a config names code: gemtune takes the architecture from `model_type` and sets its own attention.
 _CODE = ("auto_map", "_attn_implementation", "attn_implementation", "_experts_implementation", "custom_pipelines")
 
@@ -46,10 +47,11 @@ def loading(what: object) -> Iterator[None]:
     """Turns whatever a loader raises about a spoiled file into one line.
 
     transformers, tokenizers, safetensors and peft fail inside their own code on values that they do not expect, with
-    nearly every kind of exception; tokenizers raises Exception itself.
+    nearly every kind of exception; tokenizers raises Exception itself. Memory that runs out is no fault of the file.
     """
     try:
-        yield
+        with memory_errors(SMALLER):
+            yield
     except GemtuneError:
         raise
     except Exception as error:
