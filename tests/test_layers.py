@@ -38,6 +38,8 @@ ROOMS = (
     "rendering",
     "training",
     "evaluation",
+    "export",
+    "serving",
     "pipeline",
     "cli",
 )
