@@ -44,7 +44,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model folder, those that its index names."""
+    """The safetensors files of a model folder; ModelError when one is not there."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     index = folder / INDEX

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from gemtune.export.onnx_graph import Array, Form, Graph
+from gemtune.exporting.onnx_graph import Array, Form, Graph
 
 BLOCK = 32
 MIDDLE = 128  # what MatMulNBits takes off an unsigned byte

@@ -30,7 +30,6 @@ IR_VERSION = 10
 PAGE = 4096  # the alignment at which runtimes map a weight from the data file
 ROWS = 16_384  # of a matrix that are in memory at once
 MASKED = np.float32(-1e30)
-ATTENTION = ("full_attention", "sliding_attention")
 
 Array = np.ndarray  # of any type that a tensor in a file can have
 
@@ -111,7 +110,7 @@ class Graph:
 
     def constant(self, values: object, dtype: type = np.int64) -> str:
         """A small tensor inside the graph; equal ones are stored once."""
-        array = np.asarray(values, dtype)
+        array: Array = np.asarray(values, dtype)
         name = f"{array.dtype}{list(array.shape)}{array.tolist()}"
         if name not in self._tensors:
             self._tensors[name] = onnx.numpy_helper.from_array(array, name)
@@ -265,7 +264,9 @@ def _turns(graph: Graph, config: Gemma3TextConfig, kind: str, context: int) -> t
     cos, sin = (
         graph.node(
             "Unsqueeze",
-            graph.node("Gather", graph.store(f"{kind}.{name}", table[0, :, : config.head_dim // 2].numpy()), "position_ids"),
+            graph.node(
+                "Gather", graph.store(f"{kind}.{name}", table[0, :, : config.head_dim // 2].numpy()), "position_ids"
+            ),
             graph.constant([1]),
         )
         for name, table in zip(("cos", "sin"), tables, strict=True)
@@ -287,4 +288,6 @@ def _masks(graph: Graph, window: int) -> dict[str, str]:
     full = graph.node("And", graph.node("GreaterOrEqual", behind, zero), there)
     near = graph.node("And", graph.node("Less", behind, graph.constant(window)), full)
     visible, hidden = graph.constant(0, np.float32), graph.constant(MASKED, np.float32)
-    return {kind: graph.node("Where", seen, visible, hidden) for kind, seen in zip(ATTENTION, (full, near), strict=True)}
+    return {
+        kind: graph.node("Where", seen, visible, hidden) for kind, seen in zip(ATTENTION, (full, near), strict=True)
+    }
