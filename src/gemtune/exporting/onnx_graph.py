@@ -288,6 +288,5 @@ def _masks(graph: Graph, window: int) -> dict[str, str]:
     full = graph.node("And", graph.node("GreaterOrEqual", behind, zero), there)
     near = graph.node("And", graph.node("Less", behind, graph.constant(window)), full)
     visible, hidden = graph.constant(0, np.float32), graph.constant(MASKED, np.float32)
-    return {
-        kind: graph.node("Where", seen, visible, hidden) for kind, seen in zip(ATTENTION, (full, near), strict=True)
-    }
+    kinds = {"full_attention": full, "sliding_attention": near}
+    return {kind: graph.node("Where", seen, visible, hidden) for kind, seen in kinds.items()}
