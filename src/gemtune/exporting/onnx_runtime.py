@@ -30,7 +30,7 @@ class OnnxRuntime:
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
         self._context = int(read_object(folder / "config.json")["max_position_embeddings"])
         stops = read_object(folder / "generation_config.json")["eos_token_id"]
-        self._stops = frozenset(stops if isinstance(stops, list) else [stops])
+        self.stops = frozenset(stops if isinstance(stops, list) else [stops])
         with loading(graph):
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             self._session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
@@ -58,7 +58,7 @@ class OnnxRuntime:
             )
         choices: list[Choice] = []
         ids, cache, length = list(prompt), self._empty, 0
-        while len(choices) < limit and not (choices and choices[-1].token in self._stops):
+        while len(choices) < limit and not (choices and choices[-1].token in self.stops):
             logits, cache = self._step(ids, cache, length)
             second, best = (int(i) for i in np.argpartition(logits, -2)[-2:])
             choices.append(Choice(best, float(logits[best] - logits[second])))
