@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from gemtune.errors import MissingExtra, ModelError
 from gemtune.files import JsonObject, os_errors, write_json
-from gemtune.models.boundary import config_values, loading
+from gemtune.models.boundary import config_values
+from gemtune.models.families import config_of
 
 if TYPE_CHECKING:
     from transformers import Gemma3TextConfig
@@ -52,15 +53,11 @@ def write_onnx(model: Path, folder: Path, graphs: Mapping[str, str]) -> None:
 
 def text_config(model: Path) -> Gemma3TextConfig:
     """The config of a model whose every detail the graph has; ModelError says which one it lacks."""
-    from transformers import Gemma3TextConfig
-
-    kind = config_values(model).get("model_type")
-    if kind != "gemma3_text":
+    config = config_of(model)
+    if config.model_type != "gemma3_text":
         raise ModelError(
-            f"{model}: a model of type {kind}; ONNX is written for gemma3_text alone: export gguf, or merged"
+            f"{model}: of type {config.model_type}; ONNX is written for gemma3_text alone: export gguf, or merged"
         )
-    with loading(model):
-        config = Gemma3TextConfig.from_pretrained(model)
     rotations = {values["rope_type"] for values in config.rope_parameters.values()}
     for key, there, known in (
         ("layer_types", set(config.layer_types), WINDOWS),
