@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 from gemtune.errors import GemtuneError
 
@@ -17,14 +17,13 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    extensions_map: ClassVar = {
-        **SimpleHTTPRequestHandler.extensions_map,
-        ".wasm": "application/wasm",
-        ".js": "text/javascript",
-    }
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """Not from the system's own table alone, which on some calls a module text/plain."""
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
 
     def end_headers(self) -> None:
         for name, value in HEADERS.items():
