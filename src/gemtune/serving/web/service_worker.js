@@ -2,13 +2,17 @@
 // The model's parts are kept by model_store.js.
 
 const CACHE = "gemtune-page";
+const PAGE = ["./", "style.css", "icon.svg", "page.js", "engine.js", "model_store.js", "site.json", "wllama/index.js"];
 const ISOLATION = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
   "Cross-Origin-Resource-Policy": "same-origin",
 };
 
-self.addEventListener("install", () => self.skipWaiting());
+self.addEventListener("install", (event) => {
+  self.skipWaiting();
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(PAGE)));
+});
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
 
 self.addEventListener("fetch", (event) => {
