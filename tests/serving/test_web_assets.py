@@ -22,7 +22,7 @@ def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
     package = package_in(tmp_path)
     path = tmp_path / "small.tgz"
     path.write_bytes(path.read_bytes()[:-1] + b"\1")
-    with pytest.raises(GemtuneError, match=r"small\.tgz: SHA-512 is .*, wanted"):
+    with pytest.raises(GemtuneError, match=r"small\.tgz: has SHA-512 .*, wanted"):
         write_engine(tmp_path / "engine", tmp_path, [package])
     assert not (tmp_path / "engine").exists()
 

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from gemtune.errors import ModelError
 from gemtune.models.boundary import loading
-from gemtune.models.weights import stored_tensors, weight_files
+from gemtune.models.weights import stored_tensors, tensors_of, weight_files
 
 if TYPE_CHECKING:
     import torch
@@ -54,13 +54,8 @@ class Weights:
     """The matrices and vectors of a model folder, read when they are asked for, in float32."""
 
     def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
         self._folder, self._tensors = folder, stored_tensors(folder)
-        self._paths: dict[str, Path] = {}
-        for path in weight_files(folder):
-            with loading(path), safe_open(path, "pt") as file:
-                self._paths.update(dict.fromkeys(file.keys(), path))
+        self._paths = {name: path for path in weight_files(folder) for name in tensors_of(path)}
 
     def shape(self, name: str) -> tuple[int, ...]:
         if name not in self._tensors:
