@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -43,3 +45,11 @@ def web_server(folder: Path, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer(("127.0.0.1", port), partial(_Handler, directory=str(folder)))
     except OSError as error:
         raise GemtuneError(f"port {port}: {error.strerror}; give another --port") from error
+
+
+def serve_web(folder: Path, port: int, say: Callable[[str], None]) -> None:
+    """Offers the folder until Ctrl-C."""
+    with web_server(folder, port) as server:
+        say(f"http://127.0.0.1:{server.server_port}/ shows it, until Ctrl-C")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
