@@ -30,6 +30,14 @@ def test_the_layout_is_that_of_transformers_js(tiny_model: Path, tmp_path: Path)
     assert config["max_position_embeddings"] == 2048
 
 
+def test_a_browser_finds_the_graph_for_its_device(tiny_model: Path, tmp_path: Path) -> None:
+    write_onnx(tiny_model, tmp_path, {"model_quantized": "q8-wasm", "model_int8": "q8-webgpu"})
+    settings = read_json(tmp_path / "config.json")["transformers.js_config"]
+    assert settings["dtype"] == "q8" and settings["device_config"] == {"webgpu": {"dtype": "int8"}}
+    assert settings["use_external_data_format"] == {"model_quantized.onnx": 1, "model_int8.onnx": 1}
+    assert all((tmp_path / "onnx" / f"{name}_data").is_file() for name in settings["use_external_data_format"])
+
+
 def test_a_chat_template_comes_along(tiny_model: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)

@@ -43,11 +43,11 @@ def _plain(folder: Path) -> Runtime:
     return PlainRuntime.of(folder)
 
 
-def _writes_onnx(graph: str, form: str) -> Callable[[Path, Path], None]:
+def _writes_onnx(**graphs: str) -> Callable[[Path, Path], None]:
     def write(merged: Path, folder: Path) -> None:
         from gemtune.exporting.onnx_folder import write_onnx
 
-        write_onnx(merged, folder, {graph: form})
+        write_onnx(merged, folder, graphs)
 
     return write
 
@@ -70,7 +70,15 @@ FORMATS: dict[str, Format] = {
     ),
     "onnx-q8": Format(
         what="8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
-        write=_writes_onnx("model_quantized", "q8"),
+        write=_writes_onnx(model_quantized="q8"),
+        runtime=_runs_onnx("model_quantized"),
+        is_exact=False,
+        modules=("onnx", "onnxruntime"),
+        extra="onnx",
+    ),
+    "onnx-web": Format(
+        what="8-bit ONNX for Transformers.js in a browser: a graph for the processor, and one for WebGPU",
+        write=_writes_onnx(model_quantized="q8-wasm", model_int8="q8-webgpu"),
         runtime=_runs_onnx("model_quantized"),
         is_exact=False,
         modules=("onnx", "onnxruntime"),
@@ -78,7 +86,7 @@ FORMATS: dict[str, Format] = {
     ),
     "onnx-fp32": Format(
         what="ONNX in full precision: standard operators alone",
-        write=_writes_onnx("model", "fp32"),
+        write=_writes_onnx(model="fp32"),
         runtime=_runs_onnx("model"),
         is_exact=True,
         modules=("onnx", "onnxruntime"),

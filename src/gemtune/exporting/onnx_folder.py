@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from transformers import Gemma3TextConfig
 
 GRAPHS = "onnx"  # the folder of the graphs
-DTYPES = {"model": "fp32", "model_quantized": "q8", "model_int8": "int8"}  # how Transformers.js calls a graph's file
+WEBGPU = "model_int8"  # the graph that Transformers.js takes there, where it is beside another
+DTYPES = {"model": "fp32", "model_quantized": "q8", WEBGPU: "int8"}  # how Transformers.js calls a graph's file
 CONTEXT = 4096  # positions of the tables of rotations, 2 kB each; more only makes the file longer
 COPIED = ("generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 WINDOWS = {"full_attention", "sliding_attention"}
@@ -43,10 +44,12 @@ def write_onnx(model: Path, folder: Path, graphs: Mapping[str, str]) -> None:
         for name in COPIED:
             if (model / name).is_file():
                 shutil.copyfile(model / name, folder / name)
-    settings = {
+    settings: JsonObject = {
         "dtype": DTYPES[next(iter(graphs))],
         "use_external_data_format": {f"{name}.onnx": 1 for name in graphs},
     }
+    if WEBGPU in graphs:
+        settings["device_config"] = {"webgpu": {"dtype": DTYPES[WEBGPU]}}
     values: JsonObject = {**config_values(model), "max_position_embeddings": context, "dtype": "float32"}
     write_json(folder / "config.json", {**values, "transformers.js_config": settings})
 
