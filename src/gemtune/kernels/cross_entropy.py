@@ -21,9 +21,10 @@ CHUNK = 128  # labelled tokens per chunk: 128 x 262,144 bf16 logits are 67 MB; w
 WORDS = 1 << 15  # words whose gradient is in memory at a time on a CPU: 4 MB for 64 tokens
 IN_CACHE = 1 << 20  # logits that are fp32 at a time on a CPU: 4 MiB, the second-level cache of two cores
 
-# Where kernels/cpp scores logits faster than PyTorch does. Best of 5, 2 threads of a Xeon with AVX512-BF16 and no AMX, loss
-# and gradient of 30, 60 and 128 tokens over 262,144 words by 640, compiled / PyTorch in ms: fp32 163 / 163, 309 / 296, 505
-# / 467; held to AVX2 289 / 277, 452 / 397, 778 / 856, and whole steps on rows of `emoji` and `sql` 3 and 2 % slower.
+# Where kernels/cpp scores logits faster than PyTorch does. Best of 5, 2 threads of a Xeon with AVX512-BF16 and no AMX,
+# loss and gradient of 30, 60 and 128 tokens over 262,144 words by 640, compiled / PyTorch in ms: fp32 163 / 163,
+# 309 / 296, 505 / 467; held to AVX2 289 / 277, 452 / 397, 778 / 856, where whole steps on rows of `emoji` and `sql`
+# are 3 and 2 % slower.
 SCORED: set[tuple[str | None, torch.dtype]] = {
     ("narrow", torch.bfloat16),
     ("avx512", torch.bfloat16),
