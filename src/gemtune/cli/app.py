@@ -293,6 +293,37 @@ def generate(
 
 
 @app.command()
+def serve(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or their recipes, with the same base model.", metavar="RUN...", show_default=False
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 is any that is free.")] = 8000,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", help="Requests need the token in this file, which only you can read.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Replies generated side by side, of one model.")] = 8,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; one more is refused.")] = 64,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Serves runs as OpenAI's chat completions: the model by its run's name, and `base`."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import served
+
+    served.require_packages()
+    with Progress(quiet=True) as progress:
+        jobs = [progress.job(run, trust_task=trust_task) for run in runs]
+        for job in jobs:
+            job.say = lambda line: tell(line, err=True)
+        served.serve(jobs, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
+
+
+@app.command()
 def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
     """Writes report.html and report.md from what is in the run directory."""
     from gemtune.cli.progress import Progress

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,28 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     _require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
     with loading(f"{folder}: the adapter"):
         return PeftModel.from_pretrained(model, folder).eval()
+
+
+def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
+    """Another saved adapter of the same base model, beside those that are there; none of them becomes active."""
+    _require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
+    with loading(f"{folder}: the adapter"):
+        model.load_adapter(folder, name)
+    model.eval()
+
+
+@contextlib.contextmanager
+def active_adapter(model: PeftModel, name: str) -> Iterator[None]:
+    """The model with one of its adapters, for as long as the block lasts."""
+    model.set_adapter(name, inference_mode=True)
+    yield
+
+
+@contextlib.contextmanager
+def without_adapter(model: PeftModel) -> Iterator[None]:
+    """The base model inside, for as long as the block lasts."""
+    with model.disable_adapter():
+        yield
 
 
 def _require_own_adapter(folder: Path, vision: VisionFamily | None) -> None:

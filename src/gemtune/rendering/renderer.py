@@ -110,8 +110,12 @@ class Renderer:
         """The text of generated ids up to the first stop token, and whether it was cut before one."""
         for index, token in enumerate(ids):
             if token in self.stop_ids:
-                return self.tokenizer.decode(ids[:index], skip_special_tokens=True).strip(), False
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip(), True
+                return self.text(ids[:index]).strip(), False
+        return self.text(ids).strip(), True
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of generated ids; control tokens have none."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def answers(self, conversation: Conversation) -> list[str]:
         """What the trained spans must decode to: every trained answer and the token that ends it."""

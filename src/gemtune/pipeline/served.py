@@ -1,0 +1,146 @@
+"""Runs behind one server: their adapters over one base model, each under its run's name."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemtune.errors import MissingExtra, RunError
+from gemtune.pipeline.job import Job
+from gemtune.pipeline.tuned_models import model_named, weights_folder, weights_key
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from gemtune.serving.api import Api
+    from gemtune.serving.engine import Served
+
+BASE = "base"
+PACKAGES = ("starlette", "uvicorn", "llguidance", "jsonschema_rs")
+
+
+def serve(
+    jobs: Sequence[Job],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token_file: str | None = None,
+    batch: int = 8,
+    queue: int = 64,
+) -> None:
+    """Serves runs until a signal: OpenAI's chat completions, the model by its run's name, `base` for the base model."""
+    require_packages()
+    from gemtune.serving import server
+
+    say = jobs[0].say
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(server.listening(host, port))  # what can fail soon, before the model is loaded
+        token = server.token_for(host, token_file, say)
+        images = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gemtune-")))
+        api = api_of(jobs, images, batch=batch, queue=queue)
+        say(f"serving {', '.join(api.models)} at {server.address_of(listener)} (Ctrl-C stops it)")
+        server.run(api.app(token, server.names_for(host)), listener)
+
+
+def require_packages() -> None:
+    """MissingExtra where what `serve` needs is not installed."""
+    if not all(importlib.util.find_spec(name) for name in PACKAGES):
+        raise MissingExtra("gemtune serve", "serve")
+
+
+def api_of(jobs: Sequence[Job], images: Path, *, batch: int, queue: int) -> Api:
+    """The endpoints of runs, with the model loaded; `images` is a folder for the images of requests."""
+    from gemtune.models.families import config_of
+    from gemtune.serving.api import Api
+    from gemtune.serving.engine import Engine
+    from gemtune.serving.json_replies import JsonReplies
+
+    names, first = _names(jobs), jobs[0]
+    _require_one_base(jobs)
+    for job in jobs[1:]:
+        job.tokenizer = first.tokenizer  # one of the same words is enough
+    model = model_named(first, "tuned")
+    models = list(_served(model, names, images))
+    longest = config_of(first.folder).get_text_config().max_position_embeddings
+    json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
+    engine = Engine(model, batch, queue, first.say)
+    return Api(engine, {served.name: served for served in models}, json_replies, longest, images)
+
+
+def _names(jobs: Sequence[Job]) -> dict[str, Job]:
+    """The runs by the names that requests give; RunError where two have the same."""
+    names: dict[str, Job] = {}
+    for job in jobs:
+        name = job.run.root.resolve().name
+        if name in names or name == BASE:
+            other = "the base model" if name == BASE else names[name].run.root
+            raise RunError(
+                f"{job.run.root}: a request could not tell it from {other}; rename the folder of one of them"
+            )
+        names[name] = job
+    return names
+
+
+def _require_one_base(jobs: Sequence[Job]) -> None:
+    """RunError unless the runs are trained, and are adapters of the same base model where they are several."""
+    from gemtune.training.checkpoint import require_whole
+
+    first = jobs[0]
+    for job in jobs:
+        require_whole(weights_folder(job, "tuned"))
+        if len(jobs) > 1 and not job.recipe.lora:
+            raise RunError(f"{job.run.root}: every weight was trained, so it shares no base model; serve it alone")
+        if job is not first and weights_key(job, BASE) != weights_key(first, BASE):
+            raise RunError(
+                f"{job.run.root}: its base model ({job.recipe.model}, {job.precision}, quantize: {job.recipe.quantize}) "
+                f"is not that of {first.run.root} ({first.recipe.model}, {first.precision}, quantize: "
+                f"{first.recipe.quantize}); serve them apart"
+            )
+
+
+def _served(model: PreTrainedModel | PeftModel, names: dict[str, Job], images: Path) -> Iterator[Served]:
+    """Each run over the model that has the first one's weights, and the base model in the first one's words."""
+    from gemtune.kernels.lora import ADAPTER
+    from gemtune.models.adapters import active_adapter, add_adapter, without_adapter
+    from gemtune.models.patching import install_kernels
+
+    first = next(iter(names.values()))
+    for number, (name, job) in enumerate(names.items()):
+        folder = weights_folder(job, "tuned")
+        if not job.recipe.lora:
+            yield _under(name, job, model, folder, images, contextlib.nullcontext)
+            return
+        adapter = f"run{number}" if number else ADAPTER
+        if number:
+            add_adapter(model, folder, adapter)
+        yield _under(name, job, model, folder, images, partial(active_adapter, model, adapter))
+    install_kernels(model)
+    yield _under(BASE, first, model, first.weights_folder, images, partial(without_adapter, model))
+
+
+def _under(
+    name: str,
+    job: Job,
+    model: PreTrainedModel | PeftModel,
+    folder: Path,
+    images: Path,
+    active: Callable[[], AbstractContextManager[object]],
+) -> Served:
+    """A run under a name; what its images look like to the tower is kept nowhere."""
+    from gemtune.models.image_features import ImageFeatures
+    from gemtune.models.structure import without_adapters
+    from gemtune.serving.engine import Served
+
+    features = None
+    if job.image_tokenizer is not None:
+        frozen = job.recipe.vision.trains != "tower"
+        features = ImageFeatures(without_adapters(model), job.image_tokenizer, images, 0.0, frozen)
+    created = int(folder.stat().st_mtime)
+    return Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
