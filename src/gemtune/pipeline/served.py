@@ -81,9 +81,7 @@ def _names(jobs: Sequence[Job]) -> dict[str, Job]:
         name = job.run.root.resolve().name
         if name in names or name == BASE:
             other = "the base model" if name == BASE else names[name].run.root
-            raise RunError(
-                f"{job.run.root}: a request could not tell it from {other}; rename the folder of one of them"
-            )
+            raise RunError(f"{job.run.root}: a request could not tell it from {other}; rename one of the folders")
         names[name] = job
     return names
 
@@ -98,10 +96,9 @@ def _require_one_base(jobs: Sequence[Job]) -> None:
         if len(jobs) > 1 and not job.recipe.lora:
             raise RunError(f"{job.run.root}: every weight was trained, so it shares no base model; serve it alone")
         if job is not first and weights_key(job, BASE) != weights_key(first, BASE):
+            own, other = (f"{j.recipe.model}, {j.precision}, quantize: {j.recipe.quantize}" for j in (job, first))
             raise RunError(
-                f"{job.run.root}: its base model ({job.recipe.model}, {job.precision}, quantize: {job.recipe.quantize}) "
-                f"is not that of {first.run.root} ({first.recipe.model}, {first.precision}, quantize: "
-                f"{first.recipe.quantize}); serve them apart"
+                f"{job.run.root}: its base model ({own}) is not that of {first.run.root} ({other}); serve them apart"
             )
 
 

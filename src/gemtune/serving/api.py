@@ -207,7 +207,7 @@ class Api:
         yield "data: [DONE]\n\n"
 
     async def _check(self, answer: Answer, piece: Piece, text: str) -> None:
-        """RequestError where a reply that has ended is not what its request wanted; one that was cut may be anything."""
+        """RequestError where a reply that has ended is not what its request wanted; one that was cut may be any."""
         wanted = answer.request.response_format
         if piece.finish == "stop" and wanted.type != "text":
             await asyncio.to_thread(self.json_replies.check, wanted, text)

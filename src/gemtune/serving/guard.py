@@ -90,7 +90,7 @@ class Guard:
             is_right = hmac.compare_digest(token.strip().encode(), self.token.encode())
             if scheme.lower() != "bearer" or not is_right:
                 raise RequestError(
-                    "wrong or no token; send the one that the server printed or was given as `Authorization: Bearer TOKEN`",
+                    "wrong or no token; send the server's as `Authorization: Bearer TOKEN`",
                     status=401,
                     code="invalid_api_key",
                 )

@@ -79,7 +79,7 @@ class JsonGrammar:
         self._matcher = matcher
 
     def mask(self, scores: torch.Tensor) -> torch.Tensor:
-        """The scores (1, V) with -inf for every token that may not come next; RequestError where that is too much work."""
+        """The scores (1, V), -inf for each token that may not come next; RequestError where that is too much work."""
         bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
         if self._matcher.is_error():
             raise RequestError(f"{FIELD}: {self._matcher.get_error()[:300]}; give a simpler schema", FIELD)

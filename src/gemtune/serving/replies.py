@@ -27,7 +27,7 @@ class Grammar(Protocol):
     """What the tokens of a reply must follow; of one reply, as it remembers them."""
 
     def mask(self, scores: torch.Tensor) -> torch.Tensor:
-        """The scores (1, V) with -inf for every token that may not come next; RequestError where that is too much work."""
+        """The scores (1, V), -inf for each token that may not come next; RequestError where that is too much work."""
         ...
 
     def accept(self, token: int) -> None:
