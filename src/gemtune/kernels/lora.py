@@ -328,10 +328,10 @@ class TokenRowsForward:
     def forward_adapters(
         self: TrainableTokensLayer, x: torch.Tensor, active_adapters: list[str], *args: object, **kwargs: object
     ) -> torch.Tensor:
-        name = active_adapters[0] if len(active_adapters) == 1 else None
-        if self.disable_adapters or self.merged or name not in self.token_indices or args or kwargs:
+        is_plain = not (self.disable_adapters or self.merged or args or kwargs) and len(active_adapters) == 1
+        if not is_plain or active_adapters[0] not in self.token_indices:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)  # type: ignore[misc]
-        ids, values = token_rows(self, name)
+        ids, values = token_rows(self, active_adapters[0])
         out = self.base_layer(x)
         if isinstance(self.base_layer, nn.Linear):
             out = out.clone()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from gemtune.errors import ModelError
-from gemtune.files import read_json, write_json
+from gemtune.files import read_json, read_object, write_json
 from gemtune.models.boundary import loading
 from gemtune.models.families import FAMILIES, chat_template
 from gemtune.models.families.base import Family, Settings, VisionFamily
@@ -119,6 +119,11 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     _require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
     with loading(f"{folder}: the adapter"):
         return PeftModel.from_pretrained(model, folder).eval()
+
+
+def has_token_rows(folder: Path) -> bool:
+    """Whether a saved adapter has trained rows of the embedding."""
+    return bool(read_object(folder / "adapter_config.json").get("trainable_token_indices"))
 
 
 def add_adapter(model: PeftModel, folder: Path, name: str) -> None:

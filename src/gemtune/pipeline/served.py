@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -66,8 +66,7 @@ def api_of(jobs: Sequence[Job], images: Path, *, batch: int, queue: int) -> Api:
     _require_one_base(jobs)
     for job in jobs[1:]:
         job.tokenizer = first.tokenizer  # one of the same words is enough
-    model = model_named(first, "tuned")
-    models = list(_served(model, names, images))
+    model, models = _with_adapters(names, images) if first.recipe.lora else _alone(names, images)
     longest = config_of(first.folder).get_text_config().max_position_embeddings
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
     engine = Engine(model, batch, queue, first.say)
@@ -102,31 +101,36 @@ def _require_one_base(jobs: Sequence[Job]) -> None:
             )
 
 
-def _served(model: PreTrainedModel | PeftModel, names: dict[str, Job], images: Path) -> Iterator[Served]:
-    """Each run over the model that has the first one's weights, and the base model in the first one's words."""
+def _alone(names: dict[str, Job], images: Path) -> tuple[PreTrainedModel, list[Served]]:
+    """The only run, of which every weight was trained; the base model is not in memory beside it."""
+    ((name, job),) = names.items()
+    model = model_named(job, "tuned")
+    return model, [_under(name, job, model, images, contextlib.nullcontext)]
+
+
+def _with_adapters(names: dict[str, Job], images: Path) -> tuple[PeftModel, list[Served]]:
+    """Each run as an adapter over one model, and the base model in the words of the first run's task."""
     from gemtune.kernels.lora import ADAPTER
-    from gemtune.models.adapters import active_adapter, add_adapter, without_adapter
+    from gemtune.models.adapters import active_adapter, add_adapter, has_token_rows, without_adapter
     from gemtune.models.patching import install_kernels
 
-    first = next(iter(names.values()))
-    for number, (name, job) in enumerate(names.items()):
-        folder = weights_folder(job, "tuned")
-        if not job.recipe.lora:
-            yield _under(name, job, model, folder, images, contextlib.nullcontext)
-            return
-        adapter = f"run{number}" if number else ADAPTER
-        if number:
-            add_adapter(model, folder, adapter)
-        yield _under(name, job, model, folder, images, partial(active_adapter, model, adapter))
+    # PEFT 0.21 loads no adapter without token rows (KeyError) where there is one with some: those come last.
+    first, *others = sorted(names, key=lambda name: has_token_rows(weights_folder(names[name], "tuned")))
+    model: PeftModel = model_named(names[first], "tuned")
+    adapters = {first: ADAPTER, **{name: f"run{number}" for number, name in enumerate(others)}}
+    for name in others:
+        add_adapter(model, weights_folder(names[name], "tuned"), adapters[name])
     install_kernels(model)
-    yield _under(BASE, first, model, first.weights_folder, images, partial(without_adapter, model))
+    models = [
+        _under(name, job, model, images, partial(active_adapter, model, adapters[name])) for name, job in names.items()
+    ]
+    return model, [*models, _under(BASE, next(iter(names.values())), model, images, partial(without_adapter, model))]
 
 
 def _under(
     name: str,
     job: Job,
     model: PreTrainedModel | PeftModel,
-    folder: Path,
     images: Path,
     active: Callable[[], AbstractContextManager[object]],
 ) -> Served:
@@ -139,5 +143,5 @@ def _under(
     if job.image_tokenizer is not None:
         frozen = job.recipe.vision.trains != "tower"
         features = ImageFeatures(without_adapters(model), job.image_tokenizer, images, 0.0, frozen)
-    created = int(folder.stat().st_mtime)
+    created = int(weights_folder(job, "tuned").stat().st_mtime)
     return Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)

@@ -120,6 +120,8 @@ class Api:
     async def chat(self, request: Request) -> Response:
         self.engine.require_room()  # before anything is read
         asked = parsed(await body_of(request))
+        if asked.response_format.type != "text":
+            await asyncio.to_thread(self.json_replies.read_words)
         loop = asyncio.get_running_loop()
         with contextlib.ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.images)))
@@ -245,7 +247,7 @@ def _with_images(conversation: Conversation, folder: Path) -> Conversation:
         raise RowError("missing image", "wanted a data: URL")
 
     def placed(part: Part) -> Part:
-        return part if part.image is None else replace(part, image=f"{folder.name}/{part.image}")
+        return part if part.image is None else replace(part, image=f"{folder.name}/{part.image!s}")
 
     try:
         stored = ImageStore(folder, read).resolve(conversation)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from gemtune.data.conversation import Conversation, Message, Part, validate
-from gemtune.errors import RequestError, RowError, did_you_mean, listed
+from gemtune.errors import RequestError, RowError, did_you_mean
 from gemtune.recipe.loader import wanted_and_found
 
 MOST_CHOICES = 8  # replies to one request
@@ -143,9 +143,7 @@ class ChatRequest(Given):
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if self.stop and self.response_format.type != "text":
-            raise ValueError(
-                "stop and response_format: the reply could end in the middle of its JSON; give one of them"
-            )
+            raise ValueError("stop with response_format: the reply could end inside its JSON; give one of them")
         return self
 
     @property
@@ -220,15 +218,10 @@ def _question(parts: tuple[Part, ...], asked: Callable[[str], Conversation]) -> 
         raise RowError("empty prompt", "images, and no question about them")
     conversation = asked(text)
     *before, question, answer = conversation.messages
-    is_as_it_was = question.text == text.strip()  # then images stay where they are between its words
+    is_as_it_was = question.text.strip() == text.strip()  # then images stay where they are between its words
     question = Message("user", parts if is_as_it_was and images else (*images, *question.parts))
     return Conversation((*before, question, answer), conversation.task, key="", group="", where="request")
 
 
 def _answerable(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     return validate((*messages, Message.of("assistant", "?")))
-
-
-def names_of(names: Sequence[str]) -> str:
-    """The models that a request may name, in words."""
-    return f"this server has {listed(names)}"

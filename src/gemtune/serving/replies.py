@@ -115,13 +115,16 @@ class Reply:
         if self.grammar:
             self.grammar.accept(token)
         is_stopped = token in self.renderer.stop_ids
-        text = self.renderer.text(self.ids[:-1] if is_stopped else self.ids).lstrip()
-        ends = [place for stop in self.sampling.stops if (place := text.find(stop)) >= 0]
-        if is_stopped or ends:
+        if is_stopped:
             self.finish = "stop"
         elif len(self.ids) == self.sampling.limit:
             self.finish = "length"
-        text = text[: min(ends)] if ends else text
+        elif self.renderer.is_open(token):
+            return
+        text = self.renderer.text(self.ids[:-1] if is_stopped else self.ids).lstrip()
+        ends = [place for stop in self.sampling.stops if (place := text.find(stop)) >= 0]
+        if ends:
+            self.finish, text = "stop", text[: min(ends)]
         certain = text.rstrip() if self.finish else certain_part(text, self.sampling.stops)
         logprobs = tuple(self._logprobs[:-1] if is_stopped else self._logprobs)
         if certain[self._told :] or logprobs or self.finish:
@@ -153,7 +156,7 @@ def logprob_of(scores: torch.Tensor, token: int, count: int) -> TokenLogprob:
     return TokenLogprob(token, logprobs[token].item(), tuple(zip(ids.tolist(), values.tolist(), strict=True)))
 
 
-class Drawing(LogitsProcessor):  # type: ignore[misc]
+class Drawing(LogitsProcessor):
     """Leaves to each reply of a batch one token to choose: the one that it draws."""
 
     def __init__(self, replies: Sequence[Reply]):
@@ -174,7 +177,7 @@ class Drawing(LogitsProcessor):  # type: ignore[misc]
         return scores
 
 
-class Putting(StoppingCriteria):  # type: ignore[misc]
+class Putting(StoppingCriteria):
     """Gives each reply of a batch its token, and says which are over."""
 
     def __init__(self, replies: Sequence[Reply], step: Callable[[], None]):

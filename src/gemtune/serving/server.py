@@ -8,7 +8,6 @@ import secrets
 import signal
 import socket
 import stat
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,8 +71,8 @@ def names_for(host: str) -> set[str]:
     return {"localhost"} if is_address(host) else {"localhost", host.lower()}
 
 
-def run(app: ASGIApp, listener: socket.socket) -> None:
-    """Serves until a signal; replies that are being made have GRACE seconds more."""
+def server_of(app: ASGIApp) -> uvicorn.Server:
+    """The server of an app; when it is told to stop, replies that are being made have GRACE seconds more."""
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -85,8 +84,13 @@ def run(app: ASGIApp, listener: socket.socket) -> None:
         server_header=False,
         timeout_graceful_shutdown=GRACE,
     )
+    return uvicorn.Server(config)
+
+
+def run(app: ASGIApp, listener: socket.socket) -> None:
+    """Serves until a signal."""
     with _ending_quietly():
-        uvicorn.Server(config).run(sockets=[listener])
+        server_of(app).run(sockets=[listener])
 
 
 @contextlib.contextmanager
@@ -94,8 +98,7 @@ def _ending_quietly() -> Iterator[None]:
     """A signal that uvicorn has seen to and sends again ends nothing more; what is cancelled then is no error."""
     logger = logging.getLogger("uvicorn.error")
     logger.addFilter(_is_no_cancellation)
-    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
