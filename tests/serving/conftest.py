@@ -16,8 +16,24 @@ from gemtune.pipeline.stages import Job
 from models.vision import write_rows
 from serving.live import Live, live
 
-WORDS = "beach swim pizza dog coffee birthday love rain tired happy good morning go eat work".split()
-EMOJI = "🏖️ 🏊 🍕 🐶 ☕ 🎂 🌧️ 😴".split()  # which the tiny tokenizer has tokens of
+WORDS = [
+    "beach",
+    "swim",
+    "pizza",
+    "dog",
+    "coffee",
+    "birthday",
+    "love",
+    "rain",
+    "tired",
+    "happy",
+    "good",
+    "morning",
+    "go",
+    "eat",
+    "work",
+]
+EMOJI = ["🏖️", "🏊", "🍕", "🐶", "☕", "🎂", "🌧️", "😴"]  # which the tiny tokenizer has tokens of
 
 
 def write_rows_of_emoji(path: Path, seed: int) -> Path:
