@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jsonschema_rs
@@ -39,7 +38,7 @@ def words(tiny_model: Path) -> JsonReplies:
 
 
 def test_a_reply_holds_to_its_schema(served: Live) -> None:
-    for seed in range(12):
+    for seed in range(6):
         answer = served.asked(
             PROMPT, "base", temperature=1.5, seed=seed, max_tokens=200, response_format=schema(PERSON)
         )
@@ -62,7 +61,7 @@ def test_a_stream_and_several_choices_hold_to_it(served: Live, model: str) -> No
 
 def test_any_object_is_an_object(served: Live) -> None:
     ended = 0
-    for seed in range(8):
+    for seed in range(4):
         request = {"seed": seed, "temperature": 1.0, "max_tokens": 300, "response_format": {"type": "json_object"}}
         (choice,) = served.asked(PROMPT, "base", **request).choices
         if choice.finish_reason == "stop":
@@ -93,12 +92,10 @@ def test_a_schema_that_cannot_be_held_to_whole_is_refused(served: Live, value: d
     assert error.value.param == "response_format"
 
 
-@pytest.mark.parametrize("depth", [2, 2_000])
-def test_a_schema_that_is_too_much_work_ends_nothing(served: Live, depth: int) -> None:
-    value: dict[str, Any] = {"type": "string", "pattern": "(a|b|ab)*c{1,60000}" * depth}
-    with pytest.raises(openai.APIStatusError) as error:
+def test_a_schema_that_is_too_much_work_ends_nothing(served: Live) -> None:
+    value: dict[str, Any] = {"type": "string", "pattern": "(a|b|ab)*c{1,60000}" * 2_000}
+    with pytest.raises(openai.BadRequestError, match="this schema cannot be held to"):
         served.said(PROMPT, response_format=schema(value), max_tokens=20)
-    assert error.value.status_code in (400, 413)
     assert served.said(PROMPT)
 
 
@@ -129,4 +126,3 @@ def test_words_that_the_head_has_beyond_the_tokenizer_never_come(words: JsonRepl
 
 def test_plain_text_has_no_grammar(words: JsonReplies) -> None:
     assert words.grammar(ResponseFormat(type="text")) is None
-    assert SimpleNamespace(**vars(words))._reading

@@ -262,7 +262,9 @@ def evaluate(
 @app.command()
 def generate(
     run: Annotated[str, RUN],
-    prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to ask; - is what comes on standard input.", show_default=False)
+    ] = None,
     source: Annotated[str | None, typer.Option("--input", help="A file of the task's rows to answer instead.")] = None,
     output: Annotated[
         str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
@@ -287,7 +289,8 @@ def generate(
         if source:
             tell(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
-            for piece in stages.stream_reply(job, prompt, name, image or []):
+            question = _standard_input() if prompt == "-" else prompt
+            for piece in stages.stream_reply(job, question, name, image or []):
                 tell(piece, end="", raw=not sys.stdout.isatty())
             tell("")
 
@@ -348,6 +351,14 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
         tell_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:
         tell(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+
+
+def _standard_input() -> str:
+    """The text on standard input, of which a line's end is no part."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise GemtuneError(f"standard input: byte {error.start} is not UTF-8 text; convert it first") from error
 
 
 def _fail_where_diverged(run: Run) -> None:
