@@ -152,7 +152,7 @@ def is_silent_about_code(node: ast.AST) -> bool:
     )
 
 
-# Where anything may be raised and becomes one line: the borders to foreign loaders, to a child process, and to a client.
+# Where anything may be raised and becomes one line: the borders to foreign loaders, a child process, a client.
 BORDERS = {"models/boundary.py": 2, "serving/engine.py": 1, "worker.py": 1}
 
 FORBIDDEN: dict[str, tuple[Callable[[ast.AST], bool], str]] = {

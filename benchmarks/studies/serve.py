@@ -1,8 +1,8 @@
 """Does a server lose anything under 64 clients, of whom a third leave? And how fast is it, beside transformers serve?
 
-Each client is the `openai` package with one request at a time, streamed, of 16 prompts of the emoji recipe. A third of the
-requests leave after their third piece. Both servers have the same base model in the same precision, one after the other;
-gemtune serves it as `base` of a run.
+Each client is the `openai` package with one request at a time, streamed, of 16 prompts of the emoji recipe. A third of
+the requests leave after their third piece. Both servers have the same base model in the same precision, one after the
+other; gemtune serves it as `base` of a run.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ LEAVES_AFTER = 3  # pieces
 PORT = 18_431
 START = 300  # seconds to load a model
 BODY = """\
-{clients} clients for {seconds} s, replies of up to {tokens} tokens, greedy; a third of the requests leave after {leaves}
-pieces. First piece and whole reply are timed at the client, which waits in the queue meanwhile.
+{clients} clients for {seconds} s, replies of up to {tokens} tokens, greedy; a third of the requests leave after
+{leaves} pieces. First piece and whole reply are timed at the client, which waits in the queue meanwhile.
 
 {table}
 
-Lost: requests that neither ended nor left, or whose reply ended without a reason. Another's: replies that are not what the
-same server says to the same prompt when nobody else asks; `gemtune serve` answers several at once, and in bf16 two tokens
-that are almost equally likely can change places.
+Lost: requests that neither ended nor left, or whose reply ended without a reason. Another's: replies that are not what
+the same server says to the same prompt when nobody else asks; `gemtune serve` answers several at once, and in bf16 two
+tokens that are almost equally likely can change places.
 """
 
 
@@ -172,7 +172,7 @@ async def under_load(url: str, model: str, prompts: list, clients: int, seconds:
 
 async def client_of(load: Load, url: str, model: str, prompts: list, number: int, end: float) -> None:
     """One client: the next request when the last has ended, until the time is over."""
-    chance = random.Random(number)
+    chance = random.Random(number)  # noqa: S311 (for a study, not for a secret)
     async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=START) as client:
         while time.monotonic() < end:
             await one_request(load, client, model, chance.choice(prompts), leaves=chance.random() < 1 / 3)
