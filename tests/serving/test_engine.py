@@ -48,7 +48,7 @@ def served_by(renderer: Renderer) -> Served:
 
 
 def ticket(served: Served, told: list[Any]) -> Ticket:
-    reply = Reply(served.renderer, Sampling(0.0, 1.0, 0, limit=3), told.append)
+    reply = Reply(renderer=served.renderer, sampling=Sampling(0.0, 1.0, 0, limit=3), tell=told.append)
     return Ticket(served, [2, 105, 200], [], [reply])
 
 

@@ -69,7 +69,7 @@ def test_the_right_token_is_let_in(locked: Live) -> None:
 
 def test_a_huge_body_is_read_to_its_end_and_refused(served: Live) -> None:
     """So that the client, which is still sending, hears why."""
-    with pytest.raises(openai.APIStatusError, match="wanted at most 34 MB") as error:
+    with pytest.raises(openai.APIStatusError, match="this server reads up to 34 MB") as error:
         served.said("a" * (guard.MOST_BODY + 1))
     assert error.value.status_code == 413
     assert served.said(PROMPT)

@@ -27,7 +27,9 @@ def renderer(tiny_model: Path) -> Renderer:
 
 def pieces_of(renderer: Renderer, ids: list[int], **sampling: Any) -> list[Piece]:
     told: list[Any] = []
-    reply = Reply(renderer, Sampling(**{**vars(GREEDY), "limit": len(ids), **sampling}), told.append)
+    reply = Reply(
+        renderer=renderer, sampling=Sampling(**{**vars(GREEDY), "limit": len(ids), **sampling}), tell=told.append
+    )
     for token in ids:
         if not reply.is_over:
             reply.put(token)
@@ -78,7 +80,8 @@ def test_the_end_has_its_reason(renderer: Renderer) -> None:
 
 
 def reply_of(renderer: Renderer, told: list[Any], **more: Any) -> Reply:
-    return Reply(renderer, Sampling(**{**vars(GREEDY), **more.pop("sampling", {})}), told.append, **more)
+    sampling = Sampling(**{**vars(GREEDY), **more.pop("sampling", {})})
+    return Reply(renderer=renderer, sampling=sampling, tell=told.append, **more)
 
 
 def test_rows_of_a_batch_are_drawn_each_in_its_own_way(renderer: Renderer) -> None:

@@ -158,7 +158,12 @@ class Api:
             loop.call_soon_threadsafe(outlet.put_nowait, (number, piece))
 
         replies = [
-            Reply(served.renderer, sampling, partial(tell, number), self.json_replies.grammar(asked.response_format))
+            Reply(
+                renderer=served.renderer,
+                sampling=sampling,
+                tell=partial(tell, number),
+                grammar=self.json_replies.grammar(asked.response_format),
+            )
             for number, sampling in enumerate(_samplings(asked, served, limit))
         ]
         return Answer(asked, served, Ticket(served, prompt, conversation.image_paths, replies), outlet)
@@ -244,7 +249,7 @@ def _with_images(conversation: Conversation, folder: Path) -> Conversation:
     """The conversation with its images in the folder, named by their paths from the folder above it."""
 
     def read(name: str) -> bytes:
-        raise RowError("missing image", "wanted a data: URL")
+        raise RowError("missing image", "not a data: URL")
 
     def placed(part: Part) -> Part:
         return part if part.image is None else replace(part, image=f"{folder.name}/{part.image!s}")

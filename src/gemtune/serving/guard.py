@@ -147,5 +147,7 @@ async def body_of(request: Request) -> bytes:
     except TimeoutError as error:
         raise RequestError(f"the request did not come within {BODY_SECONDS:.0f} s", status=408) from error
     if size > MOST_BODY:
-        raise RequestError(f"a request of {size / 1e6:.0f} MB; wanted at most {MOST_BODY / 1e6:.0f} MB", status=413)
+        raise RequestError(
+            f"the request has {size / 1e6:.0f} MB; this server reads up to {MOST_BODY / 1e6:.0f} MB", status=413
+        )
     return b"".join(parts)

@@ -65,7 +65,7 @@ class Piece:
     finish: Finish | None = None
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Reply:
     """A reply in the making. `tell` gets its pieces, whose texts together are the reply, or why it cannot go on."""
 
