@@ -170,6 +170,17 @@ def test_a_run_without_weights_is_one_line(write_recipe: WriteRecipe) -> None:
     assert artifact.modules == "41 tensors as they are" and artifact.verification and artifact.verification.passed
 
 
+def test_a_run_on_a_quantised_base_is_merged_into_its_own_weights(write_recipe: WriteRecipe) -> None:
+    """And compared with the adapter on those, not on the quantised ones it was trained on."""
+    job = trained(write_recipe(quantize="nf4", **STEPS))
+    (artifact,) = stages.export(job, ["merged"], limit=4)
+    assert artifact.verification and artifact.verification.passed
+    assert artifact.logits_difference is not None and artifact.logits_difference < 1e-4
+    reference = plain_model(job, "tuned").merge_and_unload().state_dict()
+    for key, value in weights(job.run.artifact("merged")).items():
+        torch.testing.assert_close(value, reference[key], rtol=1e-6, atol=1e-6)
+
+
 def test_a_merged_model_loads_without_gemtune(write_recipe: WriteRecipe) -> None:
     job = trained(write_recipe(train={"max_steps": 2}))
     stages.export(job, ["merged"], limit=1)

@@ -266,6 +266,33 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, RUN@base, RUN@last, RUN@50 (a checkpoint), artifacts; the others are held to the first.",
+            metavar="MODEL...",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="Rows of this file instead of the first run's test part.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Scores models on the same rows, each against the first, with intervals and p-values."""
+    from gemtune.cli.output import standing_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline.compare import compare
+
+    with Progress(quiet=as_json) as progress:
+        standings = compare(models, data, trust_task=trust_task, say=progress.say, tick=progress.tick)
+    if as_json:
+        tell_json(standings.to_json())
+    else:
+        tell(*standing_lines(standings))
+
+
+@app.command()
 def generate(
     run: Annotated[str, RUN],
     prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
