@@ -146,8 +146,9 @@ def renamed(adapter: Path, before: str, after: str) -> None:
     ("before", "after", "words"),
     [
         ("layers.2.", "layers.9.", r"7 of 43 trained tensors fit no tensor .*layers\.9\."),
-        ("lora_B", "lora_C", r"fit no tensor of the base model"),
-        ("q_proj.lora_A", "k_proj.lora_X", "fit no tensor"),
+        ("lora_B", "lora_C", r"42 of 43 trained tensors fit no tensor"),
+        ("q_proj.lora_A", "k_proj.lora_X", "6 of 43 trained tensors fit no tensor"),
+        ("model.layers.1.self_attn.q_proj", "layers.0.self_attn.q_proj", "1 of 43 trained tensors fit no tensor"),
     ],
 )
 def test_an_adapter_that_matches_nothing_is_one_line(before: str, after: str, words: str, tmp_path: Path) -> None:
