@@ -153,7 +153,7 @@ def _changes(base: Mapping[str, StoredTensor], tuned: Tuned, is_tied: bool) -> d
 
 
 def _targets(base: Mapping[str, StoredTensor], is_tied: bool) -> dict[str, list[str]]:
-    """Plain name -> the base's tensor; none where two have it, both where a tied head is stored beside the embedding."""
+    """Plain name -> the base's tensor: none where two have it, both where a tied head is stored, too."""
     names: dict[str, list[str]] = {}
     for name in base:
         names[_plain(name)] = [] if _plain(name) in names else [name]
