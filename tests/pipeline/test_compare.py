@@ -11,6 +11,7 @@ import pytest
 import command
 from gemtune.data.conversation import read_conversations
 from gemtune.errors import GemtuneError, RunError
+from gemtune.files import write_jsonl
 from gemtune.pipeline import stages
 from gemtune.pipeline.compare import compare
 from gemtune.pipeline.job import Job
@@ -42,24 +43,23 @@ def test_base_against_tuned_is_what_evaluation_says(job: Job) -> None:
 def test_checkpoints_and_artifacts_take_part(job: Job) -> None:
     root = job.run.root
     stages.export(job, ["merged"], limit=2)
-    standings = compare([str(root), f"{root}@4", f"{root}@last", f"{root}/export/merged"], **QUIET)
+    step = job.run.steps()[-1]
+    standings = compare([str(root), f"{root}@{step}", f"{root}@last", f"{root}/export/merged"], **QUIET)
     merged = standings.models[-1]
     assert merged.model.endswith("export/merged") and merged.score.difference.ties == standings.rows
     assert len(standings.models) == 4
 
 
 def test_rows_that_a_run_was_trained_on_are_left_out(job: Job, write_recipe: WriteRecipe) -> None:
-    other = trained(write_recipe("b", split={"seed": 3}, train={"max_steps": 2}))
+    other = trained(write_recipe("b", split={"seed": 3, "test": 0.6}, train={"max_steps": 2}))
     test = {row.key for row in read_conversations(job.run.part("test"))}
     known = {row.key for part in ("train", "val") for row in read_conversations(other.run.part(part))}
     standings = compare([str(job.run.root), str(other.run.root)], **QUIET)
     assert 0 < standings.left_out <= len(test & known) and standings.rows + standings.left_out == 8
-    with pytest.raises(RunError, match="a run knows every one"):
-        train = job.run.part("train")
-        rows = [row.to_json() for row in read_conversations(train)][:3]
-        path = job.run.root.parent / "known.csv"
-        answers = [f"{row['key']},{row['messages'][-1]['content'][0]['text']}" for row in rows]
-        path.write_text("text,emoji\n" + "\n".join(answers) + "\n", encoding="utf-8")
+    path = job.run.root.parent / "known.jsonl"
+    trained_rows = list(read_conversations(job.run.part("train")))[:3]
+    write_jsonl(path, ({"text": row.key, "emoji": row.answer} for row in trained_rows))
+    with pytest.raises(RunError, match="3 rows to compare on, and a run knows every one"):
         compare([str(job.run.root), f"{job.run.root}@base"], str(path), **QUIET)
 
 
