@@ -266,6 +266,33 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, RUN@base, RUN@last, RUN@50 (a checkpoint), artifacts; the others are held to the first.",
+            metavar="MODEL...",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="Rows of this file instead of the first run's test part.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Scores models on the same rows, each against the first, with intervals and p-values."""
+    from gemtune.cli.output import standing_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline.compare import compare
+
+    with Progress(quiet=as_json) as progress:
+        standings = compare(models, data, trust_task=trust_task, say=progress.say, tick=progress.tick)
+    if as_json:
+        tell_json(standings.to_json())
+    else:
+        tell(*standing_lines(standings))
+
+
+@app.command()
 def generate(
     run: Annotated[str, RUN],
     prompt: Annotated[
@@ -302,37 +329,6 @@ def generate(
 
 
 @app.command()
-def serve(
-    runs: Annotated[
-        list[str],
-        typer.Argument(
-            help="Run directories, or their recipes, with the same base model.", metavar="RUN...", show_default=False
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 is any that is free.")] = 8000,
-    token_file: Annotated[
-        str | None, typer.Option("--token-file", help="Requests need the token in this file, which only you can read.")
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Replies generated side by side, of one model.")] = 8,
-    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; one more is refused.")] = 64,
-    trust_task: Annotated[bool, TRUST] = False,
-) -> None:
-    """Serves runs as OpenAI's chat completions: the model by its run's name, and `base`."""
-    from gemtune.cli.progress import Progress
-    from gemtune.pipeline import served
-
-    served.require_packages()
-    with Progress(quiet=True) as progress:
-        jobs = [progress.job(run, trust_task=trust_task) for run in runs]
-        for job in jobs:
-            job.say = lambda line: tell(line, err=True)
-        served.serve(jobs, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
-
-
-@app.command()
 def export(
     run: Annotated[str, RUN],
     formats: Annotated[
@@ -364,6 +360,37 @@ def export(
     else:
         tell(*artifact_lines(artifacts), *(f"wrote {job.run.artifact(artifact.format)}" for artifact in artifacts))
     _fail_where_it_answers_otherwise(artifacts)
+
+
+@app.command()
+def serve(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or their recipes, with the same base model.", metavar="RUN...", show_default=False
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 is any that is free.")] = 8000,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", help="Requests need the token in this file, which only you can read.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Replies generated side by side, of one model.")] = 8,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; one more is refused.")] = 64,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Serves runs as OpenAI's chat completions: the model by its run's name, and `base`."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import served
+
+    served.require_packages()
+    with Progress(quiet=True) as progress:
+        jobs = [progress.job(run, trust_task=trust_task) for run in runs]
+        for job in jobs:
+            job.say = lambda line: tell(line, err=True)
+        served.serve(jobs, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
 
 
 @app.command()
