@@ -98,7 +98,7 @@ def text(run: Run, model: Model) -> str:
             fit=fit_of(run),
             data=data,
             sources=_sources(data) if data else [],
-            settings=_settings(run.recipe),
+            settings=_settings(run),
             figures=training_figures(run),
             versions={name: value for name, value in run.manifest.get("versions", {}).items() if value},
             device=run.manifest.get("device", {}).get("name"),
@@ -112,9 +112,11 @@ def _sources(data: DataManifest) -> list[str]:
     return [source.source if source.sha256 is None else PurePath(source.source).name for source in data.sources]
 
 
-def _settings(recipe: JsonObject) -> list[tuple[str, object]]:
+def _settings(run: Run) -> list[tuple[str, object]]:
     """The keys of the recipe that decide what was trained, as (key, value)."""
-    train, lora = recipe["train"], recipe["lora"]
+    rate = run.decisions.get("learning_rate")  # where the recipe leaves it open
+    recipe, decided = run.recipe, {"learning_rate": rate.value} if rate else {}
+    train, lora = {**recipe["train"], **decided}, recipe["lora"]
     adapters = [(f"lora.{key}", lora[key]) for key in ("r", "alpha", "dropout")] if lora else [("lora", "none")]
     keys = ("epochs", "batch_size", "learning_rate", "schedule", "warmup_ratio", "max_length", "seed")
     return [*adapters, ("quantize", recipe["quantize"]), *((f"train.{key}", train[key]) for key in keys)]
