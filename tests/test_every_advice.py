@@ -76,7 +76,7 @@ ALONE: dict[str, tuple[str, str]] = {
     "no login at the Hub here; run `hf auth login`": ("pipeline/test_pushing.py", "no login at the Hub here; run"),
     "this repository is public; add --public": ("pipeline/test_pushing.py", "this repository is public; add"),
     "give a name such as user/model": ("pipeline/test_pushing.py", "give a name such as user/model"),
-    "run the same again, which sends only what is missing": ("pipeline/test_pushing.py", "run the same again"),
+    "report it: the card is gemtune's own": ("pipeline/test_pushing.py", "report it: the card"),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
 }
@@ -111,6 +111,7 @@ UNTAKEN: dict[str, str] = {
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
     "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
+    "run the same again, which sends only what is missing": "the client tries again by itself, for half a minute",
     "run `hf auth login` with a token that may write there": "needs an account at the Hub",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }

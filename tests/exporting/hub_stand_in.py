@@ -14,7 +14,10 @@ HALF = 60_000  # bytes that are read of an object before its connection breaks o
 
 
 class Hub:
-    """One account's repositories: name -> {path: bytes}; with `breaks_off` the next large object comes half."""
+    """One account's repositories: name -> {path: bytes}.
+
+    With `breaks_off` the next large object comes half; with `stalls` its connection stays open, and nothing happens.
+    """
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -23,7 +26,8 @@ class Hub:
         self.commits: list[str] = []
         self.asked: list[str] = []
         self.tokens: set[str] = set()
-        self.breaks_off, self.refuses_card = False, ""
+        self.breaks_off, self.stalls, self.refuses_card = False, False, ""
+        self.stalled = threading.Event()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -37,6 +41,11 @@ class Hub:
 
             def do_PUT(self) -> None:
                 size = int(self.headers["Content-Length"])
+                if hub.stalls:
+                    hub.stalled.set()
+                    self.rfile.read(size + 1)  # until the client is gone
+                    self.close_connection = True
+                    return
                 if hub.breaks_off:
                     hub.breaks_off = False
                     self.rfile.read(min(size, HALF))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 
 WriteRecipe = Callable[..., Path]
+WEIGHTS = "adapter_model.safetensors"
 REPO, TOKEN = "me/emoji-model", "hf_secretsecretsecretsecret"
 FAKE_ID = "google/gemma-3-270m"
 
@@ -40,6 +44,13 @@ def run(write_recipe: WriteRecipe) -> Path:
     job = Job(write_recipe(train={"max_steps": 3, "eval_steps": 1}), say=lambda text: None)
     stages.run(job)
     return job.run.root
+
+
+def refusal_of(answer: command.Answer) -> str:
+    """The line of a push that was refused, behind the one that says what was to be sent."""
+    assert re.fullmatch(r"sending [^\n]+\ngemtune: [^\n]+\n", answer.err), answer
+    assert (answer.code, answer.out) == (2, "")
+    return answer.err.splitlines()[1].removeprefix("gemtune: ")
 
 
 def test_a_dry_run_lists_every_file_and_sends_nothing(run: Path, hub: Hub, environment: dict[str, str]) -> None:
@@ -76,25 +87,30 @@ def test_what_is_pushed_is_what_was_listed_and_again_it_is_no_commit(
         assert private.encode() not in everything, private
 
 
-def test_a_connection_that_breaks_off_is_one_line_and_the_same_again_goes_on(
-    run: Path, hub: Hub, environment: dict[str, str]
-) -> None:
+def test_a_connection_that_breaks_off_is_taken_up_again(run: Path, hub: Hub, environment: dict[str, str]) -> None:
     hub.breaks_off = True
-    patience = {**environment, "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
-    first = command.spawn("push", run, REPO, env=patience)
-    if first.code:  # the client did not try again by itself
-        assert "run the same again, which sends only what is missing" in command.refusal(first)
-        assert hub.commits == []
-        assert command.spawn("push", run, REPO, env=patience).code == 0
-    assert len(hub.commits) == 1 and not hub.breaks_off
-    assert hub.files[REPO]["adapter_model.safetensors"] == (run / "adapter/adapter_model.safetensors").read_bytes()
+    answer = command.spawn("push", run, REPO, env=environment)
+    assert answer.code == 0 and not hub.breaks_off, answer.err
+    assert len(hub.commits) == 1 and hub.files[REPO][WEIGHTS] == (run / "adapter" / WEIGHTS).read_bytes()
+
+
+def test_one_that_was_killed_goes_on(run: Path, hub: Hub, environment: dict[str, str]) -> None:
+    hub.stalls = True
+    args = [sys.executable, "-c", command.MAIN, "push", str(run), REPO]
+    with subprocess.Popen(args, env={**os.environ, **environment}, stderr=subprocess.DEVNULL) as killed:
+        assert hub.stalled.wait(60)
+        killed.kill()
+    hub.stalls = False
+    assert hub.files[REPO] == {} and hub.commits == []
+    assert command.spawn("push", run, REPO, env=environment).code == 0
+    assert len(hub.commits) == 1 and hub.files[REPO][WEIGHTS] == (run / "adapter" / WEIGHTS).read_bytes()
 
 
 def test_a_repository_is_public_only_when_told(run: Path, hub: Hub, environment: dict[str, str]) -> None:
     assert command.spawn("push", run, REPO, "--public", env=environment).code == 0
     assert hub.private == {REPO: False}
     commits = len(hub.commits)
-    line = command.refusal(command.spawn("push", run, REPO, env=environment))
+    line = refusal_of(command.spawn("push", run, REPO, env=environment))
     assert line == f"{REPO}: this repository is public; add --public, or give another name"
     assert len(hub.commits) == commits
 
@@ -108,7 +124,7 @@ def test_a_card_that_the_hub_refuses_is_one_line(run: Path, hub: Hub, environmen
 
 
 def test_without_a_login_nothing_is_asked(run: Path, hub: Hub, environment: dict[str, str]) -> None:
-    line = command.refusal(command.spawn("push", run, REPO, env={**environment, "HF_TOKEN": ""}))
+    line = refusal_of(command.spawn("push", run, REPO, env={**environment, "HF_TOKEN": ""}))
     assert line == "no login at the Hub here; run `hf auth login` with a token that may write" and hub.asked == []
 
 

@@ -114,6 +114,8 @@ def push(folder: Path, repo: str, *, public: bool, message: str) -> str:
 
 def _next_move(error: Exception) -> str:
     status = getattr(getattr(error, "response", None), "status_code", None)
+    if isinstance(error, ValueError) and not status:  # of the card
+        return "report it: the card is gemtune's own"
     if status in (401, 403):
         return "run `hf auth login` with a token that may write there"
     return "run the same again, which sends only what is missing"
