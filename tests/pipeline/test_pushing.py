@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from gemtune.files import sha256_of
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 
-WriteRecipe = Callable[..., Path]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WEIGHTS = "adapter_model.safetensors"
 REPO, TOKEN = "me/emoji-model", "hf_secretsecretsecretsecret"
 FAKE_ID = "google/gemma-3-270m"
@@ -39,11 +40,23 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
     return {"HF_ENDPOINT": hub.address, "HF_HUB_DISABLE_XET": "1", **home}
 
 
-@pytest.fixture
-def run(write_recipe: WriteRecipe) -> Path:
-    job = Job(write_recipe(train={"max_steps": 3, "eval_steps": 1}), say=lambda text: None)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """The run directory of three steps, evaluated."""
+    folder = tmp_path_factory.mktemp("pushing")
+    train = {"max_steps": 3, "eval_steps": 1, "batch_size": 8, "max_length": 128, "precision": "fp32", "device": "cpu"}
+    recipe = {"task": "emoji", "model": str(tiny_model), "runs_dir": str(folder), "train": train}
+    recipe |= {"data": {"source": str(EXAMPLES / "emoji.csv"), "limit": 120}}
+    recipe |= {"evaluate": {"limit": 8, "max_new_tokens": 8}}
+    (folder / "emoji.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    job = Job(folder / "emoji.yaml", say=lambda text: None)
     stages.run(job)
     return job.run.root
+
+
+@pytest.fixture
+def run(trained: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(trained, tmp_path / "runs" / "emoji")
 
 
 def refusal_of(answer: command.Answer) -> str:
