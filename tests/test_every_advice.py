@@ -74,6 +74,7 @@ ALONE: dict[str, tuple[str, str]] = {
         "wanted one line of at least 16 ASCII",
     ),
     "no login at the Hub here; run `hf auth login`": ("pipeline/test_pushing.py", "no login at the Hub here; run"),
+    "`gemtune export` makes it again, and verifies it": ("pipeline/test_pushing.py", "`gemtune export` makes it again"),
     "this repository is public; add --public": ("pipeline/test_pushing.py", "this repository is public; add"),
     "give a name such as user/model": ("pipeline/test_pushing.py", "give a name such as user/model"),
     "report it: the card is gemtune's own": ("pipeline/test_pushing.py", "report it: the card"),

@@ -19,10 +19,24 @@ SOURCE = Path(gemtune.__file__).parent
 TREES = {
     path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))
 }
-VERBS = ("prepare", "check", "plan", "train", "evaluate", "report", "run")
+VERBS = ("prepare", "check", "plan", "train", "evaluate", "export", "report", "run")
 
 
-PUBLIC = {"GemtuneError", "Job", "Recipe", "check", "evaluate", "generate", "plan", "prepare", "report", "run", "train"}
+PUBLIC = {
+    "compare",
+    "GemtuneError",
+    "Job",
+    "Recipe",
+    "check",
+    "evaluate",
+    "export",
+    "generate",
+    "plan",
+    "prepare",
+    "report",
+    "run",
+    "train",
+}
 
 
 def test_the_public_surface_is_closed() -> None:
@@ -78,7 +92,7 @@ def test_every_verb_of_the_command_line_is_known_here() -> None:
     from gemtune.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == {*VERBS, "new", "show", "generate", "serve", "push", "doctor", "tiny"}
+    assert names == {*VERBS, "compare", "new", "show", "generate", "serve", "push", "doctor", "tiny"}
 
 
 def test_a_task_has_the_methods_a_user_writes() -> None:

@@ -185,3 +185,19 @@ def test_of_a_model_of_the_hub_it_names_the_base(run: Path, hub: Hub, environmen
     config = json.loads(hub.files[REPO]["adapter_config.json"])
     assert (config["base_model_name_or_path"], config["revision"]) == (FAKE_ID, "a" * 40)
     assert f'from_pretrained("{FAKE_ID}")' in card.text and f'PeftModel.from_pretrained(model, "{REPO}")' in card.text
+
+
+def test_an_artifact_goes_there_when_it_was_verified(
+    run: Path, hub: Hub, environment: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command.gemtune(capfd, "export", run, "merged").code == 0
+    listed = command.spawn("push", run, REPO, "merged", env=environment)
+    assert listed.code == 0, listed.err
+    assert {"model.safetensors", "config.json", "README.md", "NOTICE"} <= hub.files[REPO].keys()
+    assert not {"verify.json", "whole.json"} & hub.files[REPO].keys()
+    card = ModelCard(hub.files[REPO]["README.md"].decode())
+    assert card.data.library_name == "transformers" and f'from_pretrained("{REPO}")' in card.text
+    weights = run / "export/merged/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    line = command.refusal(command.gemtune(capfd, "push", run, REPO, "merged", "--dry-run"))
+    assert line.endswith("`gemtune export` makes it again, and verifies it")

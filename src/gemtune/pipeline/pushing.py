@@ -40,12 +40,19 @@ def push(
 def _folder(job: Job, what: str) -> Path:
     """Where the files of what is pushed lie; RunError where they are not there, or not whole."""
     from gemtune.pipeline.tuned_models import weights_folder
-    from gemtune.training.checkpoint import require_whole
+    from gemtune.training.checkpoint import damage, require_whole
 
     own = "adapter" if job.recipe.lora else "model"
-    if what != own:
-        raise RunError(f"{job.run.root}: no {what!r} to push; there is {own}")
-    return require_whole(weights_folder(job, "tuned"))
+    if what == own:
+        return require_whole(weights_folder(job, "tuned"))
+    note, folder = job.run.artifact_note(what), job.run.artifact(what)
+    if note is None:
+        raise RunError(f"{job.run.root}: no {what!r} to push; there is {', '.join([own, *job.run.formats()])}")
+    is_proven = note.weights == "tuned" and note.verification is not None and note.verification.passed
+    fault = damage(folder) or ("" if is_proven else "not known to answer as the tuned model does")
+    if fault:
+        raise RunError(f"{folder}: {fault}; `gemtune export` makes it again, and verifies it")
+    return folder
 
 
 def _texts(job: Job, repo: str, what: str, folder: Path) -> dict[str, str]:
