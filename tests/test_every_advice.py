@@ -78,6 +78,21 @@ ALONE: dict[str, tuple[str, str]] = {
     "this repository is public; add --public": ("pipeline/test_pushing.py", "this repository is public; add"),
     "give a name such as user/model": ("pipeline/test_pushing.py", "give a name such as user/model"),
     "report it: the card is gemtune's own": ("pipeline/test_pushing.py", "report it: the card"),
+    "trained tensors fit no tensor of the base model": (
+        "exporting/test_merge.py",
+        "of 43 trained tensors fit no tensor of the base model",
+    ),
+    "model; give two or more to compare": ("pipeline/test_compare.py", "give two or more to compare"),
+    "rows to compare on, and a run knows every one": ("pipeline/test_compare.py", "and a run knows every one"),
+    "…: no artifact; `gemtune export … …` writes it": ("pipeline/test_compare.py", "no artifact; `gemtune export"),
+    "checkpoint …: wanted base, best, last or a step…": (
+        "pipeline/test_exports.py",
+        "wanted base, best, last or a step",
+    ),
+    "no format to export to; give some of …": (
+        "pipeline/test_exports.py",
+        "no format to export to; give some of merged",
+    ),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
 }
@@ -114,6 +129,10 @@ UNTAKEN: dict[str, str] = {
     "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
     "run the same again, which sends only what is missing": "the client tries again by itself, for half a minute",
     "run `hf auth login` with a token that may write there": "needs an account at the Hub",
+    "none of the … rows has a score; give others, --data FILE": "every row of a prepared part has one; only a task of the user's own gives none",
+    "…: no prepared rows; give rows of a file, --data FILE": "a run with weights has prepared rows",
+    "…: gone; run `gemtune export` again": "only of a file that is removed while the verb works",
+    "…: no rows to verify an artifact on; give the run some": "prepare refuses a run without rows",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }
 
