@@ -29,7 +29,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     from safetensors import safe_open
 
     tensors = {}
-    for path in _files(folder):
+    for path in weight_files(folder):
         with os_errors(path, READING), loading(path), safe_open(path, "pt") as file:
             for name in file.keys():  # noqa: SIM118  # not a dict
                 piece = file.get_slice(name)
@@ -43,7 +43,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     index = folder / INDEX
