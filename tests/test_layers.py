@@ -38,7 +38,7 @@ ROOMS = (
     "rendering",
     "training",
     "evaluation",
-    "export",
+    "exporting",
     "serving",
     "pipeline",
     "cli",

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gemtune.files import sha256_of
-from gemtune.kernels import native
+from gemtune.kernels import cross_entropy, native
 
 TILES = Path(__file__).with_name("amx_in_software.h")
 BUILDS = {
@@ -45,8 +45,9 @@ def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
     if name in BUILDS and (why := unbuildable(name)):
         pytest.skip(why)
     built = build(BUILDS[name]) if name in BUILDS else (None, "not wanted here")
-    every = itertools.product(native.INSTRUCTION_SETS, native.SUFFIX)  # also where PyTorch is faster
-    monkeypatch.setattr(native, "SMALL_PRODUCTS", set(every))
+    every = set(itertools.product(native.INSTRUCTION_SETS, native.SUFFIX))  # also where PyTorch is faster
+    monkeypatch.setattr(native, "SMALL_PRODUCTS", every)
+    monkeypatch.setattr(cross_entropy, "SCORED", every)
     monkeypatch.setattr(native, "compiled", lambda: built)
 
 

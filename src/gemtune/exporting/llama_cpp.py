@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from gemtune.data.images import open_rgb
 from gemtune.errors import GemtuneError, MissingExtra
-from gemtune.export.runtime import Choice
+from gemtune.exporting.runtime import Choice
 from gemtune.files import JsonObject
 from gemtune.worker import Worker, WorkerError
 

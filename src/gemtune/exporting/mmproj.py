@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError, shown
-from gemtune.export.gguf_file import FILE_TYPES, Fields, Tensor, write_gguf
-from gemtune.export.gguf_model import OTHER
-from gemtune.export.weight_files import StoredWeight, stored_weights
+from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, write_gguf
+from gemtune.exporting.gguf_model import OTHER
+from gemtune.exporting.weight_files import StoredWeight, stored_weights
 from gemtune.models.families import config_of
 from gemtune.models.loading import load_image_processor
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError, listed, shown
-from gemtune.export.gguf_file import FILE_TYPES, Fields, Tensor, matrix_encoding, write_gguf
-from gemtune.export.gguf_vocabulary import vocabulary
-from gemtune.export.weight_files import StoredWeight, stored_weights
+from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, matrix_encoding, write_gguf
+from gemtune.exporting.gguf_vocabulary import vocabulary
+from gemtune.exporting.weight_files import StoredWeight, stored_weights
 from gemtune.models.families import config_of, family_of, plain_chat_template
 
 if TYPE_CHECKING:

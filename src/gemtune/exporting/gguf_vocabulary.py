@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gemtune.errors import ModelError
-from gemtune.export.gguf_file import Fields
+from gemtune.exporting.gguf_file import Fields
 from gemtune.files import READING, JsonObject, os_errors
 from gemtune.models.boundary import loading
 from gemtune.models.families.base import Family
