@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import get_type_hints
 
+from gemtune.artifact_files import Agreement, Artifact, Verification
 from gemtune.data.chat_layouts import LAYOUTS
 from gemtune.data.chat_turns import PART_TYPES, PARTS_BECOME, ROLES
 from gemtune.data.row_fields import FIELDS
@@ -23,6 +24,9 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
     "replies": (Evaluation, ("field", "what")),
     "summary": (Summary, ("field", "what")),
     "summary.difference": (Difference, ("field of `difference`", "what")),
+    "artifact": (Artifact, ("field", "unit", "what")),
+    "artifact.verification": (Verification, ("field of `verification`", "unit", "what")),
+    "artifact.verification.agreement": (Agreement, ("field of `agreement`", "unit", "what")),
     "data": (DataManifest, ("field", "what")),
     "data.lengths": (PartLengths, ("field of a part", "unit", "what")),
 }

@@ -34,6 +34,9 @@ OTHERS = {
 OTHERS |= {"checkpoints/step-2/backup.zip": "PK", "checkpoints/old/weights.safetensors": "w", "tensorboard/a.txt": "t"}
 
 
+OTHERS |= {"export/merged/notes.txt": "n", "export/mine/model.gguf": "g", "export/readme.txt": "r"}
+
+
 def place_others(folder: Path) -> dict[str, str]:
     """Files of the user's in every folder of a run, with what they hold."""
     for name, text in OTHERS.items():

@@ -18,6 +18,8 @@ import yaml
 
 from gemtune.cli.app import app
 from gemtune.evaluation.evaluate import summarise
+from gemtune.exporting.formats import DEFAULTS
+from gemtune.exporting.formats import FORMATS as EXPORTS
 from gemtune.files import read_json, read_jsonl, write_jsonl
 from gemtune.models.families import family_of
 from gemtune.models.loading import load_tokenizer
@@ -287,6 +289,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Run:
     stages.evaluate(job, ["base", f"step-{job.run.manifest['training']['best_step']}"])
     (folder / "mine.csv").write_text("text,emoji\nhello,👋\n", encoding="utf-8")
     stages.evaluate(job, data=str(folder / "mine.csv"))
+    stages.export(job, ["merged"], limit=2)
     return job.run
 
 
@@ -373,6 +376,18 @@ def test_the_fields_a_summary_names_in_its_text(run: Run, tmp_path: Path) -> Non
     assert said["regressions"] == summary["regressions"][0].keys()
     assert said["decoding"] == summary["decoding"].keys()
     assert said["cut"] == summary["cut"].keys()
+
+
+def test_the_fields_of_an_artifact(run: Run) -> None:
+    note = read_json(run.verify_file("merged"))
+    same("artifact", note)
+    same("artifact.verification", note["verification"])
+    same("artifact.verification.agreement", note["verification"]["agreement"])
+
+
+def test_the_formats_of_the_page_are_those_of_the_table() -> None:
+    names = rows(TEXTS["docs/export.md"], "formats")
+    assert names == [*EXPORTS, *DEFAULTS]
 
 
 def test_the_fields_of_the_data(run: Run) -> None:

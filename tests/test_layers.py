@@ -28,6 +28,7 @@ ROOMS = (
     "recipe",
     "run_contents",
     "run_files",
+    "artifact_files",
     "runs",
     "tasks",
     "preparation",

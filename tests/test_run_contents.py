@@ -41,7 +41,18 @@ SCRATCH += (
 )
 
 
-NO_SCRATCH = (".git/config", ".notes.a1b2c3d4", ".env", "data/.rows.csv.a1b2c3d4", ".prepare", ".model.tmp.bak")
+SCRATCH += ("export/.merged.tmp/onnx/x", "export/.source.tmp/config.json", "export/merged/.verify.json.a1b2c3d4")
+
+
+NO_SCRATCH = (
+    ".git/config",
+    ".notes.a1b2c3d4",
+    ".env",
+    "data/.rows.csv.a1b2c3d4",
+    ".prepare",
+    ".model.tmp.bak",
+    "export/.hidden/x",
+)
 
 
 def test_what_a_killed_process_left_is_swept_at_the_next_start_and_nothing_else(run: Run) -> None:

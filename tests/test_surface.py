@@ -19,10 +19,23 @@ SOURCE = Path(gemtune.__file__).parent
 TREES = {
     path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))
 }
-VERBS = ("prepare", "check", "plan", "train", "evaluate", "report", "run")
+VERBS = ("prepare", "check", "plan", "train", "evaluate", "export", "report", "run")
 
 
-PUBLIC = {"GemtuneError", "Job", "Recipe", "check", "evaluate", "generate", "plan", "prepare", "report", "run", "train"}
+PUBLIC = {
+    "GemtuneError",
+    "Job",
+    "Recipe",
+    "check",
+    "evaluate",
+    "export",
+    "generate",
+    "plan",
+    "prepare",
+    "report",
+    "run",
+    "train",
+}
 
 
 def test_the_public_surface_is_closed() -> None:

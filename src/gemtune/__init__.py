@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gemtune.errors import GemtuneError
     from gemtune.pipeline.job import Job
-    from gemtune.pipeline.stages import check, evaluate, generate, plan, prepare, report, run, train
+    from gemtune.pipeline.stages import check, evaluate, export, generate, plan, prepare, report, run, train
     from gemtune.recipe.schema import Recipe
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Recipe",
     "check",
     "evaluate",
+    "export",
     "generate",
     "plan",
     "prepare",

@@ -64,6 +64,12 @@ class DivergedError(GemtuneError):
     exit_code = 3
 
 
+class VerificationError(GemtuneError):
+    """An artifact that does not answer as the model that it was made from; it stays, marked so."""
+
+    exit_code = 4
+
+
 class CheckError(GemtuneError):
     """The batch contract does not hold."""
 

@@ -13,6 +13,8 @@ from gemtune.files import os_errors
 
 WHOLE = "whole.json"  # the digests of the files in a folder of weights; written last, so it says that all are there
 _SEALS = (WHOLE, "manifest.json")  # the latter of data/, likewise
+EXPORT = "export"  # the folder of a run's artifacts
+VERIFY = "verify.json"  # beside the files of an artifact, and not in its list: it is written again when it was verified
 
 _MODEL = r"(base|tuned|step-\d+)"
 # The files of a run directory's folders, as they are called there; a folder of weights lists its own.
@@ -22,6 +24,7 @@ _WRITTEN = {
         r"manifest\.json|(leaks|dropped|unscored)\.jsonl|(train|val|test)\.(jsonl|arrow)|images/../[0-9a-f]{64}\.[a-z]+"
     ),
     "eval": re.compile(rf"([^/]+/)?({_MODEL}\.jsonl|summary(-{_MODEL})?\.json)"),
+    EXPORT: re.compile(rf"[^/]+/{re.escape(VERIFY)}"),
     "tensorboard": re.compile(r"(.+/)?events\.out\.tfevents\.[^/]+"),
 }
 _WEIGHTS = re.compile(r"[^/]+\.(safetensors|jsonl?|jinja)|tokenizer\.model")  # where its list is damaged
@@ -29,7 +32,8 @@ _WEIGHTS = re.compile(r"[^/]+\.(safetensors|jsonl?|jinja)|tokenizer\.model")  # 
 # What a killed process leaves beside the file or folder that it was about to replace, and where that is looked for.
 _SCRATCH = re.compile(r"(?<![^/])\.([^/]+)\.([a-z0-9_]{8}|tmp)$")
 _SCRATCH_FOLDER = re.compile(r"\.prepare-[a-z0-9_]+|\.(adapter|model|step-\d+)\.tmp")
-_SCRATCH_PLACES = {"": ("*", "checkpoints/*"), "data": ("*", "images/*/*"), "eval": ("*", "*/*")}
+_SCRATCH_ARTIFACT = re.compile(r"\.[a-z0-9_-]+\.tmp")
+_SCRATCH_PLACES = {"": ("*", "checkpoints/*"), "data": ("*", "images/*/*"), "eval": ("*", "*/*"), EXPORT: ("*", "*/*")}
 
 
 def written_in(folder: Path) -> list[Path]:
@@ -105,7 +109,8 @@ def _scratch_in(root: Path) -> Iterator[Path]:
     for top, names in _SCRATCH_PLACES.items():
         for path in (path for name in names for path in (root / top).glob(name)):
             if path.is_dir():
-                is_scratch = _SCRATCH_FOLDER.fullmatch(path.name) is not None
+                scratch = _SCRATCH_ARTIFACT if path.parent == root / EXPORT else _SCRATCH_FOLDER
+                is_scratch = scratch.fullmatch(path.name) is not None
             else:
                 replaced = _SCRATCH.sub(r"\1", path.relative_to(root / top).as_posix())
                 is_scratch = _SCRATCH.search(path.name) is not None and _WRITTEN[top].fullmatch(replaced) is not None
@@ -114,8 +119,11 @@ def _scratch_in(root: Path) -> Iterator[Path]:
 
 
 def _is_written(folder: Path) -> Callable[[str], object]:
-    pattern = _WRITTEN.get(folder.name)
+    is_artifact = folder.parent.name == EXPORT
+    pattern = None if is_artifact else _WRITTEN.get(folder.name)
     names = None if pattern else _names_of_weights(folder)
+    if is_artifact:
+        names = {VERIFY, *(names or ())}
     return names.__contains__ if names is not None else (pattern or _WEIGHTS).fullmatch
 
 

@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from filelock import FileLock, Timeout
 
+from gemtune.artifact_files import Artifact
 from gemtune.errors import RunError
 from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, sha256_of, write_json, write_text
-from gemtune.run_contents import put_in_place, refuse_foreign, sweep
+from gemtune.run_contents import EXPORT, VERIFY, put_in_place, refuse_foreign, sweep
 from gemtune.run_files import DataManifest, Decision, Evaluation, Manifest, MetricsLine, Stored, Summary, Training
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
 
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
-VERSIONS = {"manifest": 1, "data": 1, "summary": 1}
+VERSIONS = {"manifest": 1, "data": 1, "summary": 1, "verify": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
-REVISIONS = {"data": 7, "tokens": 3, "replies": 5}
+REVISIONS = {"data": 7, "tokens": 3, "replies": 5, "artifacts": 1}
 
 PARTS = ("train", "val", "test")
 
@@ -94,6 +95,7 @@ class Run:
         self.adapter = root / "adapter"
         self.full_model = root / "model"
         self.eval = root / "eval"
+        self.export = root / EXPORT
         self.tensorboard = root / "tensorboard"
         self.report_page = root / "report.html"
         self.report_markdown = root / "report.md"
@@ -302,6 +304,25 @@ class Run:
     def evaluation(self, data: str | None = None) -> EvaluationFolder:
         """The replies to the test part, or to the rows of a file of the user's."""
         return EvaluationFolder(self.eval / (Path(data).stem.strip(".") or "rows") if data else self.eval)
+
+    def artifact(self, name: str) -> Path:
+        """The folder of the artifact of a format."""
+        return self.export / name
+
+    def verify_file(self, name: str) -> Path:
+        return self.artifact(name) / VERIFY
+
+    def artifact_note(self, name: str) -> Artifact | None:
+        """verify.json of a format's artifact, when there is one."""
+        return _read(self.verify_file(name), "verify", Artifact)
+
+    def formats(self) -> list[str]:
+        """The formats that the run has artifacts of."""
+        return sorted(path.parent.name for path in self.export.glob(f"*/{VERIFY}"))
+
+    def artifacts(self) -> list[Artifact]:
+        """What is known of every artifact."""
+        return [note for note in map(self.artifact_note, self.formats()) if note is not None]
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Run]:

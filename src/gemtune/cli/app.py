@@ -10,12 +10,16 @@ import typer
 
 from gemtune.cli.bug import report_bug
 from gemtune.cli.terminal import prepare_terminal, tell, tell_json
-from gemtune.errors import DivergedError, GemtuneError, visible
+from gemtune.errors import DivergedError, GemtuneError, VerificationError, visible
+from gemtune.exporting.formats import DEFAULTS, FORMATS
 from gemtune.files import require_temporary_folder
 from gemtune.models.families import TINY
 from gemtune.recipe.scaffold import recipe_names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gemtune.artifact_files import Artifact
     from gemtune.files import JsonObject
     from gemtune.runs import Run
 
@@ -37,7 +41,8 @@ FRESH = typer.Option("--fresh", help="Start again instead of resuming.")
 
 
 def main() -> None:
-    """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, or 3 if training diverged.
+    """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, 3 if training diverged, 4 if an
+    artifact answers otherwise than its model.
 
     Anything else is a bug: one line, a file that can be sent without sending data, and exit code 1.
     """
@@ -106,6 +111,7 @@ def run(
     else:
         tell(*report_lines(job.run))
     _fail_where_diverged(job.run)
+    _fail_where_it_answers_otherwise([note for note in job.run.artifacts() if note.format in job.recipe.export])
 
 
 @app.command()
@@ -293,6 +299,40 @@ def generate(
 
 
 @app.command()
+def export(
+    run: Annotated[str, RUN],
+    formats: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help=f"Some of {', '.join([*FORMATS, *DEFAULTS])}; those of the recipe's `export` when none is given.",
+            metavar="[FORMAT]...",
+            show_default=False,
+        ),
+    ] = None,
+    checkpoint: Annotated[str, typer.Option(help="base, best, last, or the step of a checkpoint.")] = "best",
+    limit: Annotated[int | None, typer.Option(min=1, help="Test rows to verify it on, 32 when not given.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Writes the tuned model as a device runs it, and proves there that it answers the same."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+    from gemtune.reporting.artifacts import artifact_lines
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(run, trust_task=trust_task)
+        wanted = formats or job.recipe.export
+        if not wanted:
+            raise GemtuneError(f"no format to export to; give some of {', '.join([*FORMATS, *DEFAULTS])}")
+        artifacts = stages.export(job, wanted, checkpoint, limit)
+    if as_json:
+        tell_json([artifact.to_json() for artifact in artifacts])
+    else:
+        tell(*artifact_lines(artifacts), *(f"wrote {job.run.artifact(artifact.format)}" for artifact in artifacts))
+    _fail_where_it_answers_otherwise(artifacts)
+
+
+@app.command()
 def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
     """Writes report.html and report.md from what is in the run directory."""
     from gemtune.cli.progress import Progress
@@ -323,6 +363,15 @@ def _fail_where_diverged(run: Run) -> None:
     training = run.training
     if training and training.diverged:
         raise DivergedError(f"{run.root} {training.stopped}")
+
+
+def _fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
+    failed = [(note.format, note.verification) for note in artifacts if note.verification]
+    for name, verification in failed:
+        if not verification.passed:
+            raise VerificationError(
+                f"{name} does not answer as the model it was made from: {verification.why}; export another format"
+            )
 
 
 def _summary(run: Run) -> JsonObject | None:

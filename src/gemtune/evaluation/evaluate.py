@@ -201,6 +201,17 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     return summary
 
 
+def compared_scores(
+    recipe: Recipe, task: Task, base: Sequence[dict[str, float]], tuned: Sequence[dict[str, float]]
+) -> tuple[str, Comparison] | None:
+    """The score that decides and both sides' values of it, over the rows that have it; None where none has a score."""
+    names = _names([*base, *tuned])
+    if not reported(task, names):
+        return None
+    name = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in [*base, *tuned])])
+    return name, _compared(name, metric_of(task, name), base, tuned, recipe.evaluate.seed)
+
+
 def _require_same_scores(
     folder: EvaluationFolder, base: Sequence[Evaluation], tuned: Sequence[Evaluation], other: str
 ) -> None:

@@ -115,12 +115,12 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     """The base model with a saved adapter, in eval mode; ModelError when it is none that gemtune writes."""
     from peft import PeftModel
 
-    _require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
+    require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
     with loading(f"{folder}: the adapter"):
         return PeftModel.from_pretrained(model, folder).eval()
 
 
-def _require_own_adapter(folder: Path, vision: VisionFamily | None) -> None:
+def require_own_adapter(folder: Path, vision: VisionFamily | None) -> None:
     """ModelError for an adapter whose config holds patterns that gemtune does not write: one can take for ever."""
     path = folder / "adapter_config.json"
     if not (folder / "adapter_model.safetensors").is_file() or not path.is_file():
@@ -161,6 +161,11 @@ def save_tuned(
     else:
         model.save_pretrained(folder)
     GenerationConfig(**ids).save_pretrained(folder)
+    copy_tokenizer(base, family, folder, settings)
+
+
+def copy_tokenizer(base: Path, family: Family, folder: Path, settings: Settings) -> None:
+    """The files of a base folder's tokenizer and image processor, with the family's chat template."""
     for path in (base / name for name in TOKENIZER_FILES):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)

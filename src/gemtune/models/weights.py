@@ -26,14 +26,7 @@ class StoredTensor(NamedTuple):
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     """Every tensor in a folder's weight files, by the headers alone; ModelError when they are damaged or no weights."""
-    from safetensors import safe_open
-
-    tensors = {}
-    for path in weight_files(folder):
-        with os_errors(path, READING), loading(path), safe_open(path, "pt") as file:
-            for name in file.keys():  # noqa: SIM118  # not a dict
-                piece = file.get_slice(name)
-                tensors[name] = StoredTensor(piece.get_dtype(), tuple(piece.get_shape()))
+    tensors = {name: tensor for path in weight_files(folder) for name, tensor in tensors_of(path).items()}
     for name, tensor in tensors.items():
         if tensor.dtype not in FLOATS and not name.endswith(COUNTERS):
             raise ModelError(
@@ -43,7 +36,20 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def tensors_of(path: Path) -> dict[str, StoredTensor]:
+    """What the header of one safetensors file says."""
+    from safetensors import safe_open
+
+    tensors = {}
+    with os_errors(path, READING), loading(path), safe_open(path, "pt") as file:
+        for name in file.keys():  # noqa: SIM118  # not a dict
+            piece = file.get_slice(name)
+            tensors[name] = StoredTensor(piece.get_dtype(), tuple(piece.get_shape()))
+    return tensors
+
+
 def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder; ModelError when one is not there."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     index = folder / INDEX

@@ -48,6 +48,13 @@ def require_trackers(recipe: Recipe) -> None:
             raise MissingExtra(f"track: [{tracker}]", tracker)
 
 
+def require_formats(recipe: Recipe) -> None:
+    """An error when `export` names a format that is not known, or that needs what is not installed."""
+    from gemtune.exporting.formats import formats_of
+
+    formats_of(recipe.export)
+
+
 def require_metric(job: Job, run: Run) -> Metric:
     """The deciding metric; RunError when evaluate.metric is not a score that a right answer gets."""
     from gemtune.evaluation.evaluate import deciding_metric

@@ -18,7 +18,9 @@ from gemtune.runs import Run
 def start_again(run: Run) -> None:
     """Removes what gemtune has made of a run's data, and nothing else that lies there."""
     with os_errors(run.root):
-        for folder in (*map(run.checkpoint, run.steps()), run.adapter, run.full_model, run.eval, run.tensorboard):
+        artifacts = map(run.artifact, run.formats())
+        weights = (*map(run.checkpoint, run.steps()), run.adapter, run.full_model, *artifacts)
+        for folder in (*weights, run.eval, run.tensorboard):
             remove_written(folder)
         for path in (run.metrics_file, run.report_page, run.report_markdown):
             path.unlink(missing_ok=True)

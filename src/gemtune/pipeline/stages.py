@@ -15,6 +15,7 @@ from gemtune.pipeline.inputs import conversations_of, with_images, without_answe
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import (
     foreseen,
+    require_formats,
     require_metric,
     require_one_process,
     require_parts,
@@ -30,7 +31,7 @@ from gemtune.pipeline.resume import (
     sources_gone,
     start_again,
 )
-from gemtune.pipeline.tuned_models import model_named, weights_key
+from gemtune.pipeline.tuned_models import model_named, weights_called, weights_key
 from gemtune.preparation.prepare import prepared
 from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.report import write_report
@@ -38,12 +39,14 @@ from gemtune.reporting.report import write_report
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from gemtune.artifact_files import Artifact
     from gemtune.rendering.renderer import Example
     from gemtune.runs import Run
     from gemtune.training.batch_contract import Finding
 
 _LESS_TRAINING = "lower train.max_length, or set quantize: nf4"
 _LESS_GENERATION = "lower evaluate.max_new_tokens, or give shorter rows"
+_LESS_EXPORT = "close other programs: an artifact is verified with the model in fp32"
 _LESS_PROMPT = "give a shorter prompt, or lower evaluate.max_new_tokens"
 
 P = ParamSpec("P")
@@ -242,6 +245,25 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     return summarise(folder, recipe, job.task, other).to_json()
 
 
+@_locked
+@memory_errors(_LESS_EXPORT)
+def export(job: Job, formats: Sequence[str], checkpoint: str = "best", limit: int | None = None) -> list[Artifact]:
+    """Weights -> export/<format>/: made whole, then verified in its own runtime on up to `limit` rows of test.
+
+    `checkpoint` is base, best, last or a step. One that does not answer as the model stays, and says so.
+    """
+    from gemtune.exporting.formats import formats_of
+    from gemtune.exporting.verify import PROMPTS
+    from gemtune.pipeline.exports import write_artifacts
+
+    names = formats_of(formats)
+    refuse_another_recipe(job)
+    name = weights_called(job, checkpoint)
+    weights_key(job, name)  # what is not there is found before anything is written
+    _own_rows(job)
+    return write_artifacts(job, names, name, limit or PROMPTS)
+
+
 def report(job: Job) -> Path:
     """The run directory -> report.html and report.md."""
     with job.run.lock_if_free():
@@ -253,11 +275,14 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
 
+    require_formats(job.recipe)
     training = train(job, progress)
     release_memory()
     has_weights = training["best_step"] is not None  # null: it diverged before any were good
     if has_weights and job.run.prepared_data().token_lengths.test.rows:
         evaluate(job)
+    if has_weights and job.recipe.export:
+        export(job, job.recipe.export)
     return report(job)
 
 

@@ -327,6 +327,12 @@ class Recipe(Section):
     )
     train: Train = Field(default_factory=Train)
     evaluate: Evaluate = Field(default_factory=Evaluate)
+    export: list[str] = Field(
+        default_factory=list,
+        description="What `gemtune run` makes of the tuned model at its end, such as merged; each is verified in its "
+        "own runtime.",
+        **deciding("run"),
+    )
     track: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default_factory=list, description="metrics.jsonl is always written; these come on top.", **deciding("run")
     )

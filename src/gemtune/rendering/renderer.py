@@ -93,17 +93,21 @@ class Renderer:
 
     def prompt_ids(self, conversation: Conversation) -> list[int]:
         """The ids a model sees before it answers: all but the last message, and the answer's header."""
+        return list(self._prompt(conversation, tokenize=True, return_dict=True)["input_ids"])
+
+    def prompt_text(self, conversation: Conversation) -> str:
+        """The same as the text that the template writes, special tokens spelt out."""
+        return str(self._prompt(conversation, tokenize=False))
+
+    def _prompt(self, conversation: Conversation, **settings: bool) -> Any:
         fault = self._fault(conversation)
         if fault:
             raise fault
-        return list(
-            self.tokenizer.apply_chat_template(
-                self._messages(conversation.messages[:-1]),
-                chat_template=self.template,
-                add_generation_prompt=True,
-                tokenize=True,
-                return_dict=True,
-            )["input_ids"]
+        return self.tokenizer.apply_chat_template(
+            self._messages(conversation.messages[:-1]),
+            chat_template=self.template,
+            add_generation_prompt=True,
+            **settings,
         )
 
     def reply(self, ids: Sequence[int]) -> tuple[str, bool]:

@@ -10,11 +10,13 @@ from statistics import median
 
 from markupsafe import Markup
 
+from gemtune.artifact_files import Artifact
 from gemtune.data.images import stored_image, thumbnail
 from gemtune.files import JsonObject
 from gemtune.recipe.schema import recipe_keys
 from gemtune.reporting import charts
 from gemtune.reporting.alarms import alarm_lines, alarms
+from gemtune.reporting.artifacts import HEAD, artifact_lines, artifact_rows, sentence_of
 from gemtune.reporting.comparison import answers_of, regressions_of, sample, scores_of, summary_lines
 from gemtune.reporting.fit import Verdict, verdict
 from gemtune.reporting.text import big, count, duration, number, one_line, value_text, visible
@@ -49,6 +51,7 @@ def page_data(run: Run) -> dict[str, object]:
         "answers": answers,
         "samples": sample(answers or [], SAMPLES),
         "regressions": regressions_of(summary, answers or []) if summary else [],
+        "artifacts": _artifacts(run.artifacts()),
         "data": _data(data) if data else None,
         "training": _figures(training, metrics) if training else None,
         "started": bool(metrics),
@@ -74,6 +77,8 @@ def report_lines(run: Run) -> Iterator[str]:
         texts = {"prompt": answer.prompt, "gold": answer.gold, "base": answer.base, "tuned": answer.tuned}
         yield ""
         yield from (visible(f"  {name:<7} {one_line(text, 90) or '(empty)'}") for name, text in texts.items())
+    if artifacts := run.artifacts():
+        yield from ("", *artifact_lines(artifacts))
     yield from ("", f"report: {run.report_page}")
 
 
@@ -83,6 +88,7 @@ def _commands(run: Run) -> dict[str, str]:
         "prepare": "gemtune prepare RECIPE.yaml",
         "train": "gemtune train RECIPE.yaml",
         "evaluate": f"gemtune evaluate {run.root}",
+        "export": f"gemtune export {run.root} merged",
     }
 
 
@@ -92,6 +98,13 @@ def _fit(run: Run) -> Verdict | None:
         why, _, move = training.stopped.rpartition("; ")
         return Verdict("diverged", f"The run {why}.", f"Next: {move}.")
     return verdict(metrics, training.best_step if training else None) if metrics else None
+
+
+def _artifacts(artifacts: Sequence[Artifact]) -> dict[str, object] | None:
+    if not artifacts:
+        return None
+    sentences = [(artifact.format, sentence_of(artifact)) for artifact in artifacts]
+    return {"head": HEAD, "rows": artifact_rows(artifacts), "sentences": sentences}
 
 
 def _thumbnail(run: Run, image: str) -> str:

@@ -42,7 +42,7 @@ def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
         temporary.mkdir(parents=True)
         try:
             write(temporary)
-            write_json(temporary / WHOLE, {path.name: sha256_of(path) for path in sorted(temporary.iterdir())})
+            write_json(temporary / WHOLE, {name: sha256_of(temporary / name) for name in _names_in(temporary)})
             put_in_place(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -56,13 +56,18 @@ def damage(folder: Path) -> str | None:
         digests = read_object(folder / WHOLE)
     except RunError:
         return f"{WHOLE} is not what was written"
+    there = _names_in(folder)
     for name, digest in digests.items():
-        path = folder / Path(name).name
-        if not path.is_file():
-            return f"{path.name} is missing"
-        if sha256_of(path) != digest:
-            return f"{path.name} is not what was written"
+        if name not in there:
+            return f"{name} is missing"
+        if sha256_of(folder / name) != digest:
+            return f"{name} is not what was written"
     return None if digests else f"{WHOLE} is empty"
+
+
+def _names_in(folder: Path) -> list[str]:
+    """The files of a folder and of those in it, as paths from there."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def checkpoints(run: Run) -> list[tuple[int, Path]]:

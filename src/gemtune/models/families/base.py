@@ -41,7 +41,11 @@ class ImageProcessor(Protocol):
     size: Mapping[str, int]
 
     def __call__(
-        self, images: Sequence[Image], *, return_tensors: str, **settings: bool | int | float
+        self,
+        images: Sequence[Image] | Sequence[Sequence[Image]],
+        *,
+        return_tensors: str,
+        **settings: bool | int | float,
     ) -> Mapping[str, Tensor]: ...
 
     def to_dict(self) -> dict[str, object]: ...

@@ -1,0 +1,73 @@
+"""The table of what a model is exported to: each format with its writer and the runtime that proves it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from gemtune.errors import GemtuneError, MissingExtra, did_you_mean
+from gemtune.exporting.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """How an artifact is made of a merged model folder, and run."""
+
+    what: str
+    write: Callable[[Path, Path], None]  # (merged folder, empty folder of the artifact)
+    runtime: Callable[[Path], Runtime]  # of the artifact's folder
+    is_exact: bool  # full precision: judged by its tokens, where a quantised one is judged by the task's score
+    modules: tuple[str, ...] = ()  # that writer and runtime import
+    extra: str = ""  # of gemtune, which has them
+
+
+def _write_merged(merged: Path, folder: Path) -> None:
+    """The same files: linked, where the disk can, since they are never changed."""
+    shutil.copytree(merged, folder, copy_function=_linked, dirs_exist_ok=True)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that has no links
+        shutil.copy2(source, target)
+
+
+def _plain(folder: Path) -> Runtime:
+    from gemtune.exporting.plain import PlainRuntime
+
+    return PlainRuntime.of(folder)
+
+
+FORMATS: dict[str, Format] = {
+    "merged": Format(
+        what="a Hugging Face folder, for transformers, vLLM, MLX and Ollama",
+        write=_write_merged,
+        runtime=_plain,
+        is_exact=True,
+    ),
+}
+DEFAULTS: dict[str, str] = {}  # a format's short name -> the one that is meant
+
+
+def formats_of(names: Iterable[str]) -> list[str]:
+    """The full names of formats; GemtuneError for one that is not known, MissingExtra for one that cannot be made here.
+
+    >>> formats_of(["merged", "merged"])
+    ['merged']
+    """
+    known = {**dict(zip(FORMATS, FORMATS, strict=True)), **DEFAULTS}
+    full = []
+    for name in dict.fromkeys(names):
+        if name not in known:
+            move = did_you_mean(name, known, f"formats are {', '.join(known)}")
+            raise GemtuneError(f"no format {name!r} to export to{move}")
+        format_ = FORMATS[known[name]]
+        if any(find_spec(module) is None for module in format_.modules):
+            raise MissingExtra(f"export {name}", format_.extra)
+        full.append(known[name])
+    return list(dict.fromkeys(full))
