@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,6 +44,29 @@ def _plain(folder: Path) -> Runtime:
     return PlainRuntime.of(folder)
 
 
+def _write_gguf(encoding: str, merged: Path, folder: Path) -> None:
+    from gemtune.exporting.gguf_folder import write_gguf_folder
+
+    write_gguf_folder(encoding, merged, folder)
+
+
+def _llama_cpp(folder: Path) -> Runtime:
+    from gemtune.exporting.gguf_folder import open_gguf_folder
+
+    return open_gguf_folder(folder)
+
+
+def _gguf(encoding: str, what: str) -> Format:
+    return Format(
+        what=f"{what}, for llama.cpp, Ollama and LM Studio",
+        write=partial(_write_gguf, encoding),
+        runtime=_llama_cpp,
+        is_exact=encoding != "q8_0",
+        modules=("gguf", "xllamacpp"),
+        extra="gguf",
+    )
+
+
 FORMATS: dict[str, Format] = {
     "merged": Format(
         what="a Hugging Face folder, for transformers, vLLM, MLX and Ollama",
@@ -50,8 +74,12 @@ FORMATS: dict[str, Format] = {
         runtime=_plain,
         is_exact=True,
     ),
+    "gguf-q8_0": _gguf("q8_0", "a GGUF file of 8 bits a weight"),
+    "gguf-f32": _gguf("f32", "a GGUF file of 32 bits a weight"),
+    "gguf-f16": _gguf("f16", "a GGUF file of 16 bits a weight"),
+    "gguf-bf16": _gguf("bf16", "a GGUF file of 16 bits a weight, in the range of 32"),
 }
-DEFAULTS: dict[str, str] = {}  # a format's short name -> the one that is meant
+DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0"}  # a format's short name -> the one that is meant
 
 
 def formats_of(names: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gemtune.errors import MissingExtra
-from gemtune.exporting.weight_files import StoredWeight
+from gemtune.exporting.stored_weights import StoredWeight
 from gemtune.files import os_errors
 
 if TYPE_CHECKING:

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from gemtune.errors import ModelError, listed, shown
 from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, matrix_encoding, write_gguf
 from gemtune.exporting.gguf_vocabulary import vocabulary
-from gemtune.exporting.weight_files import StoredWeight, stored_weights
-from gemtune.models.families import config_of, family_of, plain_chat_template
+from gemtune.exporting.stored_weights import StoredWeight, stored_weights
+from gemtune.exporting.texts import without_marks
+from gemtune.models.families import chat_template, config_of, family_of
 
 if TYPE_CHECKING:
     from transformers import Gemma3TextConfig, PretrainedConfig, Qwen3Config
 
+VISION = ("vision_tower.", "multi_modal_projector.")  # the rest of a vision model
 OTHER = "export it as merged: the programs that read that take the model's own config"
 # What llama.cpp has built in for Gemma 3, whatever a file says.
 PERIOD, LOCAL_BASE = 6, 10_000.0  # each sixth layer sees the whole text; the rotation of the others
@@ -30,7 +32,7 @@ ATTENTION = {
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
 }
-EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+EMBEDDING, HEAD = "embed_tokens.weight", "lm_head.weight"  # plain names
 MLP = {"mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
 
 
@@ -111,9 +113,7 @@ def write_language_model(folder: Path, path: Path, encoding: str) -> Path:
     """
     config, family = config_of(folder), family_of(folder)
     architecture, text = architecture_of(config, folder), config.get_text_config()
-    weights = {
-        name: weight for name, weight in stored_weights(folder).items() if name.startswith(("model.", "lm_head."))
-    }
+    weights = {name: weight for name, weight in stored_weights(folder).items() if not name.startswith(VISION)}
     names = _tensor_names(architecture, text.num_hidden_layers, is_tied=config.tie_word_embeddings)
     _require_same(weights, names, folder)
     tokens = vocabulary(folder, family, weights[EMBEDDING].shape[0])
@@ -124,10 +124,9 @@ def write_language_model(folder: Path, path: Path, encoding: str) -> Path:
     }
     general: Fields = {
         "general.type": "model",
-        "general.name": folder.name,
         "general.file_type": FILE_TYPES[encoding],
         "general.quantization_version": 2,
-        "tokenizer.chat_template": plain_chat_template(family),
+        "tokenizer.chat_template": without_marks(chat_template(family)),
     }
     fields = {f"{architecture.name}.{key}": value for key, value in (_sizes(text) | architecture.fields(text)).items()}
     return write_gguf(path, architecture.name, general | fields | tokens, tensors)
@@ -151,10 +150,10 @@ def architecture_of(config: PretrainedConfig, folder: Path) -> Architecture:
 
 def _tensor_names(architecture: Architecture, layers: int, *, is_tied: bool) -> dict[str, str]:
     """The weights of a language model, and what llama.cpp calls them."""
-    names = {EMBEDDING: "token_embd.weight", "model.norm.weight": "output_norm.weight"}
+    names = {EMBEDDING: "token_embd.weight", "norm.weight": "output_norm.weight"}
     for number in range(layers):
         names |= {
-            f"model.layers.{number}.{name}.weight": f"blk.{number}.{gguf_name}.weight"
+            f"layers.{number}.{name}.weight": f"blk.{number}.{gguf_name}.weight"
             for name, gguf_name in architecture.layer.items()
         }
     return names if is_tied else names | {HEAD: "output.weight"}

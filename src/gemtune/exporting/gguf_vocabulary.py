@@ -18,7 +18,7 @@ SPACE = "\u2581"  # stands for a space in SentencePiece's pieces
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 _SPACES_REPLACED = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
 # Qwen's split of a text into words, which llama.cpp has built in as "qwen2".
-_QWEN_WORDS = (
+QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
@@ -38,7 +38,7 @@ def vocabulary(folder: Path, family: Family, rows: int) -> Fields:
     names = [pieces.get(index, f"[UNUSED{index}]") for index in range(max(pieces) + 1)]
     if tokenizer["normalizer"] == _SPACES_REPLACED and model.get("byte_fallback"):
         fields = _sentencepiece(names, added, merges)
-    elif _words(tokenizer) == _QWEN_WORDS:
+    elif _words(tokenizer) == QWEN_WORDS:
         fields = _byte_level(names, added, merges)
     else:
         raise ModelError(f"{path}: neither Gemma's kind of tokenizer nor Qwen's, and gemtune writes no other to a GGUF")

@@ -18,12 +18,10 @@ from gemtune.models.adapters import require_own_adapter
 from gemtune.models.boundary import loading
 from gemtune.models.families import family_of
 from gemtune.models.loading import empty_model
-from gemtune.models.weights import StoredTensor, stored_tensors, tensors_of, weight_files
+from gemtune.models.weights import PEFT, StoredTensor, plain_name, stored_tensors, tensors_of, weight_files
 
 ADAPTER = "adapter_model.safetensors"
-_PEFT = "base_model.model."  # before the name of a model's module in an adapter's file
 _A, _B, _ROWS = ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"
-_WRAPPERS = {"model", "language_model", "vision_model"}  # parts of names that come and go between releases
 _HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 
 
@@ -132,7 +130,7 @@ def _changes(base: Mapping[str, StoredTensor], tuned: Tuned, is_tied: bool) -> d
     """The base's tensors that training changed, each with its change; every one of them, or ModelError."""
     names: dict[str, list[str]] = {}
     for name in base:
-        names.setdefault(_plain(name), []).append(name)
+        names.setdefault(plain_name(name), []).append(name)
     if is_tied:  # a head that is stored nevertheless is the embedding
         head = names.pop(_HEAD, [])
         names.get(_EMBEDDING, []).extend(head)
@@ -146,10 +144,10 @@ def _changes(base: Mapping[str, StoredTensor], tuned: Tuned, is_tied: bool) -> d
         module = name.removesuffix(_A)
         is_rows = name.endswith(_ROWS)
         target = module + ".weight" if module != name else name.removesuffix(_ROWS) + ".weight" if is_rows else name
-        targets = names.get(_plain(target), [])
+        targets = names.get(plain_name(target), [])
         fits = bool(targets) and all(_fits(trained, name, base[target].shape, tuned) for target in targets)
         if not fits:
-            unmatched.append(target.removeprefix(_PEFT))
+            unmatched.append(target.removeprefix(PEFT))
         change: _Change = _Whole(tuned.file, name)
         if module != name:
             change = _LowRank(tuned.file, module, tuned.scale)
@@ -174,17 +172,6 @@ def _fits(trained: Mapping[str, StoredTensor], name: str, shape: tuple[int, ...]
     if name.endswith(_ROWS):
         return own == (len(tuned.token_ids), *shape[1:]) and all(token < shape[0] for token in tuned.token_ids)
     return own == shape
-
-
-def _plain(name: str) -> str:
-    """A tensor's name without what wraps the same module in one release of transformers and not in another.
-
-    >>> _plain("language_model.model.layers.0.mlp.up_proj.weight")
-    'layers.0.mlp.up_proj.weight'
-    >>> _plain("base_model.model.model.language_model.layers.0.mlp.up_proj.weight")
-    'layers.0.mlp.up_proj.weight'
-    """
-    return ".".join(part for part in name.removeprefix(_PEFT).split(".") if part not in _WRAPPERS)
 
 
 def _read(path: Path, name: str) -> Tensor:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError, shown
 from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, write_gguf
-from gemtune.exporting.gguf_model import OTHER
-from gemtune.exporting.weight_files import StoredWeight, stored_weights
+from gemtune.exporting.gguf_model import OTHER, VISION
+from gemtune.exporting.stored_weights import StoredWeight, stored_weights
 from gemtune.models.families import config_of
 from gemtune.models.loading import load_image_processor
 
 if TYPE_CHECKING:
     from transformers import Gemma3Config
 
-TOWER, PROJECTOR = "vision_tower.vision_model.", "multi_modal_projector."
+TOWER, PROJECTOR = VISION
 JOINED = 4  # patches each way that become one token, unless the file says otherwise
 
 ONCE = {
@@ -57,7 +57,6 @@ def write_projector(folder: Path, path: Path, encoding: str) -> Path:
     tensors = {gguf_name: _tensor(name, weights[name], encoding) for name, gguf_name in names.items()}
     general: Fields = {
         "general.type": "mmproj",
-        "general.name": folder.name,
         "general.file_type": FILE_TYPES[encoding],
     }
     return write_gguf(path, "clip", general | _fields(config, folder), tensors)
