@@ -13,6 +13,7 @@ from gemtune.exporting.runtime import Choice, Runtime
 from gemtune.models.families import gemma3
 from gemtune.models.tiny import make_tokenizer, save_tiny
 
+NEAR = 0.02  # nats
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -51,7 +52,7 @@ def write_vision_model(folder: Path, tower: int = 64, **sizes: Any) -> Path:
 
 def _spread_norms(model: torch.nn.Module) -> None:
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
+        for parameter in model.parameters():
             if parameter.ndim == 1:
                 parameter.add_(0.2 * torch.randn_like(parameter))
 
@@ -68,17 +69,24 @@ def _complete_merges(path: Path) -> None:
     path.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 
-def agreed(runtime: Runtime, reference: Runtime, prompts: Sequence[Sequence[int]], limit: int) -> tuple[int, int]:
-    """How many of the reference's greedy tokens a runtime chooses, too, until the two part; and how many there are."""
+def same_tokens(runtime: Runtime, reference: Runtime, prompts: Sequence[Sequence[int]], limit: int) -> int:
+    """How many greedy tokens two runtimes both choose before they part, which they may at a near tie alone."""
     pairs = [(runtime.decode(prompt, limit), reference.decode(prompt, limit)) for prompt in prompts]
-    return sum(alike(*pair) for pair in pairs), sum(len(choices) for _, choices in pairs)
+    return sum(alike(*pair) for pair in pairs)
 
 
 def alike(choices: Sequence[Choice], reference: Sequence[Choice]) -> int:
-    """How many choices are the same before the first that is not.
+    """How many choices are the same before a near tie of the reference.
 
-    >>> alike([Choice(5, 1.0), Choice(6, 0.1)], [Choice(5, 1.0), Choice(7, 0.1)])
+    llama.cpp keeps keys and values in fp16, so margins differ by some thousandths.
+
+    >>> alike([Choice(5, 1.0), Choice(6, 0.1)], [Choice(5, 1.01), Choice(7, 0.01)])
     1
     """
-    pairs = zip(choices, reference, strict=False)
-    return next((n for n, (a, b) in enumerate(pairs) if a.token != b.token), min(len(choices), len(reference)))
+    for number, (choice, other) in enumerate(zip(choices, reference, strict=False)):
+        if choice.token != other.token:
+            assert other.margin < NEAR, f"token {number}: {choice} and {other}"
+            return number
+        assert not abs(choice.margin - other.margin) > NEAR, f"token {number}: {choice} and {other}"
+    assert len(choices) == len(reference)
+    return len(choices)

@@ -63,8 +63,8 @@ def test_replies_do_not_depend_on_what_was_asked_before(model: Path) -> None:
 
 
 def test_a_prompt_that_is_too_long_is_one_line(model: Path) -> None:
-    with LlamaCpp(model, context=64) as runtime, pytest.raises(GemtuneError, match=r"exceeds the available context"):
-        runtime.decode([2] * 100, 4)
+    with LlamaCpp(model, context=256) as runtime, pytest.raises(GemtuneError, match=r"exceeds the available context"):
+        runtime.decode([2] * 300, 4)
 
 
 def test_a_file_that_is_cut_is_one_line(model: Path, tmp_path: Path) -> None:
@@ -82,8 +82,8 @@ def test_a_failed_assert_is_one_line(model: Path, tmp_path: Path) -> None:
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", 4.0)
     rows = {t.name: t for t in gguf.GGUFReader(model).tensors}["token_embd.weight"].shape
-    writer.add_tensor("token_embd.weight.lora_a", np.ones((4, int(rows[0])), np.float32))
-    writer.add_tensor("token_embd.weight.lora_b", np.ones((int(rows[1]), 4), np.float32))
+    writer.add_tensor("token_embd.weight.lora_a", np.ones((int(rows[1]), 4), np.float32))
+    writer.add_tensor("token_embd.weight.lora_b", np.ones((int(rows[0]), 4), np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

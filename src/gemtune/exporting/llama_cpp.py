@@ -6,6 +6,7 @@ import base64
 import http.client
 import io
 import json
+import math
 import os
 import secrets
 import threading
@@ -51,6 +52,7 @@ class LlamaCpp:
         reading, self._stderr = os.pipe()
         self._reader = threading.Thread(target=_keep_lines, args=(reading, self._log), daemon=True)
         self._reader.start()
+        self._why = "it was closed"  # why it has ended, once it has
         self._worker = Worker(f"{__name__}:answer", seconds=_SECONDS, memory=_MEMORY, stderr=self._stderr)
 
     def tokenize(self, text: str) -> list[int]:
@@ -68,9 +70,11 @@ class LlamaCpp:
             "cache_prompt": False,  # else the numbers depend on what was asked before
         }
         reply = self._ask("/completion", request)
+        # Nothing is said of a token that ends within a character: of some emoji each byte is one.
+        steps = deque(reply["completion_probabilities"])
         return [
-            Choice(step["id"], step["top_logprobs"][0]["logprob"] - step["top_logprobs"][1]["logprob"])
-            for step in reply["completion_probabilities"]
+            Choice(token, _margin(steps.popleft()) if steps and steps[0]["id"] == token else math.nan)
+            for token in reply["tokens"]
         ]
 
     def __enter__(self) -> Self:
@@ -118,18 +122,25 @@ class LlamaCpp:
         }
 
     def _ask(self, path: str, body: JsonObject | None) -> JsonObject:
-        try:
-            reply: JsonObject = self._worker([self._start, path, body])
-        except WorkerError as error:
-            reply = {"ended": str(error)}
-        if "ended" in reply:
-            self._end()
-            reasons = [line[line.index(sign) :] for line in self._log for sign in _REASONS if sign in line]
-            why = reasons[0] if reasons else reply["ended"]
-            raise GemtuneError(f"{self.model}: {self.name} cannot run it: {why}; export it again")
+        if self._reader.is_alive():
+            try:
+                reply: JsonObject = self._worker([self._start, path, body])
+            except WorkerError as error:
+                reply = {"ended": str(error)}
+            if "ended" in reply:
+                self._end()
+                reasons = [line[line.index(sign) :] for line in self._log for sign in _REASONS if sign in line]
+                self._why = reasons[0] if reasons else reply["ended"]
+        if not self._reader.is_alive():
+            raise GemtuneError(f"{self.model}: {self.name} cannot run it: {self._why}; export it again")
         if "error" in reply:
             raise GemtuneError(f"{self.model}: {self.name} says: {reply['error']['message']}")
         return reply
+
+
+def _margin(step: JsonObject) -> float:
+    first, second = step["top_logprobs"]
+    return float(first["logprob"] - second["logprob"])
 
 
 def _keep_lines(pipe: int, log: deque[str]) -> None:
