@@ -84,9 +84,8 @@ def described_sets(held_to: str) -> str:
         return used
     wider = ", ".join(instruction_sets()[: -len(used_sets(held_to))])
     settings = " ".join(f"{name}={value}" for name, value in HELD_TO[held_to].items())
-    return (
-        f" (the processor has {wider}, too; held to {held_to.upper()} by {settings}, kernels {COMPILED_FOR[held_to]})"
-    )
+    held = f"held to {held_to.upper()} by {settings}, kernels {COMPILED_FOR[held_to]}"
+    return f"{used} (the processor has {wider}, too; {held})"
 
 
 def processor() -> str:

@@ -87,7 +87,13 @@ def recipe_of(arm: Arm) -> Recipe:
         task="messages",
         data=[DataSource(source="tokenised")],
         lora=LORA,
-        train=Train(**settings, epochs=1.0, schedule="constant", warmup_ratio=0.0, save_steps=arm.steps),
+        train=Train(
+            **settings,
+            epochs=1.0,
+            schedule="constant",
+            warmup_ratio=0.0,
+            eval_steps=arm.steps,  # and saved then alone, as the peers are
+        ),
     )
 
 
