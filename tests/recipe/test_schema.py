@@ -27,6 +27,7 @@ OTHER: dict[str, str] = {
     "model": "FOLDER/other-model",
     "quantize": "nf4",
     "options": "{tone: warm}",
+    "export": "[merged]",
     "track": "[tensorboard]",
     "data.source": "FOLDER/more.jsonl",
     "data.format": "jsonl",

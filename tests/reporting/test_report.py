@@ -22,6 +22,7 @@ SECTIONS = (
     "losses",
     "answers",
     "regressions",
+    "artifacts",
     "data",
     "training",
     "decisions",
