@@ -12,6 +12,7 @@ from gemtune.errors import ModelError
 from gemtune.exporting.gguf_adapter import write_adapter
 from gemtune.exporting.gguf_model import write_language_model
 from gemtune.exporting.llama_cpp import LlamaCpp
+from gemtune.exporting.merge import tuned_adapter
 
 pytest.importorskip("gguf", reason="the gguf extra is optional")
 pytest.importorskip("xllamacpp", reason="the gguf extra is optional")
@@ -26,7 +27,7 @@ def test_base_and_adapter_answer_as_the_merged_model(tmp_path: Path) -> None:
     files = [
         write_language_model(folder, tmp_path / f"{folder.name}.gguf", "f32") for folder in (base, tmp_path / "merged")
     ]
-    adapter = write_adapter(tuned.adapter, base, tmp_path / "adapter.gguf")
+    adapter = write_adapter(tuned_adapter(tuned.adapter, base), base, tmp_path / "adapter.gguf")
     with LlamaCpp(files[0], adapter=adapter) as apart, LlamaCpp(files[1]) as merged, LlamaCpp(files[0]) as untuned:
         assert same_tokens(apart, merged, PROMPTS, 24) >= 48
         with pytest.raises(AssertionError, match="token 0"):
@@ -47,5 +48,5 @@ def test_what_llama_cpp_takes_from_no_adapter_is_one_line(
     base = write_vision_model(tmp_path / "base")
     adapter = random_adapter(base, tmp_path / "adapter", trains, token_rows)
     with pytest.raises(ModelError, match=words + ".*export the whole model, as gguf"):
-        write_adapter(adapter, base, tmp_path / "adapter.gguf")
+        write_adapter(tuned_adapter(adapter, base), base, tmp_path / "adapter.gguf")
     assert not (tmp_path / "adapter.gguf").exists()

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from exporting.gguf_models import write_text_model, write_vision_model
+from exporting.tuned_models import random_adapter
+from gemtune.errors import ModelError
 from gemtune.exporting.formats import FORMATS
-from gemtune.exporting.gguf_folder import modelfile
+from gemtune.exporting.gguf_folder import modelfile, write_gguf_apart
+from gemtune.exporting.merge import tuned_adapter
 
 pytest.importorskip("gguf", reason="the gguf extra is optional")
 pytest.importorskip("xllamacpp", reason="the gguf extra is optional")
@@ -29,6 +32,19 @@ def test_a_vision_model_is_two(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"model-bf16.gguf", "mmproj-f16.gguf", "Modelfile"}
     lines = (folder / "Modelfile").read_text().splitlines()
     assert lines[:2] == ["FROM ./model-bf16.gguf", "FROM ./mmproj-f16.gguf"]
+
+
+def test_base_and_adapter_lie_side_by_side(tmp_path: Path) -> None:
+    base, folder = write_text_model(tmp_path / "base"), tmp_path / "gguf"
+    write_gguf_apart(base, tuned_adapter(random_adapter(base, tmp_path / "adapter", token_rows=False), base), folder)
+    assert {path.name for path in folder.iterdir()} == {"model-f16.gguf", "adapter.gguf"}
+    with FORMATS["gguf-adapter"].runtime(folder) as runtime:
+        tuned = runtime.decode([2, 105, 300], 4)
+    (folder / "adapter.gguf").unlink()
+    with FORMATS["gguf-adapter"].runtime(folder) as runtime:
+        assert runtime.decode([2, 105, 300], 4) != tuned
+    with pytest.raises(ModelError, match="no adapter was trained beside it"):
+        write_gguf_apart(base, None, folder)
 
 
 def test_ollama_is_told_how_to_stop_and_to_decode(tmp_path: Path) -> None:

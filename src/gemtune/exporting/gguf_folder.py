@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gemtune.errors import ModelError
+from gemtune.exporting.gguf_adapter import write_adapter
 from gemtune.exporting.gguf_model import write_language_model
 from gemtune.exporting.llama_cpp import LlamaCpp
+from gemtune.exporting.merge import Tuned
 from gemtune.exporting.mmproj import write_projector
 from gemtune.files import read_object, write_text
 from gemtune.models.embedded import LICENCE
 from gemtune.models.families import config_of, family_of
 
 OLLAMA = "0.33"  # from here on it takes the chat template out of the GGUF
-MODEL, PROJECTOR = "model-{}.gguf", "mmproj-{}.gguf"
+MODEL, PROJECTOR, ADAPTER = "model-{}.gguf", "mmproj-{}.gguf", "adapter.gguf"
 
 
 def write_gguf_folder(encoding: str, merged: Path, folder: Path) -> None:
@@ -28,10 +31,23 @@ def write_gguf_folder(encoding: str, merged: Path, folder: Path) -> None:
     write_text(folder / "Modelfile", modelfile(merged, files))
 
 
+def write_gguf_apart(base: Path, tuned: Tuned | None, folder: Path) -> None:
+    """Writes the base model in F16 and the adapter: one base serves any number of adapters."""
+    if tuned is None:
+        raise ModelError(f"{base}: no adapter was trained beside it; export the whole model, as gguf")
+    write_adapter(tuned, base, folder / ADAPTER)
+    write_language_model(base, folder / MODEL.format("f16"), "f16")
+    if family_of(base).vision:
+        write_projector(base, folder / PROJECTOR.format("f16"), "f16")
+
+
 def open_gguf_folder(folder: Path) -> LlamaCpp:
-    """llama.cpp with what `write_gguf_folder` wrote."""
+    """llama.cpp with what `write_gguf_folder` or `write_gguf_apart` wrote."""
     (model,), projectors = folder.glob(MODEL.format("*")), list(folder.glob(PROJECTOR.format("*")))
-    return LlamaCpp(model, projector=projectors[0] if projectors else None)
+    adapter = folder / ADAPTER
+    return LlamaCpp(
+        model, projector=projectors[0] if projectors else None, adapter=adapter if adapter.is_file() else None
+    )
 
 
 def modelfile(merged: Path, files: list[str]) -> str:
