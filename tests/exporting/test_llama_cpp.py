@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,18 @@ def test_the_child_ends_with_its_parent(model: Path) -> None:
     while psutil.pid_exists(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not psutil.pid_exists(pid)
+
+
+def test_it_answers_nobody_else(model: Path) -> None:
+    before = children()
+    with LlamaCpp(model) as runtime:
+        runtime.tokenize("a")
+        (pid,) = children() - before
+        listening = [socket.laddr for socket in psutil.Process(pid).net_connections() if socket.status == "LISTEN"]
+        assert [address.ip for address in listening] == ["127.0.0.1"]
+        request = urllib.request.Request(f"http://127.0.0.1:{listening[0].port}/tokenize", b'{"content": "a"}')
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(request)
 
 
 def test_replies_do_not_depend_on_what_was_asked_before(model: Path) -> None:
