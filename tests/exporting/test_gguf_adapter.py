@@ -38,7 +38,7 @@ def test_base_and_adapter_answer_as_the_merged_model(tmp_path: Path) -> None:
     ("trains", "token_rows", "words"),
     [
         ("text", True, "holds 2 trained rows of the embedding"),
-        ("tower", False, r"holds vision_tower\."),
+        ("tower", False, r"holds (vision_tower|multi_modal_projector)\."),
         ("projector", False, r"holds multi_modal_projector\."),
     ],
 )

@@ -36,10 +36,12 @@ SHAPES: dict[str, dict[str, Any]] = {
             "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
         }
     },
-    "another base": {
+    "each third layer": {"layer_types": ["sliding_attention", "sliding_attention", "full_attention"] * 2},
+    "no layer": {"layer_types": ["sliding_attention"] * 6},
+    "other bases": {
         "rope_parameters": {
             "full_attention": {"rope_type": "default", "rope_theta": 300_000.0},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         }
     },
 }
@@ -124,6 +126,7 @@ def test_rows_without_a_token_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
+        ("layer_types", SIZES["layer_types"][::-1], r"layer_types is .*full_attention"),
         ("query_pre_attn_scalar", 33, r"query_pre_attn_scalar is 33; llama.cpp computes with 32"),
         ("final_logit_softcapping", 30.0, r"final_logit_softcapping is 30.0; llama.cpp computes with None"),
         ("hidden_activation", "silu", r"hidden_activation is 'silu'"),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VISION = ("vision_tower.", "multi_modal_projector.")  # the rest of a vision model
 OTHER = "export it as merged: the programs that read that take the model's own config"
-# What llama.cpp has built in for Gemma 3, whatever a file says.
+# What llama.cpp takes for Gemma 3 where a file says nothing, and one from before 2026 whatever it says.
 PERIOD, LOCAL_BASE = 6, 10_000.0  # each sixth layer sees the whole text; the rotation of the others
 LAYERS_OF_27B = 62  # the one size whose attention is not scaled by its heads' width
 
@@ -52,18 +52,31 @@ def _gemma3_fields(config: Gemma3TextConfig) -> Fields:
     fields: Fields = {"attention.sliding_window": config.sliding_window, "rope.freq_base": float(rope["rope_theta"])}
     if rope["rope_type"] == "linear":
         fields |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(rope["factor"])}
+    if (period := _period(config)) != PERIOD:
+        fields["attention.sliding_window_pattern"] = period
+    if (base := float(config.rope_parameters["sliding_attention"]["rope_theta"])) != LOCAL_BASE:
+        fields["rope.freq_base_swa"] = base
     return fields
+
+
+def _period(config: Gemma3TextConfig) -> int:
+    """Each how many layers one sees the whole text, by the first that does."""
+    layers: list[str] = config.layer_types
+    return layers.index("full_attention") + 1 if "full_attention" in layers else max(PERIOD, len(layers) + 1)
 
 
 def _gemma3_differences(config: Gemma3TextConfig) -> Mapping[str, tuple[object, object]]:
     """What of a config llama.cpp cannot be told: by its key, the value and the one that is built in."""
-    layers, local = config.num_hidden_layers, config.rope_parameters["sliding_attention"]
-    built_in = ["full_attention" if number % PERIOD == 0 else "sliding_attention" for number in range(1, layers + 1)]
+    layers, period = config.num_hidden_layers, _period(config)
+    regular = ["full_attention" if number % period == 0 else "sliding_attention" for number in range(1, layers + 1)]
     scalar = config.hidden_size // config.num_attention_heads if layers == LAYERS_OF_27B else config.head_dim
     rope_type = config.rope_parameters["full_attention"]["rope_type"]
     return {
-        "layer_types": (config.layer_types, built_in),
-        "rope_parameters.sliding_attention": (local, {"rope_type": "default", "rope_theta": LOCAL_BASE}),
+        "layer_types": (config.layer_types, regular),
+        "rope_parameters.sliding_attention.rope_type": (
+            config.rope_parameters["sliding_attention"]["rope_type"],
+            "default",
+        ),
         "rope_parameters.full_attention.rope_type": (rope_type, "linear" if rope_type == "linear" else "default"),
         "query_pre_attn_scalar": (config.query_pre_attn_scalar, scalar),
         "hidden_activation": (config.hidden_activation, "gelu_pytorch_tanh"),

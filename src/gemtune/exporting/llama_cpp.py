@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,12 +71,10 @@ class LlamaCpp:
             "cache_prompt": False,  # else the numbers depend on what was asked before
         }
         reply = self._ask("/completion", request)
-        # Nothing is said of a token that ends within a character: of some emoji each byte is one.
-        steps = deque(reply["completion_probabilities"])
-        return [
-            Choice(token, _margin(steps.popleft()) if steps and steps[0]["id"] == token else math.nan)
-            for token in reply["tokens"]
-        ]
+        tokens, steps = reply["tokens"], reply.get("completion_probabilities", [])
+        # It says nothing of a token that ends within a character (of some emoji each byte is one), nor which that are.
+        margins = map(_margin, steps) if len(steps) == len(tokens) else repeat(math.nan, len(tokens))
+        return [Choice(token, margin) for token, margin in zip(tokens, margins, strict=True)]
 
     def __enter__(self) -> Self:
         return self
