@@ -129,8 +129,7 @@ def write_language_model(folder: Path, path: Path, encoding: str) -> Path:
     weights = {name: weight for name, weight in stored_weights(folder).items() if not name.startswith(VISION)}
     names = _tensor_names(architecture, text.num_hidden_layers, is_tied=config.tie_word_embeddings)
     _require_same(weights, names, folder)
-    tokens = vocabulary(folder, family, weights[EMBEDDING].shape[0])
-    count = len(tokens["tokenizer.ggml.tokens"])
+    tokens, count = vocabulary(folder, family, weights[EMBEDDING].shape[0])
     tensors = {
         gguf_name: _tensor(weights[name], encoding, architecture, count if name in (EMBEDDING, HEAD) else None)
         for name, gguf_name in names.items()

@@ -23,8 +23,8 @@ QWEN_WORDS = (
 )
 
 
-def vocabulary(folder: Path, family: Family, rows: int) -> Fields:
-    """The `tokenizer.ggml` fields for the tokens that have one of the embedding's `rows`.
+def vocabulary(folder: Path, family: Family, rows: int) -> tuple[Fields, int]:
+    """The `tokenizer.ggml` fields for the tokens that have one of the embedding's `rows`, and how many these are.
 
     Gemma's text models have no row for `<image_soft_token>`, and llama.cpp wants as many tokens as rows.
     """
@@ -42,7 +42,7 @@ def vocabulary(folder: Path, family: Family, rows: int) -> Fields:
         fields = _byte_level(names, added, merges)
     else:
         raise ModelError(f"{path}: neither Gemma's kind of tokenizer nor Qwen's, and gemtune writes no other to a GGUF")
-    return fields | _special(folder, family, ids)
+    return fields | _special(folder, family, ids), len(names)
 
 
 def _sentencepiece(names: list[str], added: Mapping[str, bool], merges: Sequence[tuple[str, ...]]) -> Fields:

@@ -10,6 +10,7 @@ import math
 import os
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from functools import cache
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 CONTEXT = 4096  # tokens of a prompt and its reply
 BEGIN_IMAGE, END_IMAGE = "<start_of_image>", "<end_of_image>"  # llama.cpp writes them around an image itself
 _SECONDS = 1_800.0  # for one request, the first of which loads the model
+_LOG_SECONDS = 3.0  # until its log says why it gave up
 _MEMORY = 2**44  # a model takes what it needs
 _REASONS = ("GGML_ASSERT", "error loading model: ", "terminate called")  # what it logs before it gives up
 
@@ -82,8 +84,19 @@ class LlamaCpp:
     def __exit__(self, *error: object) -> None:
         self._end()
 
+    def _reason(self) -> str | None:
+        """Why llama.cpp gave up, by its log, which a thread of its own writes."""
+        deadline = time.monotonic() + _LOG_SECONDS
+        while time.monotonic() < deadline:
+            for line in list(self._log):
+                for sign in _REASONS:
+                    if sign in line:
+                        return line[line.index(sign) :].strip()
+            time.sleep(0.02)
+        return None
+
     def _end(self) -> None:
-        """Ends the child, and with it the log, which is whole then."""
+        """Ends the child, and with it the log."""
         self._worker.close()
         if self._reader.is_alive():
             os.close(self._stderr)
@@ -127,9 +140,8 @@ class LlamaCpp:
             except WorkerError as error:
                 reply = {"ended": str(error)}
             if "ended" in reply:
+                self._why = self._reason() or reply["ended"]
                 self._end()
-                reasons = [line[line.index(sign) :] for line in self._log for sign in _REASONS if sign in line]
-                self._why = reasons[0] if reasons else reply["ended"]
         if not self._reader.is_alive():
             raise GemtuneError(f"{self.model}: {self.name} cannot run it: {self._why}; export it again")
         if "error" in reply:

@@ -42,7 +42,7 @@ LAYER = {
 
 def write_projector(folder: Path, path: Path, encoding: str) -> Path:
     """Writes the tower and the projector of a Gemma 3 vision model, its matrices as F32 or F16."""
-    config: Gemma3Config = config_of(folder)  # type: ignore[assignment]
+    config: Gemma3Config = config_of(folder)
     weights = {name: weight for name, weight in stored_weights(folder).items() if name.startswith((TOWER, PROJECTOR))}
     names = dict(ONCE)
     for number in range(config.vision_config.num_hidden_layers):
