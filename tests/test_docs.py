@@ -31,6 +31,7 @@ from gemtune.recipe.schema import Recipe
 from gemtune.rendering.preview import write_page
 from gemtune.rendering.renderer import Renderer
 from gemtune.runs import PARTS, EvaluationFolder, Run
+from gemtune.serving.chat import ChatRequest
 from gemtune.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
@@ -253,6 +254,10 @@ def test_the_scores_on_the_page_are_those_of_the_task(name: str) -> None:
     task, row = example(name)
     table = TEXTS[f"docs/{name}.md"].split("## Score\n")[1].split("|---|---|\n")[1].split("\n\n")[0]
     assert sorted(_first_column(table.splitlines())) == sorted(task.score(task.conversation(row, "x:1"), ""))
+
+
+def test_the_fields_of_a_request_are_on_the_page() -> None:
+    assert set(rows(TEXTS["docs/serve.md"], "fields: request")) == set(ChatRequest.model_fields)
 
 
 def test_the_scores_of_columns_are_on_the_page() -> None:

@@ -63,6 +63,16 @@ ALONE: dict[str, tuple[str, str]] = {
     ),
     "`gemtune doctor` says why": ("cli/test_bad_input.py", "`gemtune doctor` says why"),
     "say --trust-task (once; in Python trust_task=True)": ("cli/test_strangers.py", "--trust-task"),
+    "standard input: byte … is not UTF-8 text; convert it first": ("cli/test_app.py", "is not UTF-8 text; convert it"),
+    "rename one of the folders": ("pipeline/test_served.py", "rename one of the folders"),
+    "lower max_tokens, or n": ("serving/test_engine.py", "lower max_tokens"),
+    "wanted application/json": ("serving/test_guard.py", "wanted application/json"),
+    "others than you can read or write this token; chmod 600": ("serving/test_server.py", "chmod 600 "),
+    "cannot listen there (…); give another --port or --host": ("serving/test_server.py", "give another --port"),
+    "wanted one line of at least … ASCII characters": (
+        "serving/test_server.py",
+        "wanted one line of at least 16 ASCII",
+    ),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
 }
@@ -97,6 +107,7 @@ UNTAKEN: dict[str, str] = {
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
     "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
+    "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }
 
 

@@ -218,7 +218,7 @@ def test_only_batch_pads() -> None:
 def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -> None:
     """`data.sources` names an exception of the Hub client: the one that `datasets` raises.
 
-    `exporting.llama_cpp` asks the server in its own process.
+    `serving.server` listens; `exporting.llama_cpp` asks the server in its own process.
     """
     users: dict[str, set[str]] = {}
     for path, tree in TREES.items():
@@ -229,7 +229,7 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
     assert users == {
         "huggingface_hub": {"models.hub", "cli.doctor", "data.sources"},
         "http.client": {"data.downloads", "exporting.llama_cpp"},
-        "socket": {"data.downloads"},
+        "socket": {"data.downloads", "serving.server"},
     }
 
 

@@ -27,6 +27,7 @@ TORCH = ("-c", CONSTRAINTS, "torch")  # by itself: the wheel chosen for this mac
 ENVIRONMENTS = {
     "gemtune": Environment((TORCH, ("-c", CONSTRAINTS, "-e", f"{ROOT}[embedded]"))),
     "peers": Environment((TORCH, ("-c", CONSTRAINTS, "trl", "transformers", "peft", "accelerate", "datasets"))),
+    "transformers-serve": Environment((TORCH, ("-c", CONSTRAINTS, "transformers[serving]", "accelerate"))),
     "llamafactory": Environment(
         (
             TORCH,

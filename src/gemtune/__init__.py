@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gemtune.errors import GemtuneError
+    from gemtune.pipeline.compare import compare
     from gemtune.pipeline.job import Job
     from gemtune.pipeline.stages import check, evaluate, export, generate, plan, prepare, report, run, train
     from gemtune.recipe.schema import Recipe
@@ -26,6 +27,7 @@ __all__ = [
     "Job",
     "Recipe",
     "check",
+    "compare",
     "evaluate",
     "export",
     "generate",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "GemtuneError": "gemtune.errors",
     "Job": "gemtune.pipeline.job",
+    "compare": "gemtune.pipeline.compare",
     "Recipe": "gemtune.recipe.schema",
 }
 

@@ -74,6 +74,14 @@ class CheckError(GemtuneError):
     """The batch contract does not hold."""
 
 
+class RequestError(GemtuneError):
+    """A request that `gemtune serve` does not answer: its HTTP status, the field at fault, and OpenAI's word for it."""
+
+    def __init__(self, text: str, field: str | None = None, *, status: int = 400, code: str | None = None):
+        super().__init__(text)
+        self.field, self.status, self.code = field, status, code
+
+
 class MissingExtra(GemtuneError):
     """An optional dependency that is not installed; the line to install it is in the message."""
 

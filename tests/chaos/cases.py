@@ -29,6 +29,7 @@ VERBS = {
     "evaluate": ("train", ("evaluate", "t.yaml")),
     "evaluate --data": ("evaluate", ("evaluate", "runs/t", "--data", "more.csv")),
     "generate": ("evaluate", ("generate", "runs/t", "--input", "more.csv", "--output", "replies.jsonl")),
+    "export": ("evaluate", ("export", "runs/t", "merged", "--limit", "2")),
     "report": ("evaluate", ("report", "runs/t")),
     "run": (FRESH, ("run", "t.yaml")),
     "run --fresh": ("run", ("run", "t.yaml", "--fresh")),

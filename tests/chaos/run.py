@@ -27,7 +27,8 @@ from chaos.machine import may_mount
 from chaos.trials import TRIALS, Chance, Outcome, flipped
 from gemtune.cli import app, output, progress
 from gemtune.evaluation import evaluate, generate
-from gemtune.pipeline import decisions, stages
+from gemtune.exporting import plain, texts, verify
+from gemtune.pipeline import decisions, exports, stages
 from gemtune.training import run as training
 
 IMPORTED = (
@@ -37,6 +38,10 @@ IMPORTED = (
     evaluate,
     generate,
     decisions,
+    exports,
+    plain,
+    texts,
+    verify,
     stages,
     training,
 )  # which every process then has

@@ -18,7 +18,7 @@ import yaml
 
 import command
 
-VERBS = ("new", "run", "prepare", "show", "check", "plan", "train", "evaluate", "generate", "report", "doctor")
+VERBS = ("new", "run", "prepare", "show", "check", "plan", "train", "evaluate", "generate", "serve", "report", "doctor")
 SLOW = {"torch", "transformers", "peft", "numpy", "pyarrow", "sqlglot", "huggingface_hub"}  # pydantic may be there
 NAME_WHAT_IS_SLOW = f"""
 import atexit, sys
@@ -36,7 +36,7 @@ def test_help_works_and_imports_nothing_slow(args: tuple[str, ...]) -> None:
     answer = command.spawn(*args, "--help", first=NAME_WHAT_IS_SLOW)
     assert (answer.code, answer.err.split()) == (0, [])
     assert "Usage" in answer.out and "--help" in answer.out
-    assert not args or "KEY=VALUE" in answer.out or args[0] in ("new", "generate", "report", "doctor")
+    assert not args or "KEY=VALUE" in answer.out or args[0] in ("new", "generate", "serve", "report", "doctor")
 
 
 def test_help_lists_every_verb(capfd: pytest.CaptureFixture[str]) -> None:
@@ -230,6 +230,21 @@ def test_generate_answers_a_prompt(workshop: Workshop, capfd: pytest.CaptureFixt
     ]
     assert [(answer.code, answer.err) for answer in answers] == [(0, "")] * 2
     assert all(answer.out.endswith("\n") for answer in answers)
+
+
+def test_generate_answers_what_comes_on_standard_input(workshop: Workshop) -> None:
+    def piped(text: bytes) -> subprocess.CompletedProcess[bytes]:
+        args = [sys.executable, "-c", command.MAIN, "generate", str(workshop.run), "-", "--base"]
+        return subprocess.run(args, input=text, capture_output=True)
+
+    given = command.spawn("generate", workshop.run, "let's go\nto the 🏖️", "--base")
+    assert piped("let's go\nto the 🏖️\r\n".encode()).stdout.decode() == given.out
+    for text, words in (
+        (b"\n", "nothing to answer"),
+        (b"\xff", "standard input: byte 0 is not UTF-8 text; convert it"),
+    ):
+        done = piped(text)
+        assert words in command.refusal(command.Answer(done.returncode, done.stdout.decode(), done.stderr.decode()))
 
 
 def test_generate_answers_a_file_in_its_order(workshop: Workshop, capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,10 +20,14 @@ from gemtune.errors import GemtuneError, RunError
 from gemtune.exporting.formats import FORMATS
 from gemtune.exporting.plain import PlainRuntime
 from gemtune.exporting.runtime import Choice
+from gemtune.files import write_json
+from gemtune.models.families import write_tiny
+from gemtune.models.loading import load_image_processor
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import plain_model
 from gemtune.training.checkpoint import damage
+from models.vision import write_rows
 from run_folders import OTHERS, others_in, place_others
 from training_jobs import trained
 
@@ -168,6 +172,38 @@ def test_a_run_without_weights_is_one_line(write_recipe: WriteRecipe) -> None:
         stages.export(job, ["merged"], "last")
     (artifact,) = stages.export(job, ["merged"], "base", limit=2)
     assert artifact.modules == "41 tensors as they are" and artifact.verification and artifact.verification.passed
+
+
+def test_a_run_on_a_quantised_base_is_merged_into_its_own_weights(write_recipe: WriteRecipe) -> None:
+    """And compared with the adapter on those, not on the quantised ones it was trained on."""
+    job = trained(write_recipe(quantize="nf4", **STEPS))
+    (artifact,) = stages.export(job, ["merged"], limit=4)
+    assert artifact.verification and artifact.verification.passed
+    assert artifact.logits_difference is not None and artifact.logits_difference < 1e-4
+    reference = plain_model(job, "tuned").merge_and_unload().state_dict()
+    for key, value in weights(job.run.artifact("merged")).items():
+        torch.testing.assert_close(value, reference[key], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "vision"),
+    [("gemma3-vision", {"pan_and_scan": True}), ("gemma3-vision", {"trains": "tower"}), ("qwen3-vl", {})],
+)
+def test_a_vision_run_answers_about_images_as_before(family: str, vision: dict[str, object], tmp_path: Path) -> None:
+    """In what stock transformers makes of the images, with the settings that the run was trained with."""
+    rows = {"source": str(write_rows(tmp_path / "rows", 40))}
+    recipe = {"name": "t", "task": "messages", "data": rows, "model": str(write_tiny(family, tmp_path / "model"))}
+    train = {"precision": "fp32", "device": "cpu", "max_length": 4096, "max_steps": 2, "learning_rate": 1e-2}
+    recipe |= {"train": train, "evaluate": {"max_new_tokens": 5}, "vision": vision, "runs_dir": str(tmp_path / "runs")}
+    path = tmp_path / "t.yaml"
+    write_json(path, recipe)
+    job = trained(path)
+    (artifact,) = stages.export(job, ["merged"], limit=4)
+    found = artifact.verification
+    assert found and found.passed and found.agreement.prompts_cut_alike == found.agreement.prompts
+    assert artifact.logits_difference is not None and artifact.logits_difference < 1e-3
+    saved = load_image_processor(job.run.artifact("merged")).to_dict()
+    assert bool(saved.get("do_pan_and_scan")) == bool(vision.get("pan_and_scan"))
 
 
 def test_a_merged_model_loads_without_gemtune(write_recipe: WriteRecipe) -> None:

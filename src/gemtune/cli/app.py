@@ -266,9 +266,38 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, RUN@base, RUN@last, RUN@50 (a checkpoint), artifacts; the others are held to the first.",
+            metavar="MODEL...",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="Rows of this file instead of the first run's test part.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Scores models on the same rows, each against the first, with intervals and p-values."""
+    from gemtune.cli.output import standing_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline.compare import compare
+
+    with Progress(quiet=as_json) as progress:
+        standings = compare(models, data, trust_task=trust_task, say=progress.say, tick=progress.tick)
+    if as_json:
+        tell_json(standings.to_json())
+    else:
+        tell(*standing_lines(standings))
+
+
+@app.command()
 def generate(
     run: Annotated[str, RUN],
-    prompt: Annotated[str | None, typer.Argument(help="What to ask.", show_default=False)] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What to ask; - is what comes on standard input.", show_default=False)
+    ] = None,
     source: Annotated[str | None, typer.Option("--input", help="A file of the task's rows to answer instead.")] = None,
     output: Annotated[
         str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
@@ -293,7 +322,8 @@ def generate(
         if source:
             tell(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
-            for piece in stages.stream_reply(job, prompt, name, image or []):
+            question = _standard_input() if prompt == "-" else prompt
+            for piece in stages.stream_reply(job, question, name, image or []):
                 tell(piece, end="", raw=not sys.stdout.isatty())
             tell("")
 
@@ -333,6 +363,37 @@ def export(
 
 
 @app.command()
+def serve(
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            help="Run directories, or their recipes, with the same base model.", metavar="RUN...", show_default=False
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The port; 0 is any that is free.")] = 8000,
+    token_file: Annotated[
+        str | None, typer.Option("--token-file", help="Requests need the token in this file, which only you can read.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=1_000, help="Replies generated side by side, of one model.")] = 8,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Requests that may wait; one more is refused.")] = 64,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Serves runs as OpenAI's chat completions: the model by its run's name, and `base`."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import served
+
+    served.require_packages()
+    with Progress(quiet=True) as progress:
+        jobs = [progress.job(run, trust_task=trust_task) for run in runs]
+        for job in jobs:
+            job.say = lambda line: tell(line, err=True)
+        served.serve(jobs, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
+
+
+@app.command()
 def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
     """Writes report.html and report.md from what is in the run directory."""
     from gemtune.cli.progress import Progress
@@ -357,6 +418,14 @@ def doctor(as_json: Annotated[bool, JSON] = False) -> None:
         tell_json([{"what": what, "found": found, "move": move} for what, found, move in findings])
     else:
         tell(*(f"{what}: {found}{f'; {move}' if move else ''}" for what, found, move in findings))
+
+
+def _standard_input() -> str:
+    """The text on standard input, of which a line's end is no part."""
+    try:
+        return sys.stdin.buffer.read().decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise GemtuneError(f"standard input: byte {error.start} is not UTF-8 text; convert it first") from error
 
 
 def _fail_where_diverged(run: Run) -> None:

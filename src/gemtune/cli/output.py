@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from gemtune.files import JsonObject, read_jsonl
+from gemtune.pipeline.compare import Standing, Standings
 from gemtune.reporting.alarms import alarm_lines
-from gemtune.reporting.comparison import summary_lines
-from gemtune.reporting.text import one_line, visible
+from gemtune.reporting.comparison import Score, summary_lines
+from gemtune.reporting.text import interval, one_line, visible
 from gemtune.run_files import DataManifest, Summary
 from gemtune.runs import PARTS, Run
 
@@ -68,6 +69,33 @@ def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:
         yield "Nothing is compared; `gemtune evaluate RUN` compares base and tuned on rows that have answers."
     else:
         yield from summary_lines(Summary.from_json(summary, "summary"))
+
+
+def standing_lines(standings: Standings) -> Iterator[str]:
+    """Each model's score and its difference to the first, and what that proves."""
+    first, *others = standings.models
+    head = ("model", standings.metric, f"difference to {first.model}", "", "better, same, worse", "cut")
+    table = [head, (first.model, interval(first.score.tuned), "", "", "", str(first.cut))]
+    for other in others:
+        score = _score_of(standings, other)
+        gap = score.difference
+        rows = f"{gap.wins}, {gap.ties}, {gap.losses}"
+        table.append((other.model, interval(score.tuned), interval(gap, sign=True), score.p, rows, str(other.cut)))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield visible("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    yield ""
+    for other in others:
+        outcome = _score_of(standings, other).outcome
+        words = "shows no sure difference to" if outcome == "undecided" else f"is {outcome} than"
+        yield visible(f"{other.model} {words} {first.model} in {standings.metric}, on {standings.rows} rows.")
+    if standings.left_out:
+        yield f"{standings.left_out} rows are left out: one of the runs was trained on them, or chosen by them."
+
+
+def _score_of(standings: Standings, model: Standing) -> Score:
+    score = model.score
+    return Score(standings.metric, standings.rows, score.base, score.tuned, score.difference, score.direction)
 
 
 def plan_lines(plan: JsonObject) -> Iterator[str]:

@@ -57,7 +57,7 @@ def replies(
         batch = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
         try:
-            generated = _generate(model, renderer, batch, decoding, images, features)
+            generated = generate_ids(model, renderer, batch, decoding, images, features)
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error) or len(indices) == 1:
                 raise
@@ -71,14 +71,16 @@ def replies(
 
 
 @torch.no_grad()
-def _generate(
+def generate_ids(
     model: PreTrainedModel,
     renderer: Renderer,
-    prompts: list[list[int]],
+    prompts: Sequence[Sequence[int]],
     decoding: Evaluate,
-    images: list[list[str]],
+    images: Sequence[Sequence[str]],
     features: ImageFeatures | None,
+    **hooks: object,
 ) -> list[list[int]]:
+    """The ids that follow each prompt; `hooks` of transformers' `generate` may draw and stop in their own way."""
     ids, mask = (t.to(model.device) for t in left_padded(prompts, renderer.tokenizer.pad_token_id))
     image_inputs = features.prompt_inputs(ids, images) if features and any(images) else {}
     out = model.generate(
@@ -86,6 +88,7 @@ def _generate(
         attention_mask=mask,
         generation_config=_generation_config(renderer, decoding),
         **image_inputs,
+        **hooks,
     )
     return [list(row) for row in out[:, ids.shape[1] :].tolist()]
 

@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from gemtune.errors import ModelError, listed
+from gemtune.errors import ModelError
 from gemtune.exporting.shards import SHARD_BYTES, write_shards
 from gemtune.files import read_object
 from gemtune.models.adapters import require_own_adapter
@@ -127,40 +127,48 @@ _Change = _LowRank | _Rows | _Whole
 
 
 def _changes(base: Mapping[str, StoredTensor], tuned: Tuned, is_tied: bool) -> dict[str, _Change]:
-    """The base's tensors that training changed, each with its change; every one of them, or ModelError."""
-    names: dict[str, list[str]] = {}
-    for name in base:
-        names.setdefault(plain_name(name), []).append(name)
-    if is_tied:  # a head that is stored nevertheless is the embedding
-        head = names.pop(_HEAD, [])
-        names.get(_EMBEDDING, []).extend(head)
-    with loading(tuned.file):
-        trained = tensors_of(tuned.file)
+    """The base's tensors that training changed, each with its change; every trained one is in it, or ModelError."""
+    trained, names = tensors_of(tuned.file), _targets(base, is_tied)
     changes: dict[str, _Change] = {}
     unmatched = []
     for name in trained:
-        if name.endswith(_B):
+        if name.endswith(_B) and name.removesuffix(_B) + _A in trained:
             continue  # with its A
-        module = name.removesuffix(_A)
-        is_rows = name.endswith(_ROWS)
-        target = module + ".weight" if module != name else name.removesuffix(_ROWS) + ".weight" if is_rows else name
+        target, change = _change(name, tuned)
         targets = names.get(plain_name(target), [])
-        fits = bool(targets) and all(_fits(trained, name, base[target].shape, tuned) for target in targets)
-        if not fits:
+        is_free = bool(targets) and not changes.keys() & set(targets)
+        if is_free and all(_fits(trained, name, base[target].shape, tuned) for target in targets):
+            changes |= dict.fromkeys(targets, change)
+        else:
             unmatched.append(target.removeprefix(PEFT))
-        change: _Change = _Whole(tuned.file, name)
-        if module != name:
-            change = _LowRank(tuned.file, module, tuned.scale)
-        elif is_rows:
-            change = _Rows(tuned.file, name, tuned.token_ids)
-        changes |= dict.fromkeys(targets, change)
     if unmatched:
         tied = "; a head that is the embedding (tied) takes no adapter of its own" if is_tied else ""
         raise ModelError(
             f"{tuned.file}: {len(unmatched)} of {len(trained)} trained tensors fit no tensor of the base model, first "
-            f"{listed(unmatched, 1)}{tied}; give the model that it was trained on"
+            f"{unmatched[0]}{tied}; give the model that it was trained on"
         )
     return changes
+
+
+def _targets(base: Mapping[str, StoredTensor], is_tied: bool) -> dict[str, list[str]]:
+    """Plain name -> the base's tensor: none where two have it, both where a tied head is stored, too."""
+    names: dict[str, list[str]] = {}
+    for name in base:
+        names[plain_name(name)] = [] if plain_name(name) in names else [name]
+    if is_tied:
+        head = names.pop(_HEAD, [])
+        names.get(_EMBEDDING, []).extend(head)
+    return names
+
+
+def _change(name: str, tuned: Tuned) -> tuple[str, _Change]:
+    """The tensor that a trained one changes, as an adapter's file calls it, and how."""
+    if name.endswith(_A):
+        module = name.removesuffix(_A)
+        return f"{module}.weight", _LowRank(tuned.file, module, tuned.scale)
+    if name.endswith(_ROWS):
+        return f"{name.removesuffix(_ROWS)}.weight", _Rows(tuned.file, name, tuned.token_ids)
+    return name, _Whole(tuned.file, name)
 
 
 def _fits(trained: Mapping[str, StoredTensor], name: str, shape: tuple[int, ...], tuned: Tuned) -> bool:

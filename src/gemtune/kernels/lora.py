@@ -222,9 +222,16 @@ def _is_plain(layer: nn.Module) -> bool:
     if not isinstance(layer, LoraLayer) or type(layer.get_base_layer()) is not nn.Linear:
         return False
     base = layer.get_base_layer()
-    is_active = not layer.disable_adapters and not layer.merged and layer.active_adapters == [ADAPTER]
+    if only_adapter(layer) != ADAPTER or ADAPTER not in layer.lora_A:
+        return False
     has_dropout = layer.training and not isinstance(layer.lora_dropout[ADAPTER], nn.Identity)
-    return is_active and not has_dropout and base.bias is None and not base.weight.requires_grad
+    return not has_dropout and base.bias is None and not base.weight.requires_grad
+
+
+def only_adapter(layer: LoraLayer) -> str | None:
+    """The adapter that a layer works with; None where that is none, merged already, or several at once."""
+    names = [] if layer.disable_adapters or layer.merged else layer.active_adapters
+    return names[0] if len(names) == 1 else None
 
 
 class _GroupContext(Context):
@@ -304,12 +311,13 @@ class LoraForward:
         group = group_of(self)
         if group is not None:
             return grouped_linear(x, group)
-        if self.disable_adapters or self.merged or self.active_adapters != [ADAPTER]:
+        name = only_adapter(self)
+        if name not in self.lora_A:
             return super().forward(x)  # type: ignore[misc]
         result = self.base_layer(x)
-        a, b = self.lora_A[ADAPTER].weight, self.lora_B[ADAPTER].weight  # (r, in), (out, r)
-        x = self.lora_dropout[ADAPTER](x)
-        low = nn.functional.linear(x, a.to(x.dtype)) * self.scaling[ADAPTER]  # (..., r)
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight  # (r, in), (out, r)
+        x = self.lora_dropout[name](x)
+        low = nn.functional.linear(x, a.to(x.dtype)) * self.scaling[name]  # (..., r)
         out: torch.Tensor = result + nn.functional.linear(low, b.to(x.dtype)).to(result.dtype)
         return out
 
@@ -320,10 +328,10 @@ class TokenRowsForward:
     def forward_adapters(
         self: TrainableTokensLayer, x: torch.Tensor, active_adapters: list[str], *args: object, **kwargs: object
     ) -> torch.Tensor:
-        is_active = not self.disable_adapters and not self.merged and list(active_adapters) == [ADAPTER]
-        if not is_active or args or kwargs:
+        is_plain = not (self.disable_adapters or self.merged or args or kwargs) and len(active_adapters) == 1
+        if not is_plain or active_adapters[0] not in self.token_indices:
             return super().forward_adapters(x, active_adapters, *args, **kwargs)  # type: ignore[misc]
-        ids, values = token_rows(self)
+        ids, values = token_rows(self, active_adapters[0])
         out = self.base_layer(x)
         if isinstance(self.base_layer, nn.Linear):
             out = out.clone()
@@ -336,7 +344,7 @@ class TokenRowsForward:
         return torch.where(match.any(-1, keepdim=True), replacement, out)
 
 
-def token_rows(layer: TrainableTokensLayer) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ids (k,) and trained values (k, H) of a TrainableTokensLayer."""
-    values = layer.trainable_tokens_delta[ADAPTER]
-    return torch.tensor(layer.token_indices[ADAPTER], device=values.device), values
+def token_rows(layer: TrainableTokensLayer, name: str = ADAPTER) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ids (k,) and trained values (k, H) of an adapter in a TrainableTokensLayer."""
+    values = layer.trainable_tokens_delta[name]
+    return torch.tensor(layer.token_indices[name], device=values.device), values

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from gemtune.errors import ModelError
-from gemtune.files import read_json, write_json
+from gemtune.files import read_json, read_object, write_json
 from gemtune.models.boundary import loading
 from gemtune.models.families import FAMILIES, chat_template
 from gemtune.models.families.base import Family, Settings, VisionFamily
@@ -118,6 +119,33 @@ def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
     require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
     with loading(f"{folder}: the adapter"):
         return PeftModel.from_pretrained(model, folder).eval()
+
+
+def has_token_rows(folder: Path) -> bool:
+    """Whether a saved adapter has trained rows of the embedding."""
+    return bool(read_object(folder / "adapter_config.json").get("trainable_token_indices"))
+
+
+def add_adapter(model: PeftModel, folder: Path, name: str) -> None:
+    """Another saved adapter of the same base model, beside those that are there; none of them becomes active."""
+    require_own_adapter(folder, FAMILIES[model.config.model_type].vision)
+    with loading(f"{folder}: the adapter"):
+        model.load_adapter(folder, name)
+    model.eval()
+
+
+@contextlib.contextmanager
+def active_adapter(model: PeftModel, name: str) -> Iterator[None]:
+    """The model with one of its adapters, for as long as the block lasts."""
+    model.set_adapter(name, inference_mode=True)
+    yield
+
+
+@contextlib.contextmanager
+def without_adapter(model: PeftModel) -> Iterator[None]:
+    """The base model inside, for as long as the block lasts."""
+    with model.disable_adapter():
+        yield
 
 
 def require_own_adapter(folder: Path, vision: VisionFamily | None) -> None:

@@ -140,13 +140,11 @@ class _Source:
         job, base = self.job, self.job.weights_folder
         if self.name == "base":
             return base, None
-        folder = require_whole(weights_folder(job, self.name))
+        folder, lora = require_whole(weights_folder(job, self.name)), job.recipe.lora
         if self.name == "tuned":
-            return (base, tuned_adapter(folder, base)) if job.recipe.lora else (folder, None)
-        lora = job.recipe.lora
-        return base, Tuned(folder / WEIGHTS, lora.alpha / lora.r, trained_token_ids(job)) if lora else Tuned(
-            folder / WEIGHTS
-        )
+            return (base, tuned_adapter(folder, base)) if lora else (folder, None)
+        scale, ids = (lora.alpha / lora.r, trained_token_ids(job)) if lora else (1.0, [])
+        return base, Tuned(folder / WEIGHTS, scale, ids)
 
     @cached_property
     def merged(self) -> tuple[Path, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100  # the label of a position that is not trained
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
 TOGETHER = 256  # conversations tokenised at once; a call costs as much as ten of them
 
 
@@ -114,8 +116,20 @@ class Renderer:
         """The text of generated ids up to the first stop token, and whether it was cut before one."""
         for index, token in enumerate(ids):
             if token in self.stop_ids:
-                return self.tokenizer.decode(ids[:index], skip_special_tokens=True).strip(), False
-        return self.tokenizer.decode(ids, skip_special_tokens=True).strip(), True
+                return self.text(ids[:index]).strip(), False
+        return self.text(ids).strip(), True
+
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of generated ids; control tokens have none."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def is_open(self, token: int) -> bool:
+        """Whether the text of ids that end in this token may change with the next: bytes are read in a row.
+
+        A byte is of a character that has no token; a control token ends no row.
+        """
+        name = self.tokenizer.convert_ids_to_tokens(token) or ""
+        return name in self.control_tokens or _BYTE.fullmatch(name) is not None
 
     def answers(self, conversation: Conversation) -> list[str]:
         """What the trained spans must decode to: every trained answer and the token that ends it."""

@@ -1,0 +1,221 @@
+"""Does a server lose anything under 64 clients, of whom a third leave? And how fast is it, beside transformers serve?
+
+Each client is the `openai` package with one request at a time, streamed, of 16 prompts of the emoji recipe. A third of
+the requests leave after their third piece. Both servers have the same base model in the same precision, one after the
+other; gemtune serves it as `base` of a run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+
+import openai
+
+from benchmarks.compare.environments import call, python_of
+from benchmarks.compare.results import table
+from benchmarks.machine import CORES, ROOT, WORK, write_page
+from gemtune.data.conversation import read_conversations
+from gemtune.files import read_json, write_json
+from gemtune.pipeline.job import Job
+
+TOKENS = 24  # of a reply, at most
+LEAVES_AFTER = 3  # pieces
+PORT = 18_431
+START = 300  # seconds to load a model
+BODY = """\
+{clients} clients for {seconds} s, replies of up to {tokens} tokens, greedy; a third of the requests leave after
+{leaves} pieces. First piece and whole reply are timed at the client, which waits in the queue meanwhile.
+
+{table}
+
+Lost: requests that neither ended nor left, or whose reply ended without a reason. Another's: replies that are not what
+the same server says to the same prompt when nobody else asks; `gemtune serve` answers several at once, and in bf16 two
+tokens that are almost equally likely can change places.
+"""
+
+
+@dataclass
+class Load:
+    """What the clients of a server saw."""
+
+    whole: list[float] = field(default_factory=list)  # seconds of the replies that ended
+    first: list[float] = field(default_factory=list)  # ... until their first piece
+    pieces: int = 0  # of all requests
+    left: int = 0
+    lost: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)  # prompt, reply
+    seconds: float = 0.0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=120, help="of load on each server (120)")
+    parser.add_argument("--clients", type=int, default=64, help="at the same time (64)")
+    parser.add_argument("--alone", action="store_true", help="gemtune alone, without transformers serve")
+    args = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}
+    run = trained()
+    job = Job(run, say=lambda text: None)
+    prompts = [conversation.messages for conversation in read_conversations(job.run.part("test"))][:16]
+    messages = [[{"role": message.role, "content": message.text} for message in turn[:-1]] for turn in prompts]
+    gemtune = [sys.executable, "-m", "gemtune", "serve", str(run), "--port", str(PORT), "--queue", str(args.clients)]
+    arms = {"gemtune serve": (gemtune, "base")}
+    if not args.alone:
+        folder = stock_folder(job)
+        kind = {"bf16": "bfloat16", "fp32": "float32", "fp16": "float16"}[job.precision]
+        serve = [
+            "-m",
+            "transformers.cli.transformers",
+            "serve",
+            str(folder),
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(PORT),
+        ]
+        stock = [python_of("transformers-serve"), *serve, "--device", job.device, "--dtype", kind]
+        arms["transformers serve"] = (stock, str(folder))
+    rows = []
+    for name, (command, model) in arms.items():
+        with server(command) as url:
+            alone = [asyncio.run(asked(url, model, prompt)) for prompt in messages]
+            load = asyncio.run(under_load(url, model, messages, args.clients, args.seconds))
+        rows.append([name, *described(load, {str(p): text for p, text in zip(messages, alone, strict=True)})])
+        print(rows[-1], flush=True)
+    heads = "server | replies | left | lost | another's | tokens/s | first piece: p50, p95 s | whole reply: p50, p95 s"
+    settings = {"clients": args.clients, "seconds": f"{args.seconds:g}", "tokens": TOKENS, "leaves": LEAVES_AFTER}
+    write_page(__file__, "Serving many clients", BODY.format(table=table(heads, rows), **settings))
+
+
+def trained() -> Path:
+    """A run of two steps on the emoji rows; only its base model is asked."""
+    recipe = str(ROOT / "recipes" / "emoji.yaml")
+    call(sys.executable, "-m", "gemtune", "train", recipe, "train.max_steps=2", f"runs_dir={WORK}", "name=serve")
+    return WORK / "serve"
+
+
+def stock_folder(job: Job) -> Path:
+    """The base model's folder as transformers serve takes it: with a chat template, and no image processor's name."""
+    from gemtune.models.families import chat_template
+
+    folder = WORK / "serve-stock"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(job.weights_folder, folder, copy_function=os.link)
+    config = read_json(folder / "tokenizer_config.json")
+    (folder / "tokenizer_config.json").unlink()
+    write_json(folder / "tokenizer_config.json", {k: v for k, v in config.items() if k != "processor_class"})
+    template = re.sub(r"{%-? *(end)?generation *-?%}", "", chat_template(job.family))
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return folder
+
+
+@contextmanager
+def server(command: list[str]) -> Iterator[str]:
+    """A server that has answered once, and its address; it is ended at the end of the block."""
+    url = f"http://127.0.0.1:{PORT}/v1"
+    with open(WORK / "serve.log", "w") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:  # noqa: S603
+        try:
+            wait_for(url, process)
+            yield url
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    client, end = openai.OpenAI(base_url=url, api_key="none", max_retries=0), time.monotonic() + START
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            client.models.list()
+            return
+        except openai.APIStatusError:
+            return  # it answers; transformers serve has no list without the Hub's cache
+        except openai.APIConnectionError:
+            time.sleep(0.5)
+    raise SystemExit(f"the server did not start: {WORK / 'serve.log'} says why")
+
+
+async def asked(url: str, model: str, messages: list[dict[str, str]]) -> str:
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:
+        answer = await client.chat.completions.create(
+            model=model, messages=messages, max_tokens=TOKENS, temperature=0, timeout=START
+        )
+    return (answer.choices[0].message.content or "").strip()
+
+
+async def under_load(url: str, model: str, prompts: list, clients: int, seconds: float) -> Load:
+    load, start = Load(), time.monotonic()
+    async with asyncio.TaskGroup() as group:
+        for number in range(clients):
+            group.create_task(client_of(load, url, model, prompts, number, start + seconds))
+    load.seconds = time.monotonic() - start
+    return load
+
+
+async def client_of(load: Load, url: str, model: str, prompts: list, number: int, end: float) -> None:
+    """One client: the next request when the last has ended, until the time is over."""
+    chance = random.Random(number)  # noqa: S311 (for a study, not for a secret)
+    async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=0, timeout=START) as client:
+        while time.monotonic() < end:
+            await one_request(load, client, model, chance.choice(prompts), leaves=chance.random() < 1 / 3)
+
+
+async def one_request(load: Load, client: openai.AsyncOpenAI, model: str, prompt: list, leaves: bool) -> None:
+    asked_at, text, reason, first, pieces = time.monotonic(), "", None, 0.0, 0
+    try:
+        stream = await client.chat.completions.create(
+            model=model, messages=prompt, max_tokens=TOKENS, temperature=0, stream=True
+        )
+        async for chunk in stream:
+            for choice in chunk.choices:
+                reason = choice.finish_reason or reason
+                if choice.delta.content:
+                    first = first or time.monotonic() - asked_at
+                    text, pieces = text + choice.delta.content, pieces + 1
+            if leaves and pieces >= LEAVES_AFTER:
+                await stream.close()
+                load.left += 1
+                load.pieces += pieces
+                return
+    except openai.OpenAIError as error:
+        load.lost.append(f"{type(error).__name__}: {error}")
+        return
+    if reason is None:
+        load.lost.append("no reason at its end")
+        return
+    load.pieces += pieces
+    load.whole.append(time.monotonic() - asked_at)
+    load.first.append(first or load.whole[-1])
+    load.texts.append((str(prompt), text.strip()))
+
+
+def described(load: Load, alone: dict[str, str]) -> list[str]:
+    """A row of the table."""
+    others = sum(alone[prompt] != text for prompt, text in load.texts)
+    for fault in load.lost[:3]:
+        print(f"lost: {fault[:200]}", flush=True)
+    times = [f"{median(values):.1f}, {quantiles(values, n=20)[-1]:.1f}" for values in (load.first, load.whole)]
+    counts = [str(len(load.whole)), str(load.left), str(len(load.lost)), f"{others} of {len(load.texts)}"]
+    return [*counts, f"{load.pieces / load.seconds:.1f}", *times]
+
+
+if __name__ == "__main__":
+    main()
