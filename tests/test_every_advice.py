@@ -73,6 +73,21 @@ ALONE: dict[str, tuple[str, str]] = {
         "serving/test_server.py",
         "wanted one line of at least 16 ASCII",
     ),
+    "trained tensors fit no tensor of the base model": (
+        "exporting/test_merge.py",
+        "of 43 trained tensors fit no tensor of the base model",
+    ),
+    "model; give two or more to compare": ("pipeline/test_compare.py", "give two or more to compare"),
+    "rows to compare on, and a run knows every one": ("pipeline/test_compare.py", "and a run knows every one"),
+    "…: no artifact; `gemtune export … …` writes it": ("pipeline/test_compare.py", "no artifact; `gemtune export"),
+    "checkpoint …: wanted base, best, last or a step…": (
+        "pipeline/test_exports.py",
+        "wanted base, best, last or a step",
+    ),
+    "no format to export to; give some of …": (
+        "pipeline/test_exports.py",
+        "no format to export to; give some of merged",
+    ),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
 }
@@ -107,6 +122,10 @@ UNTAKEN: dict[str, str] = {
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
     "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
+    "none of the … rows has a score; give others, --data FILE": "every row of a prepared part has one; only a task of the user's own gives none",
+    "…: no prepared rows; give rows of a file, --data FILE": "a run with weights has prepared rows",
+    "…: gone; run `gemtune export` again": "only of a file that is removed while the verb works",
+    "…: no rows to verify an artifact on; give the run some": "prepare refuses a run without rows",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }
 
