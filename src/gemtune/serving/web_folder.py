@@ -89,12 +89,12 @@ def write_web(
 
 def _write_parts(gguf: Path, folder: Path) -> list[dict[str, str | int]]:
     """Cuts a file into parts that are named by their hash, so that a browser never takes an old one for a new one."""
-    (folder / "model").mkdir()
+    (folder / "parts").mkdir()
     parts: list[dict[str, str | int]] = []
     with gguf.open("rb") as stream:
         while data := stream.read(PART):
             digest = hashlib.sha256(data).hexdigest()
-            name = f"model/{len(parts):03d}-{digest[:12]}.bin"
+            name = f"parts/{len(parts):03d}-{digest[:12]}.bin"
             (folder / name).write_bytes(data)
             parts.append({"file": name, "bytes": len(data), "sha256": digest})
     return parts

@@ -18,7 +18,7 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 self.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   if (event.request.method !== "GET" || url.origin !== location.origin) return;
-  if (url.pathname.includes("/model/")) return;
+  if (url.pathname.includes("/parts/")) return;
   event.respondWith(answer(event.request));
 });
 
