@@ -44,6 +44,7 @@ ALONE: dict[str, tuple[str, str]] = {
         "wanted a file: write what it gives",
     ),
     "wanted one of these sources, or sources that agree": ("data/test_advice.py", "wanted one of these sources"),
+    "train without vision.pan_and_scan": ("exporting/test_mmproj.py", "train without vision.pan_and_scan"),
     "make it readable for you (chmod u+r, or ask its owner)": ("data/test_advice.py", "make it readable for you"),
     "…: not empty; name another folder": ("models/test_model_advice.py", "not empty; name another folder"),
     "accept its licence at https://huggingface.co/…": ("models/test_hub.py", "accept its licence at"),
@@ -72,6 +73,21 @@ ALONE: dict[str, tuple[str, str]] = {
     "wanted one line of at least … ASCII characters": (
         "serving/test_server.py",
         "wanted one line of at least 16 ASCII",
+    ),
+    "trained tensors fit no tensor of the base model": (
+        "exporting/test_merge.py",
+        "of 43 trained tensors fit no tensor of the base model",
+    ),
+    "model; give two or more to compare": ("pipeline/test_compare.py", "give two or more to compare"),
+    "rows to compare on, and a run knows every one": ("pipeline/test_compare.py", "and a run knows every one"),
+    "…: no artifact; `gemtune export … …` writes it": ("pipeline/test_compare.py", "no artifact; `gemtune export"),
+    "checkpoint …: wanted base, best, last or a step…": (
+        "pipeline/test_exports.py",
+        "wanted base, best, last or a step",
+    ),
+    "no format to export to; give some of …": (
+        "pipeline/test_exports.py",
+        "no format to export to; give some of merged",
     ),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
@@ -107,6 +123,10 @@ UNTAKEN: dict[str, str] = {
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",
     "lower train.max_length, or set quantize: nf4": "needs a GPU that is full",
+    "none of the … rows has a score; give others, --data FILE": "every row of a prepared part has one; only a task of the user's own gives none",
+    "…: no prepared rows; give rows of a file, --data FILE": "a run with weights has prepared rows",
+    "…: gone; run `gemtune export` again": "only of a file that is removed while the verb works",
+    "…: no rows to verify an artifact on; give the run some": "prepare refuses a run without rows",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }
 

@@ -146,7 +146,7 @@ def renamed(adapter: Path, before: str, after: str) -> None:
     ("before", "after", "words"),
     [
         ("layers.2.", "layers.9.", r"7 of 43 trained tensors fit no tensor .*layers\.9\."),
-        ("lora_B", "lora_C", r"42 of 43 trained tensors fit no tensor"),
+        ("lora_B", "lora_C", r"42 of 43 trained tensors fit no tensor of the base model"),
         ("q_proj.lora_A", "k_proj.lora_X", "6 of 43 trained tensors fit no tensor"),
         ("model.layers.1.self_attn.q_proj", "layers.0.self_attn.q_proj", "1 of 43 trained tensors fit no tensor"),
     ],

@@ -163,6 +163,17 @@ def test_a_checkpoint_that_is_not_there_is_one_line(checkpoint: str, words: str,
     assert not job.run.export.exists()
 
 
+def test_without_a_format_those_of_the_recipe_are_made(
+    write_recipe: WriteRecipe, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = trained(write_recipe(train={"max_steps": 1}))
+    answer = command.gemtune(capfd, "export", job.run.root)
+    assert answer.code == 2 and "no format to export to; give some of merged" in answer.err
+    recipe = write_recipe(train={"max_steps": 1}, export=["merged"])
+    answer = command.gemtune(capfd, "export", recipe, "--limit", "1")
+    assert answer.code == 0 and f"wrote {job.run.artifact('merged')}" in answer.out
+
+
 def test_a_run_without_weights_is_one_line(write_recipe: WriteRecipe) -> None:
     job = Job(write_recipe(), say=lambda text: None)
     stages.prepare(job)

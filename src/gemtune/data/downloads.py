@@ -33,23 +33,29 @@ MOST_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")  # the last 32 bits of such an address are an IPv4 address
 _PLAIN = "/%:@!$&'()*+,;=~?"  # what may stand in a path or query as it is
-_HEADERS = {"User-Agent": "gemtune", "Accept": "image/*"}
+_HEADERS = {"User-Agent": "gemtune", "Accept": "image/*,*/*;q=0.8"}
 
 Entry = TypeVar("Entry")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def download(url: str, *, private: bool = False, seconds: float = DOWNLOAD_SECONDS) -> bytes:
+def download(
+    url: str,
+    *,
+    private: bool = False,
+    seconds: float = DOWNLOAD_SECONDS,
+    check: Callable[[bytes], object] = check_image,
+) -> bytes:
     """The image at an http(s) URL, kept in the user's cache; RowError when it cannot be had or is no picture.
 
-    `private`: addresses of this machine and its network are opened, too.
+    `private`: addresses of this machine and its network are opened, too. `check` raises for what is not to be kept.
     """
     cached = cache_folder() / "pictures" / sha256_of_text(url)
     if cached.is_file():
         return cached.read_bytes()
     with _Deadline(seconds) as deadline, _failures(url, deadline):
         data = _fetched(url, private, deadline)
-    check_image(data)
+    check(data)
     write_bytes(cached, data)
     return data
 
