@@ -50,7 +50,7 @@ class Golden:
     tokens: int  # to write before the two are compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Site:
     """What the page says and asks."""
 
