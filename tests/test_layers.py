@@ -227,7 +227,7 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
                 if name == client or name.startswith(f"{client}."):
                     users.setdefault(client, set()).add(module_of(path))
     assert users == {
-        "huggingface_hub": {"models.hub", "cli.doctor", "data.sources"},
+        "huggingface_hub": {"models.hub", "cli.doctor", "data.sources", "exporting.hub"},
         "http.client": {"data.downloads", "exporting.llama_cpp"},
         "socket": {"data.downloads", "serving.server"},
     }

@@ -18,7 +18,21 @@ import yaml
 
 import command
 
-VERBS = ("new", "run", "prepare", "show", "check", "plan", "train", "evaluate", "generate", "serve", "report", "doctor")
+VERBS = (
+    "new",
+    "run",
+    "prepare",
+    "show",
+    "check",
+    "plan",
+    "train",
+    "evaluate",
+    "generate",
+    "serve",
+    "push",
+    "report",
+    "doctor",
+)
 SLOW = {"torch", "transformers", "peft", "numpy", "pyarrow", "sqlglot", "huggingface_hub"}  # pydantic may be there
 NAME_WHAT_IS_SLOW = f"""
 import atexit, sys
@@ -36,7 +50,7 @@ def test_help_works_and_imports_nothing_slow(args: tuple[str, ...]) -> None:
     answer = command.spawn(*args, "--help", first=NAME_WHAT_IS_SLOW)
     assert (answer.code, answer.err.split()) == (0, [])
     assert "Usage" in answer.out and "--help" in answer.out
-    assert not args or "KEY=VALUE" in answer.out or args[0] in ("new", "generate", "serve", "report", "doctor")
+    assert not args or "KEY=VALUE" in answer.out or args[0] in ("new", "generate", "serve", "push", "report", "doctor")
 
 
 def test_help_lists_every_verb(capfd: pytest.CaptureFixture[str]) -> None:

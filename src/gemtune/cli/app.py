@@ -394,6 +394,37 @@ def serve(
 
 
 @app.command()
+def push(
+    run: Annotated[str, RUN],
+    repo: Annotated[
+        str, typer.Argument(help="Where to: user/name on the Hub.", metavar="USER/NAME", show_default=False)
+    ],
+    what: Annotated[
+        str | None,
+        typer.Argument(
+            help="The adapter, or a format that the run was exported to.", metavar="[WHAT]", show_default=False
+        ),
+    ] = None,
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it; otherwise it is private.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be sent, and send nothing.")] = False,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Sends the tuned model to the Hub with a card of what it is; the same again sends only what is missing there."""
+    from gemtune.cli.output import pushed_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import pushing
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(run, trust_task=trust_task)
+        files, address = pushing.push(job, repo, what, public=public, dry_run=dry_run)
+    if as_json:
+        tell_json({"files": [file.to_json() for file in files], "url": address})
+    else:
+        tell(*pushed_lines(files, repo, address, public))
+
+
+@app.command()
 def report(run: Annotated[str, RUN], as_json: Annotated[bool, JSON] = False) -> None:
     """Writes report.html and report.md from what is in the run directory."""
     from gemtune.cli.progress import Progress

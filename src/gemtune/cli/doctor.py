@@ -25,6 +25,7 @@ EXTRAS = {
     "hub": ("datasets", "data sets from the Hub"),
     "qlora": ("bitsandbytes", "quantize: nf4"),
     "gguf": ("xllamacpp", "export: [gguf]"),
+    "serve": ("starlette", "gemtune serve, for OpenAI's clients"),
     "tensorboard": ("tensorboard", "track: [tensorboard]"),
     "wandb": ("wandb", "track: [wandb]"),
     "trackio": ("trackio", "track: [trackio]"),

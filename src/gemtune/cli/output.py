@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from gemtune.files import JsonObject, read_jsonl
 from gemtune.pipeline.compare import Standing, Standings
@@ -13,12 +14,23 @@ from gemtune.reporting.text import interval, one_line, visible
 from gemtune.run_files import DataManifest, Summary
 from gemtune.runs import PARTS, Run
 
+if TYPE_CHECKING:
+    from gemtune.exporting.hub import HubFile
+
 MOST_REASONS = 4  # why rows are not counted in a score
 LEFT_OUT = {
     "over_length": "left out: longer than train.max_length = {limit}",
     "shortened": "with a shortened prompt, to fit train.max_length = {limit}",
     "control_token": "left out: the text spells a control token of the model",
 }
+
+
+def pushed_lines(files: Sequence[HubFile], repo: str, address: str | None, public: bool) -> Iterator[str]:
+    """What was sent to the Hub, or would be: path, bytes, SHA-256 and whether LFS takes it; and where it lies."""
+    for file in files:
+        yield f"{file.path}  {file.size:,}  {file.sha256}  {'LFS' if file.is_large else 'plain'}"
+    seen = "public" if public else "private"
+    yield address or f"nothing was sent; without --dry-run it goes to {repo}, {seen}"
 
 
 def prepared_lines(run: Run) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ SHORT_NAMES: dict[str, str] = {"gemma-3-270m": "google/gemma-3-270m", "gemma-3-2
     for kind in ("pt", "it")
 }
 
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 SMALL_FILES = ["*.json", "*.jinja", "tokenizer.model"]
 
 
@@ -37,6 +39,18 @@ def find_model(name: str, say: Callable[[str], None] = print, weights: bool = Tr
             f"model '{name}': no such folder; short names are {', '.join(SHORT_NAMES)}; a Hub id has one '/'"
         )
     return _from_hub(name, SHORT_NAMES.get(repo, repo), revision or None, say, weights)
+
+
+def hub_id(name: str) -> str | None:
+    """The Hub's id of a model that a recipe names; None for a folder.
+
+    >>> hub_id("gemma-3-270m"), hub_id("someone/tiny@main"), hub_id("./models/tiny")
+    ('google/gemma-3-270m', 'someone/tiny', None)
+    """
+    repo = name.partition("@")[0]
+    if repo in SHORT_NAMES:
+        return SHORT_NAMES[repo]
+    return repo if _ID.fullmatch(repo) and not Path(repo).exists() else None
 
 
 def revision_of(folder: Path) -> str | None:

@@ -20,7 +20,7 @@ from gemtune.reporting.artifacts import HEAD, artifact_lines, artifact_rows, sen
 from gemtune.reporting.comparison import answers_of, regressions_of, sample, scores_of, summary_lines
 from gemtune.reporting.fit import Verdict, verdict
 from gemtune.reporting.text import big, count, duration, number, one_line, value_text, visible
-from gemtune.run_files import DataManifest, Training
+from gemtune.run_files import DataManifest
 from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
@@ -44,7 +44,7 @@ def page_data(run: Run) -> dict[str, object]:
         "summary": summary,
         "scores": scores_of(summary) if summary else [],
         "thumbnail": partial(_thumbnail, run),
-        "fit": _fit(run),
+        "fit": fit_of(run),
         "losses": _loss_chart(metrics, best_step),
         "skill": _skill_chart(metrics, best_step),
         "not_finite": sum(not math.isfinite(loss) for _, loss in _points(metrics, "loss")),
@@ -53,7 +53,7 @@ def page_data(run: Run) -> dict[str, object]:
         "regressions": regressions_of(summary, answers or []) if summary else [],
         "artifacts": _artifacts(run.artifacts()),
         "data": _data(data) if data else None,
-        "training": _figures(training, metrics) if training else None,
+        "training": training_figures(run) or None,
         "started": bool(metrics),
         "decisions": run.decisions,
         "recipe": _recipe(manifest.get("recipe", {})),
@@ -65,7 +65,7 @@ def page_data(run: Run) -> dict[str, object]:
 
 def report_lines(run: Run) -> Iterator[str]:
     """The report in a few plain lines for the terminal; they hold the user's text, so print them without markup."""
-    summary, fit = run.summary(), _fit(run)
+    summary, fit = run.summary(), fit_of(run)
     yield from alarm_lines(run)
     if summary:
         yield from summary_lines(summary)
@@ -92,7 +92,8 @@ def _commands(run: Run) -> dict[str, str]:
     }
 
 
-def _fit(run: Run) -> Verdict | None:
+def fit_of(run: Run) -> Verdict | None:
+    """How well a run fits; None before it has any evaluation."""
     metrics, training = run.metrics(), run.training
     if training and training.diverged:
         why, _, move = training.stopped.rpartition("; ")
@@ -173,9 +174,12 @@ def _data(data: DataManifest) -> dict[str, object]:
     }
 
 
-def _figures(training: Training, metrics: Metrics) -> list[tuple[str, str]]:
-    """The figures of a finished training as (label, value)."""
-    speeds = [line["tokens_per_s"] for line in metrics if line.get("tokens_per_s")]
+def training_figures(run: Run) -> list[tuple[str, str]]:
+    """The figures of a finished training as (label, value); none before it has ended."""
+    training = run.training
+    if training is None:
+        return []
+    speeds = [line["tokens_per_s"] for line in run.metrics() if line.get("tokens_per_s")]
     figures = [
         ("steps", count(training.steps)),
         ("epochs", number(training.epochs)),

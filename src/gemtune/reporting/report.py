@@ -14,18 +14,28 @@ from gemtune.reporting.page import page_data
 from gemtune.runs import Run
 
 LONGEST = 20_000  # characters of a text kept on the page; the whole one is in eval/*.jsonl
-FILTERS = (text.count, text.interval, text.number, text.one_line, text.preview, text.score, text.value_text)
+FILTERS = (
+    text.count,
+    text.interval,
+    text.number,
+    text.one_line,
+    text.plain,
+    text.plain_json,
+    text.preview,
+    text.score,
+    text.value_text,
+)
 
 
 def write_report(run: Run) -> Path:
     """Writes report.html and report.md of a run, as far as it has got, and returns the path of the page."""
     data = page_data(run)
-    write_text(run.report_markdown, _environment("md").get_template("report.md.jinja").render(data))
-    write_text(run.report_page, _environment("html").get_template("report.html.jinja").render(data))
+    write_text(run.report_markdown, environment("md").get_template("report.md.jinja").render(data))
+    write_text(run.report_page, environment("html").get_template("report.html.jinja").render(data))
     return run.report_page
 
 
-def _environment(kind: Literal["html", "md"]) -> jinja2.Environment:
+def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
     """Templates in which every value is made harmless on its way out, without being asked to."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("gemtune.reporting"),

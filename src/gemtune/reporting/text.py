@@ -123,6 +123,16 @@ def markdown(value: object) -> str:
     return _MARKDOWN.sub(lambda match: "\\" + match[0], line)
 
 
+def plain(value: object) -> Markup:
+    """What was made or checked here, for a line of code or an address: it stays as it is."""
+    return Markup(visible(str(value)))  # noqa: S704 (not for what a file or a model says)
+
+
+def plain_json(value: object) -> Markup:
+    """JSON for a line of code, made here."""
+    return plain(json.dumps(value, ensure_ascii=False))
+
+
 def value_text(value: object) -> str:
     """A value of a recipe or a manifest as a person would write it."""
     if isinstance(value, str):
