@@ -6,19 +6,25 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import GemtuneError, MissingExtra, did_you_mean
 from gemtune.exporting.runtime import Runtime
 
+if TYPE_CHECKING:
+    from gemtune.exporting.merge import Tuned
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How an artifact is made of a merged model folder, and run."""
+    """How an artifact is made of a merged model folder, or of a base and what was trained beside it, and run."""
 
     what: str
-    write: Callable[[Path, Path], None]  # (merged folder, empty folder of the artifact)
+    write: Callable[[Path, Path], None] | None = None  # (merged folder, empty folder of the artifact)
+    write_apart: Callable[[Path, Tuned | None, Path], None] | None = None  # (base folder, trained, empty folder)
     runtime: Callable[[Path], Runtime]  # of the artifact's folder
     is_exact: bool  # full precision: judged by its tokens, where a quantised one is judged by the task's score
     modules: tuple[str, ...] = ()  # that writer and runtime import
@@ -41,6 +47,37 @@ def _plain(folder: Path) -> Runtime:
     from gemtune.exporting.plain import PlainRuntime
 
     return PlainRuntime.of(folder)
+
+
+def _write_gguf(encoding: str, merged: Path, folder: Path) -> None:
+    from gemtune.exporting.gguf_folder import write_gguf_folder
+
+    write_gguf_folder(encoding, merged, folder)
+
+
+def _write_gguf_apart(base: Path, tuned: Tuned | None, folder: Path) -> None:
+    from gemtune.exporting.gguf_folder import write_gguf_apart
+
+    write_gguf_apart(base, tuned, folder)
+
+
+def _llama_cpp(folder: Path) -> Runtime:
+    from gemtune.exporting.gguf_folder import open_gguf_folder
+
+    return open_gguf_folder(folder)
+
+
+_GGUF: dict[str, Any] = {"modules": ("gguf", "xllamacpp"), "extra": "gguf"}
+
+
+def _gguf(encoding: str, what: str) -> Format:
+    return Format(
+        what=f"{what}, for llama.cpp, Ollama and LM Studio",
+        write=partial(_write_gguf, encoding),
+        runtime=_llama_cpp,
+        is_exact=encoding != "q8_0",
+        **_GGUF,
+    )
 
 
 def _writes_onnx(**graphs: str) -> Callable[[Path, Path], None]:
@@ -68,6 +105,17 @@ FORMATS: dict[str, Format] = {
         runtime=_plain,
         is_exact=True,
     ),
+    "gguf-q8_0": _gguf("q8_0", "a GGUF file of 8 bits a weight"),
+    "gguf-f32": _gguf("f32", "a GGUF file of 32 bits a weight"),
+    "gguf-f16": _gguf("f16", "a GGUF file of 16 bits a weight"),
+    "gguf-bf16": _gguf("bf16", "a GGUF file of 16 bits a weight, in the range of 32"),
+    "gguf-adapter": Format(
+        what="the base model and the LoRA adapter as a GGUF file each, for llama.cpp and Ollama",
+        write_apart=_write_gguf_apart,
+        runtime=_llama_cpp,
+        is_exact=True,
+        **_GGUF,
+    ),
     "onnx-q8": Format(
         what="8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
         write=_writes_onnx(model_quantized="q8"),
@@ -93,7 +141,7 @@ FORMATS: dict[str, Format] = {
         extra="onnx",
     ),
 }
-DEFAULTS: dict[str, str] = {"onnx": "onnx-q8"}  # a format's short name -> the one that is meant
+DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
 
 
 def formats_of(names: Iterable[str]) -> list[str]:
