@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -80,22 +80,28 @@ def _gguf(encoding: str, what: str) -> Format:
     )
 
 
-def _writes_onnx(**graphs: str) -> Callable[[Path, Path], None]:
-    def write(merged: Path, folder: Path) -> None:
-        from gemtune.exporting.onnx_folder import write_onnx
+def _write_onnx(graphs: Mapping[str, str], merged: Path, folder: Path) -> None:
+    from gemtune.exporting.onnx_folder import write_onnx
 
-        write_onnx(merged, folder, graphs)
-
-    return write
+    write_onnx(merged, folder, graphs)
 
 
-def _runs_onnx(graph: str) -> Callable[[Path], Runtime]:
-    def runtime(folder: Path) -> Runtime:
-        from gemtune.exporting.onnx_runtime import OnnxRuntime
+def _onnx_runtime(graph: str, folder: Path) -> Runtime:
+    from gemtune.exporting.onnx_runtime import OnnxRuntime
 
-        return OnnxRuntime(folder / "onnx" / f"{graph}.onnx")
+    return OnnxRuntime(folder / "onnx" / f"{graph}.onnx")
 
-    return runtime
+
+def _onnx(what: str, graphs: Mapping[str, str], is_exact: bool = False) -> Format:
+    """The first of the graphs is the one that is verified."""
+    return Format(
+        what=what,
+        write=partial(_write_onnx, graphs),
+        runtime=partial(_onnx_runtime, next(iter(graphs))),
+        is_exact=is_exact,
+        modules=("onnx", "onnxruntime"),
+        extra="onnx",
+    )
 
 
 FORMATS: dict[str, Format] = {
@@ -116,30 +122,15 @@ FORMATS: dict[str, Format] = {
         is_exact=True,
         **_GGUF,
     ),
-    "onnx-q8": Format(
-        what="8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
-        write=_writes_onnx(model_quantized="q8"),
-        runtime=_runs_onnx("model_quantized"),
-        is_exact=False,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
+    "onnx-q8": _onnx(
+        "8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
+        {"model_quantized": "q8"},
     ),
-    "onnx-web": Format(
-        what="8-bit ONNX for Transformers.js in a browser: a graph for the processor, and one for WebGPU",
-        write=_writes_onnx(model_quantized="q8-wasm", model_int8="q8-webgpu"),
-        runtime=_runs_onnx("model_quantized"),
-        is_exact=False,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
+    "onnx-web": _onnx(
+        "8-bit ONNX for Transformers.js in a browser: a graph for the processor, and one for WebGPU",
+        {"model_quantized": "q8-wasm", "model_int8": "q8-webgpu"},
     ),
-    "onnx-fp32": Format(
-        what="ONNX in full precision: standard operators alone",
-        write=_writes_onnx(model="fp32"),
-        runtime=_runs_onnx("model"),
-        is_exact=True,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
-    ),
+    "onnx-fp32": _onnx("ONNX in full precision: standard operators alone", {"model": "fp32"}, is_exact=True),
 }
 DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
 
