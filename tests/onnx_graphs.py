@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from gemtune.exporting.onnx_folder import text_config
 from gemtune.exporting.onnx_forms import FORMS
-from gemtune.exporting.onnx_graph import Weights, write_decoder
+from gemtune.exporting.onnx_graph import write_decoder
+from gemtune.exporting.stored_weights import stored_weights
 
 IDS = np.random.default_rng(0).integers(5, 300, (1, 60))  # more than twice the tiny model's window
 
@@ -19,7 +20,7 @@ IDS = np.random.default_rng(0).integers(5, 300, (1, 60))  # more than twice the 
 def write(model: Path, folder: Path, form: str = "fp32", context: int = 128) -> Path:
     folder.mkdir(exist_ok=True)
     path = folder / f"{form}.onnx"
-    write_decoder(path, text_config(model), Weights(model), FORMS[form], context)
+    write_decoder(path, text_config(model), stored_weights(model), FORMS[form], context)
     return path
 
 

@@ -44,6 +44,7 @@ ALONE: dict[str, tuple[str, str]] = {
         "wanted a file: write what it gives",
     ),
     "wanted one of these sources, or sources that agree": ("data/test_advice.py", "wanted one of these sources"),
+    "train without vision.pan_and_scan": ("exporting/test_mmproj.py", "train without vision.pan_and_scan"),
     "make it readable for you (chmod u+r, or ask its owner)": ("data/test_advice.py", "make it readable for you"),
     "…: not empty; name another folder": ("models/test_model_advice.py", "not empty; name another folder"),
     "accept its licence at https://huggingface.co/…": ("models/test_hub.py", "accept its licence at"),

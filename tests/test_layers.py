@@ -216,7 +216,10 @@ def test_only_batch_pads() -> None:
 
 
 def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -> None:
-    """`data.sources` names an exception of the Hub client: the one that `datasets` raises; `serving.server` listens."""
+    """`data.sources` names an exception of the Hub client: the one that `datasets` raises.
+
+    `serving.server` listens; `exporting.llama_cpp` asks the server in its own process.
+    """
     users: dict[str, set[str]] = {}
     for path, tree in TREES.items():
         for name in imported(tree):
@@ -225,7 +228,7 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
                     users.setdefault(client, set()).add(module_of(path))
     assert users == {
         "huggingface_hub": {"models.hub", "cli.doctor", "data.sources", "exporting.hub"},
-        "http.client": {"data.downloads"},
+        "http.client": {"data.downloads", "exporting.llama_cpp"},
         "socket": {"data.downloads", "serving.server"},
     }
 

@@ -19,7 +19,7 @@ SOURCE = Path(gemtune.__file__).parent
 TREES = {
     path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))
 }
-VERBS = ("prepare", "check", "plan", "train", "evaluate", "export", "report", "run")
+VERBS = ("prepare", "check", "plan", "train", "evaluate", "export", "web", "report", "run")
 
 
 PUBLIC = {

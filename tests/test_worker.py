@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ def environment(_): return dict(os.environ)
 def say(text):
     print(ascii(text), flush=True)
     return text
+def complain(text): return os.write(2, text.encode())
 def write(path):
     with open(path, "w") as out: out.write("x")
 """
@@ -69,6 +71,15 @@ def test_the_child_has_no_token_and_writes_no_file(work: str, tmp_path: Path, mo
         assert "secret" not in worker(None).values()
     with Worker(f"{work}:write", seconds=5) as worker, pytest.raises((RuntimeError, WorkerError)):
         worker(str(tmp_path / "file"))
+
+
+def test_what_the_child_says_of_an_error_can_be_kept(work: str) -> None:
+    reading, writing = os.pipe()
+    with Worker(f"{work}:complain", seconds=5, stderr=writing) as worker:
+        assert worker("a") == 1
+    os.close(writing)
+    assert os.read(reading, 100) == b"a"
+    os.close(reading)
 
 
 def test_a_child_ends_with_its_worker(work: str) -> None:

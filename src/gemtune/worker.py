@@ -44,10 +44,11 @@ class Worker:
     gemtune.worker.WorkerError: it takes longer than 0.2 s
     """
 
-    def __init__(self, function: str, *, seconds: float, memory: int = 512 * 2**20):
+    def __init__(self, function: str, *, seconds: float, memory: int = 512 * 2**20, stderr: int = subprocess.DEVNULL):
         self.function = function
         self.seconds = seconds  # for one request: of the wall clock, and of the processor
         self.memory = memory  # bytes that requests may add to what the child has after its imports
+        self.stderr = stderr  # where the child's standard error goes, as subprocess takes it
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
 
@@ -83,7 +84,7 @@ class Worker:
                 [sys.executable, "-P", "-m", "gemtune.worker", self.function, str(self.seconds), str(self.memory)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=self.stderr,
                 env={**inherited, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
             self._ask(self._child, None, _START_SECONDS)

@@ -19,6 +19,7 @@ def test_every_short_name_means_a_format() -> None:
 def test_every_format_says_what_it_needs() -> None:
     for name, format_ in FORMATS.items():
         assert format_.what and bool(format_.modules) == bool(format_.extra), name
+        assert (format_.write is None) != (format_.write_apart is None), name
 
 
 def test_a_format_that_is_not_known_names_the_nearest() -> None:

@@ -11,7 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3ForCausalLM
 
 from gemtune.errors import ModelError
-from gemtune.exporting.onnx_graph import Weights
+from gemtune.exporting.onnx_folder import text_config
+from gemtune.exporting.onnx_forms import FORMS
+from gemtune.exporting.onnx_graph import write_decoder
+from gemtune.exporting.stored_weights import stored_weights
 from gemtune.models.families import gemma3
 from onnx_graphs import IDS, logits_of, reference, write
 
@@ -73,5 +76,7 @@ def test_weights_in_shards_are_the_same_graph(tiny_model: Path, tmp_path: Path) 
 
 
 def test_a_weight_that_is_missing_is_named(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"no weight model\.layers\.9\.mlp"):
-        Weights(tiny_model).whole("model.layers.9.mlp.up_proj.weight")
+    weights = stored_weights(tiny_model)
+    del weights["layers.2.mlp.up_proj.weight"]
+    with pytest.raises(ModelError, match=r"no weight layers\.2\.mlp\.up_proj\.weight in the model's files"):
+        write_decoder(tmp_path / "x.onnx", text_config(tiny_model), weights, FORMS["q8"], 128)

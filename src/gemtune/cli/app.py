@@ -394,6 +394,31 @@ def serve(
 
 
 @app.command()
+def web(
+    run: Annotated[str, RUN],
+    assets: Annotated[
+        Path | None,
+        typer.Option(help="A folder with the two npm packages of the engine, for no network.", metavar="FOLDER"),
+    ] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="Show the page to browsers on this machine.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="With --serve; 0 takes a free one.")] = 8000,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Writes a static page, in which the tuned model answers in the visitor's browser."""
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import stages
+    from gemtune.serving.web_server import serve_web
+
+    with Progress() as progress:
+        job = progress.job(run, trust_task=trust_task)
+        artifact, folder = stages.web(job, assets)
+    _fail_where_it_answers_otherwise([artifact])
+    tell(f"wrote {folder}: any web server can offer it over https")
+    if serve:
+        serve_web(folder, port, tell)
+
+
+@app.command()
 def push(
     run: Annotated[str, RUN],
     repo: Annotated[

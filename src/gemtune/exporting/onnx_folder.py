@@ -30,13 +30,14 @@ def write_onnx(model: Path, folder: Path, graphs: Mapping[str, str]) -> None:
     """
     try:
         from gemtune.exporting.onnx_forms import FORMS
-        from gemtune.exporting.onnx_graph import Weights, write_decoder
+        from gemtune.exporting.onnx_graph import write_decoder
+        from gemtune.exporting.stored_weights import stored_weights
     except ImportError as error:
         raise MissingExtra("an ONNX export", "onnx") from error
 
     config = text_config(model)
     context = min(CONTEXT, config.max_position_embeddings)
-    weights = Weights(model)
+    weights = stored_weights(model)
     with os_errors(folder):
         (folder / GRAPHS).mkdir(parents=True, exist_ok=True)
         for name, form in graphs.items():

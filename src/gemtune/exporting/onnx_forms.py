@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto
 
-from gemtune.exporting.onnx_graph import Array, Form, Graph
+from gemtune.exporting.onnx_graph import Array, Form, Graph, whole
 
 BLOCK = 32
 MIDDLE = 128  # what MatMulNBits takes off an unsigned byte
@@ -37,7 +37,7 @@ class Float32:
     """The weights as they are, widened to float32."""
 
     def linear(self, graph: Graph, name: str, x: str) -> str:
-        return graph.node("MatMul", x, graph.store(name, graph.weights.whole(name).T))
+        return graph.node("MatMul", x, graph.store(name, whole(graph.weight(name)).T))
 
     def head(self, graph: Graph, name: str, x: str) -> str:
         return graph.node("Gemm", x, self._stored(graph, name), transB=1)
@@ -46,7 +46,7 @@ class Float32:
         return graph.node("Gather", self._stored(graph, name), ids)
 
     def _stored(self, graph: Graph, name: str) -> str:
-        return name if graph.has(name) else graph.store(name, graph.weights.rows(name))
+        return name if graph.has(name) else graph.store(name, graph.weight(name).blocks())
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Blocks:
     accuracy_level: int
 
     def linear(self, graph: Graph, name: str, x: str) -> str:
-        count, width = graph.weights.shape(name)
+        count, width = graph.weight(name).shape
         sizes = {"N": count, "K": width, "bits": 8, "block_size": BLOCK, "accuracy_level": self.accuracy_level}
         return graph.node("MatMulNBits", x, *self._stored(graph, name), domain="com.microsoft", **sizes)
 
@@ -106,7 +106,7 @@ def _store_blocks(graph: Graph, name: str, middle: int = 0) -> tuple[str, str]:
         parts = []
 
         def integers() -> Iterator[Array]:
-            for rows in graph.weights.rows(name):
+            for rows in graph.weight(name).blocks():
                 values, part = quantised(rows)
                 parts.append(part)
                 yield (values.astype(np.int16) + middle).astype(np.uint8) if middle else values
@@ -120,7 +120,7 @@ def _widened(graph: Graph, name: str, integers: str, scales: str, shape: list[in
     """Rows of a matrix in float32 from their integers (..., blocks, 32) and scales (..., blocks)."""
     rows = graph.node("Mul", integers, graph.node("Unsqueeze", scales, graph.constant([-1])))
     rows = graph.node("Reshape", rows, graph.constant(shape))
-    width = graph.weights.shape(name)[1]
+    width = graph.weight(name).shape[1]
     if width % BLOCK == 0:
         return rows
     start, end, axis = (graph.constant([value]) for value in (0, width, -1))

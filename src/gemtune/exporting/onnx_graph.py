@@ -8,7 +8,7 @@ a prompt of 1,000 tokens would otherwise give 1 GB of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
@@ -18,20 +18,18 @@ import onnx
 from onnx import TensorProto, helper
 
 from gemtune.errors import ModelError
-from gemtune.models.boundary import loading
-from gemtune.models.weights import stored_tensors, tensors_of, weight_files
+from gemtune.exporting.stored_weights import StoredWeight
 
 if TYPE_CHECKING:
-    import torch
     from transformers import Gemma3TextConfig
 
 OPSET = 21
 IR_VERSION = 10
 PAGE = 4096  # the alignment at which runtimes map a weight from the data file
-ROWS = 16_384  # of a matrix that are in memory at once
 MASKED = np.float32(-1e30)
 
 Array = np.ndarray  # of any type that a tensor in a file can have
+StoredWeights = Mapping[str, StoredWeight]  # by their plain names
 
 
 class Form(Protocol):
@@ -50,38 +48,11 @@ class Form(Protocol):
         ...
 
 
-class Weights:
-    """The matrices and vectors of a model folder, read when they are asked for, in float32."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._tensors = folder, stored_tensors(folder)
-        self._paths = {name: path for path in weight_files(folder) for name in tensors_of(path)}
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        if name not in self._tensors:
-            raise ModelError(f"{self._folder}: no weight {name} in its files; fetch the model again")
-        return self._tensors[name].shape
-
-    def rows(self, name: str) -> Iterator[Array]:
-        """A tensor in pieces of at most ROWS rows."""
-        from safetensors import safe_open
-
-        height = self.shape(name)[0]
-        with loading(self._paths[name]), safe_open(self._paths[name], "pt") as file:
-            piece = file.get_slice(name)
-            for start in range(0, height, ROWS):
-                part: torch.Tensor = piece[start : start + ROWS]
-                yield part.float().numpy()
-
-    def whole(self, name: str) -> Array:
-        return np.concatenate(list(self.rows(name)))
-
-
 class Graph:
     """Nodes and weights while they are written; a context manager, since it holds the data file open."""
 
-    def __init__(self, data: Path, weights: Weights) -> None:
-        self.weights = weights
+    def __init__(self, data: Path, weights: StoredWeights) -> None:
+        self._weights = weights
         self._data, self._out = data, data.open("wb")
         self._nodes: list[onnx.NodeProto] = []
         self._tensors: dict[str, TensorProto] = {}
@@ -110,6 +81,12 @@ class Graph:
         if name not in self._tensors:
             self._tensors[name] = onnx.numpy_helper.from_array(array, name)
         return name
+
+    def weight(self, name: str) -> StoredWeight:
+        """A weight of the model, by its plain name."""
+        if name not in self._weights:
+            raise ModelError(f"no weight {name} in the model's files, {len(self._weights)} others; fetch it again")
+        return self._weights[name]
 
     def has(self, name: str) -> bool:
         return name in self._tensors
@@ -140,7 +117,12 @@ class Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="gemtune")
 
 
-def write_decoder(path: Path, config: Gemma3TextConfig, weights: Weights, form: Form, context: int) -> None:
+def whole(weight: StoredWeight) -> Array:
+    """In float32."""
+    return np.concatenate(list(weight.blocks()))
+
+
+def write_decoder(path: Path, config: Gemma3TextConfig, weights: StoredWeights, form: Form, context: int) -> None:
     """Writes the graph to `path` and the weights to `path`_data; positions go to `context`."""
     with Graph(path.with_name(f"{path.name}_data"), weights) as graph:
         _decoder(graph, config, form, context)
@@ -165,12 +147,12 @@ def _floats(name: str, shape: list[str | int]) -> onnx.ValueInfoProto:
 
 
 def _decoder(graph: Graph, config: Gemma3TextConfig, form: Form, context: int) -> None:
-    x = form.embed(graph, "model.embed_tokens.weight", "input_ids")
+    x = form.embed(graph, "embed_tokens.weight", "input_ids")
     x = graph.node("Mul", x, graph.constant(config.hidden_size**0.5, np.float32))
     masks = _masks(graph, config.sliding_window)
     turns = {kind: _turns(graph, config, kind, context) for kind in sorted(set(config.layer_types))}
     for i, kind in enumerate(config.layer_types):
-        layer = f"model.layers.{i}"
+        layer = f"layers.{i}"
         y = _norm(graph, config, f"{layer}.input_layernorm", x)
         y = _attention(graph, config, form, i, y, masks[kind], turns[kind])
         x = graph.node("Add", x, _norm(graph, config, f"{layer}.post_attention_layernorm", y))
@@ -178,8 +160,8 @@ def _decoder(graph: Graph, config: Gemma3TextConfig, form: Form, context: int) -
         y = _mlp(graph, form, f"{layer}.mlp", y)
         x = graph.node("Add", x, _norm(graph, config, f"{layer}.post_feedforward_layernorm", y))
     last = graph.node("Gather", x, graph.constant(-1), axis=1)  # (B, S, K) -> (B, K)
-    last = _norm(graph, config, "model.norm", last)
-    head = "model.embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
+    last = _norm(graph, config, "norm", last)
+    head = "embed_tokens.weight" if config.tie_word_embeddings else "lm_head.weight"
     graph.rename(graph.node("Unsqueeze", form.head(graph, head, last), graph.constant([1])), "logits")
 
 
@@ -188,7 +170,7 @@ def _norm(graph: Graph, config: Gemma3TextConfig, name: str, x: str, scale: floa
     square = graph.node("Pow", x, graph.constant(2, np.float32))
     mean = graph.node("ReduceMean", square, graph.constant([-1]))
     root = graph.node("Sqrt", graph.node("Add", mean, graph.constant(config.rms_norm_eps, np.float32)))
-    weight = graph.store(f"{name}.weight", (1 + graph.weights.whole(f"{name}.weight")) * np.float32(scale))
+    weight = graph.store(f"{name}.weight", (1 + whole(graph.weight(f"{name}.weight"))) * np.float32(scale))
     return graph.node("Mul", graph.node("Div", x, root), weight)
 
 
@@ -214,7 +196,7 @@ def _attention(
     graph: Graph, config: Gemma3TextConfig, form: Form, index: int, x: str, mask: str, turns: tuple[str, str]
 ) -> str:
     heads, shared, size = config.num_attention_heads, config.num_key_value_heads, config.head_dim
-    name = f"model.layers.{index}.self_attn"
+    name = f"layers.{index}.self_attn"
 
     def split_heads(part: str, count: int) -> str:
         y = form.linear(graph, f"{name}.{part}_proj.weight", x)

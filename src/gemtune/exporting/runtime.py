@@ -10,7 +10,7 @@ from typing import Protocol, Self
 
 @dataclass(frozen=True)
 class Choice:
-    """One greedy step: the token, and how far the second best was behind it, in nats."""
+    """One greedy step: the token, and how far the second best was behind it, in nats; nan where that is not said."""
 
     token: int
     margin: float

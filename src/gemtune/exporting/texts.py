@@ -38,7 +38,7 @@ def write_texts(
     write_json(folder / "generation_config.json", {**ids, "do_sample": bool(sampling), **sampling})
     copy_tokenizer(base, family, folder, settings)
     template = folder / "chat_template.jinja"
-    template.write_text(_without_marks(template.read_text(encoding="utf-8")), encoding="utf-8")
+    template.write_text(without_marks(template.read_text(encoding="utf-8")), encoding="utf-8")
     tokenizer = folder / "tokenizer_config.json"
     # A second template would be read by some; a processor's class asks for images that a text model does not take.
     unwanted = {"chat_template"} | ({"processor_class"} if family.vision is None else set())
@@ -46,9 +46,10 @@ def write_texts(
         write_json(tokenizer, {key: value for key, value in read_json(tokenizer).items() if key not in unwanted})
 
 
-def _without_marks(template: str) -> str:
-    """
-    >>> _without_marks("a {%- generation -%} b {% endgeneration %}")
+def without_marks(template: str) -> str:
+    """A chat template for programs that know no marks of a trained span.
+
+    >>> without_marks("a {%- generation -%} b {% endgeneration %}")
     'a {%- if true -%} b {% endif %}'
     """
     for mark, tag in _MARKS.items():

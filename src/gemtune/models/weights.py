@@ -14,6 +14,8 @@ from gemtune.models.boundary import loading
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 FLOATS = ("F64", "F32", "F16", "BF16")
+PEFT = "base_model.model."  # before the name of a model's module in an adapter's file
+_WRAPPERS = {"model", "language_model", "vision_model"}  # parts of names that come and go between releases
 COUNTERS = ("position_ids",)  # buffers of whole numbers that some checkpoints keep, and no model needs
 
 
@@ -87,3 +89,14 @@ def require_whole(missing: set[str], unexpected: set[str], folder: Path) -> None
             f"{folder}: {len(missing)} of the model's weights are not in its files, first {min(missing)}{others}; they "
             "are of another model, or cut: fetch it again"
         )
+
+
+def plain_name(name: str) -> str:
+    """A tensor's name without what wraps the same module in one release of transformers and not in another.
+
+    >>> plain_name("language_model.model.layers.0.mlp.up_proj.weight")
+    'layers.0.mlp.up_proj.weight'
+    >>> plain_name("base_model.model.model.language_model.layers.0.mlp.up_proj.weight")
+    'layers.0.mlp.up_proj.weight'
+    """
+    return ".".join(part for part in name.removeprefix(PEFT).split(".") if part not in _WRAPPERS)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.artifact_files import Artifact
 from gemtune.errors import RunError
-from gemtune.exporting.formats import FORMATS
+from gemtune.exporting.formats import FORMATS, Format
 from gemtune.files import sha256_of_text, write_json
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import plain_model, trained_token_ids, weights_folder
@@ -50,7 +50,7 @@ def _make(source: _Source, name: str) -> None:
         return
     merged, words = source.merged
     source.job.say(f"{name}: writing {folder}")
-    save_folder(folder, lambda scratch: FORMATS[name].write(merged, scratch))
+    save_folder(folder, lambda scratch: _write(source, FORMATS[name], merged, scratch))
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     note = Artifact(
         version=VERSIONS["verify"],
@@ -61,6 +61,13 @@ def _make(source: _Source, name: str) -> None:
         modules=words,
     )
     write_json(run.verify_file(name), note.to_json())
+
+
+def _write(source: _Source, format_: Format, merged: Path, folder: Path) -> None:
+    if format_.write:
+        format_.write(merged, folder)
+    if format_.write_apart:
+        format_.write_apart(*source.base_and_tuned, folder)
 
 
 def _verified(source: _Source, name: str) -> Artifact:
@@ -103,7 +110,7 @@ class _Source:
         from gemtune.models.families import chat_template
         from gemtune.models.hub import fingerprint
 
-        base, _ = self._base_and_tuned
+        base, _ = self.base_and_tuned
         whole = "" if self.name == "base" else (weights_folder(self.job, self.name) / WHOLE).read_text(encoding="utf-8")
         decoding = self.job.recipe.evaluate
         said = f"{REVISIONS['artifacts']} {format_name} {decoding.temperature} {decoding.top_p}"
@@ -125,7 +132,8 @@ class _Source:
         return is_same and damage(self.job.run.artifact(format_name)) is None
 
     @cached_property
-    def _base_and_tuned(self) -> tuple[Path, Tuned | None]:
+    def base_and_tuned(self) -> tuple[Path, Tuned | None]:
+        """The base model's folder, or a fully trained one, and what was trained beside it."""
         from gemtune.exporting.merge import Tuned, tuned_adapter
         from gemtune.training.checkpoint import WEIGHTS, require_whole
 
@@ -149,7 +157,7 @@ class _Source:
         job = self.job
         if (note := self.note("merged")) and self.has("merged"):
             return job.run.artifact("merged"), note.modules
-        base, tuned = self._base_and_tuned
+        base, tuned = self.base_and_tuned
         with saving(self.scratch):
             shutil.rmtree(self.scratch, ignore_errors=True)
             self.scratch.mkdir(parents=True)

@@ -264,6 +264,20 @@ def export(job: Job, formats: Sequence[str], checkpoint: str = "best", limit: in
     return write_artifacts(job, names, name, limit or PROMPTS)
 
 
+@_locked
+@memory_errors(_LESS_EXPORT)
+def web(job: Job, assets: Path | None = None) -> tuple[Artifact, Path]:
+    """The tuned model as a static page, export/web/, that answers in the visitor's browser, and its artifact.
+
+    `assets` is a folder with the packages of the page's engine, where they are not to be fetched from npm.
+    """
+    from gemtune.pipeline.web_page import GGUF, require_text_model, write_page
+
+    require_text_model(job)
+    [artifact] = export(job, [GGUF])
+    return artifact, write_page(job, assets)
+
+
 def report(job: Job) -> Path:
     """The run directory -> report.html and report.md."""
     with job.run.lock_if_free():

@@ -39,6 +39,8 @@ class ImageProcessor(Protocol):
     """What the image processors of all families have in common."""
 
     size: Mapping[str, int]
+    image_mean: Sequence[float]
+    image_std: Sequence[float]
 
     def __call__(
         self,

@@ -1,0 +1,202 @@
+"""llama.cpp, as xllamacpp brings it prebuilt, in a child process: a failed assert inside it ends the whole process."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import math
+import os
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from gemtune.data.images import open_rgb
+from gemtune.errors import GemtuneError, MissingExtra
+from gemtune.exporting.runtime import Choice
+from gemtune.files import JsonObject
+from gemtune.worker import Worker, WorkerError
+
+if TYPE_CHECKING:
+    from xllamacpp import Server
+
+CONTEXT = 4096  # tokens of a prompt and its reply
+BEGIN_IMAGE, END_IMAGE = "<start_of_image>", "<end_of_image>"  # llama.cpp writes them around an image itself
+_SECONDS = 1_800.0  # for one request, the first of which loads the model
+_LOG_SECONDS = 3.0  # until its log says why it gave up
+_MEMORY = 2**44  # a model takes what it needs
+_REASONS = ("GGML_ASSERT", "error loading model: ", "terminate called")  # what it logs before it gives up
+
+
+class LlamaCpp:
+    """A GGUF file in llama.cpp, on the CPU, with one thread: more of them spin while they wait for each other.
+
+    `projector` is the GGUF of a vision tower (mmproj), `adapter` that of a LoRA adapter. It is loaded when first asked.
+    """
+
+    def __init__(
+        self, model: Path, *, projector: Path | None = None, adapter: Path | None = None, context: int = CONTEXT
+    ):
+        try:
+            self.name = f"llama.cpp (xllamacpp {version('xllamacpp')})"
+        except PackageNotFoundError as error:
+            raise MissingExtra("running a GGUF file", "gguf") from error
+        self.model = model
+        self._start = [str(model), str(projector or ""), str(adapter or ""), context]
+        self._log: deque[str] = deque(maxlen=200)
+        reading, self._stderr = os.pipe()
+        self._reader = threading.Thread(target=_keep_lines, args=(reading, self._log), daemon=True)
+        self._reader.start()
+        self._why = "it was closed"  # why it has ended, once it has
+        self._worker = Worker(f"{__name__}:answer", seconds=_SECONDS, memory=_MEMORY, stderr=self._stderr)
+
+    def tokenize(self, text: str) -> list[int]:
+        """The ids of a text, special tokens in it taken as such, nothing added."""
+        return self._ids(text)
+
+    def decode(self, prompt: Sequence[int], limit: int, images: Sequence[Path] = ()) -> list[Choice]:
+        """At most `limit` greedy choices after a prompt's ids; the last is a stop token where the model stopped."""
+        request = {
+            "prompt": self._with_images(prompt, images) if images else list(prompt),
+            "n_predict": limit,
+            "temperature": 0.0,
+            "n_probs": 2,
+            "return_tokens": True,
+            "cache_prompt": False,  # else the numbers depend on what was asked before
+        }
+        reply = self._ask("/completion", request)
+        tokens, steps = reply["tokens"], reply.get("completion_probabilities", [])
+        # It says nothing of a token that ends within a character (of some emoji each byte is one), nor which that are.
+        margins = map(_margin, steps) if len(steps) == len(tokens) else repeat(math.nan, len(tokens))
+        return [Choice(token, margin) for token, margin in zip(tokens, margins, strict=True)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._end()
+
+    def _reason(self) -> str | None:
+        """Why llama.cpp gave up, by its log, which a thread of its own writes."""
+        deadline = time.monotonic() + _LOG_SECONDS
+        while time.monotonic() < deadline:
+            for line in list(self._log):
+                for sign in _REASONS:
+                    if sign in line:
+                        return line[line.index(sign) :].strip()
+            time.sleep(0.02)
+        return None
+
+    def _end(self) -> None:
+        """Ends the child, and with it the log."""
+        self._worker.close()
+        if self._reader.is_alive():
+            os.close(self._stderr)
+            self._reader.join()
+
+    def _ids(self, text: str, begins: bool = False) -> list[int]:
+        ids: list[int] = self._ask("/tokenize", {"content": text, "add_special": begins, "parse_special": True})[
+            "tokens"
+        ]
+        return ids
+
+    def _with_images(self, prompt: Sequence[int], images: Sequence[Path]) -> dict[str, object]:
+        """A prompt as llama.cpp takes images: as text, with a marker for each, which is not read as a token."""
+        begin, end, first = *self._ids(BEGIN_IMAGE + END_IMAGE), self._ids("", begins=True)
+        texts: list[list[int]] = [[]]
+        is_image = False
+        for token in prompt[1:] if list(prompt[:1]) == first else prompt:  # llama.cpp adds the first itself
+            is_image = is_image or token == begin
+            if not is_image:
+                texts[-1].append(token)
+            elif token == end:
+                texts.append([])
+                is_image = False
+        if len(texts) != len(images) + 1 or is_image:
+            raise GemtuneError(
+                f"{self.model}: a prompt with {len(texts) - 1} pictures for {len(images)} images; llama.cpp takes each "
+                "image once and whole: train without vision.pan_and_scan"
+            )
+        pieces = [self._ask("/detokenize", {"tokens": ids})["content"] for ids in texts]
+        if [self._ids(piece) for piece in pieces] != texts:
+            raise GemtuneError(f"{self.model}: llama.cpp cuts the prompt around its images into other tokens")
+        return {
+            "prompt_string": self._ask("/props", None)["media_marker"].join(pieces),
+            "multimodal_data": [_as_png(path) for path in images],
+        }
+
+    def _ask(self, path: str, body: JsonObject | None) -> JsonObject:
+        if self._reader.is_alive():
+            try:
+                reply: JsonObject = self._worker([self._start, path, body])
+            except WorkerError as error:
+                reply = {"ended": str(error)}
+            if "ended" in reply:
+                self._why = self._reason() or reply["ended"]
+                self._end()
+        if not self._reader.is_alive():
+            raise GemtuneError(f"{self.model}: {self.name} cannot run it: {self._why}; export it again")
+        if "error" in reply:
+            raise GemtuneError(f"{self.model}: {self.name} says: {reply['error']['message']}")
+        return reply
+
+
+def _margin(step: JsonObject) -> float:
+    first, second = step["top_logprobs"]
+    return float(first["logprob"] - second["logprob"])
+
+
+def _keep_lines(pipe: int, log: deque[str]) -> None:
+    with open(pipe, encoding="utf-8", errors="replace") as lines:
+        log.extend(lines)
+
+
+def _as_png(path: Path) -> str:
+    """An image as gemtune sees it, for a program that knows fewer formats and no EXIF data."""
+    data = io.BytesIO()
+    open_rgb(path).save(data, "PNG", compress_level=1)
+    return base64.b64encode(data.getvalue()).decode()
+
+
+def answer(request: list[Any]) -> JsonObject:
+    """In the child: what llama.cpp's own server answers to a request."""
+    start, path, body = request
+    try:
+        server, key = _server(*start)
+    except RuntimeError as error:  # all that xllamacpp says of a file; llama.cpp's log says why
+        return {"ended": str(error)}
+    host, port = server.listening_address.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+    connection.request("GET" if body is None else "POST", path, json.dumps(body), headers)
+    reply: JsonObject = json.loads(connection.getresponse().read())
+    return reply
+
+
+@cache
+def _server(model: str, projector: str, adapter: str, context: int) -> tuple[Server, str]:
+    """llama.cpp's server on a free port of this machine alone, and the key without which it answers nobody."""
+    import xllamacpp
+
+    key = secrets.token_hex(32)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = model
+    parameters.mmproj.path = projector
+    if adapter:
+        parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
+    parameters.n_ctx, parameters.n_parallel = context, 1
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.api_keys = [key]
+    parameters.ui = False
+    parameters.warmup = parameters.fit_params = False
+    parameters.cache_ram_mib = 0
+    parameters.verbosity = 1  # errors
+    return xllamacpp.Server(parameters), key

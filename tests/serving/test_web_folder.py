@@ -1,0 +1,85 @@
+"""The folder of the page: the model in parts, what the page reads, and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from gemtune.files import read_json
+from gemtune.serving.web_folder import PART, Golden, Site, write_web
+from web_packages import package_in
+
+SITE = Site(
+    name="emoji",
+    base="gemma-3-270m",
+    placeholder="Type a text",
+    before="<start_of_turn>user\n",
+    after="<end_of_turn>\n<start_of_turn>model\n",
+    limit=32,
+    temperature=0.0,
+    top_p=1.0,
+    context=2048,
+    examples=["let's go to the beach"],
+    golden=[Golden("<start_of_turn>user\nhi", "👋", 4)],
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    given = tmp_path_factory.mktemp("given")
+    gguf = given / "model.gguf"
+    gguf.write_bytes(bytes(range(256)) * (PART // 256) + b"the rest")
+    write_web(gguf, SITE, given / "web", given, [package_in(given)])
+    return given / "web"
+
+
+def test_the_parts_are_the_model(folder: Path) -> None:
+    model = read_json(folder / "site.json")["model"]
+    data = [(folder / part["file"]).read_bytes() for part in model["parts"]]
+    assert b"".join(data) == (folder.parent / "model.gguf").read_bytes()
+    assert model["bytes"] == sum(part["bytes"] for part in model["parts"]) == sum(map(len, data))
+    assert [part["sha256"] for part in model["parts"]] == [hashlib.sha256(piece).hexdigest() for piece in data]
+    assert len(data) == 2
+
+
+def test_the_page_finds_every_value_it_reads(folder: Path) -> None:
+    site = read_json(folder / "site.json")
+    read = set(re.findall(r"\bsite\.(\w+(?:\.\w+)?)", (folder / "page.js").read_text(encoding="utf-8")))
+    assert {"prompt.before", "sampling", "golden.entries", "model.parts"} <= read
+    for name in read - {"golden.entries", "golden.length", "json"}:
+        value = site
+        for key in name.split("."):
+            value = value[key]
+    assert {"limit", "temperature", "topP"} == set(site["sampling"])
+    assert {"prompt", "reply", "tokens"} == set(site["golden"][0])
+
+
+def test_files_that_files_name_are_there(folder: Path) -> None:
+    """Imports, links and what the service worker keeps."""
+    names = set()
+    for path in [*folder.glob("*.js"), folder / "index.html"]:
+        text = path.read_text(encoding="utf-8")
+        names |= set(re.findall(r"""(?:from|href=|src=|new URL\(|fetch\()\s*["']\.?/?([\w./]+\.\w+)["']""", text))
+    worker = (folder / "service_worker.js").read_text(encoding="utf-8")
+    names |= set(re.findall(r'"([\w/]+\.\w+)"', worker))
+    assert {"page.js", "site.json", "wllama/index.js", "wllama/wllama.wasm"} <= names
+    missing = {name for name in names if not (folder / name).is_file()}
+    assert missing <= {"wllama/compat.js", "wllama/compat.wasm"}, "which the small package has not"
+
+
+def test_nothing_comes_from_elsewhere_and_nothing_is_inline(folder: Path) -> None:
+    html = (folder / "index.html").read_text(encoding="utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)
+    assert policy and policy[1].startswith("default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; ")
+    assert "unsafe-inline" not in policy[1] and "http" not in policy[1]
+    assert not re.search(r"<style|<script(?! type=\"module\" src=)|\son\w+=|\sstyle=", html)
+    for path in folder.glob("*.[jc]s*"):
+        assert not re.search(r"https?://(?!localhost)\w", path.read_text(encoding="utf-8")), path.name
+
+
+def test_the_readme_is_that_of_a_static_space(folder: Path) -> None:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert text.startswith("---\ntitle: emoji\n") and "cross-origin-embedder-policy: require-corp" in text
