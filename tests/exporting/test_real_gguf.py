@@ -84,4 +84,6 @@ def test_the_width_of_27b_keeps_its_values(tmp_path: Path) -> None:
         for row in (0, len(weight) // 2, -1):
             value = gguf.dequantize(tensor.data[row : row + 1 or None], tensor.tensor_type)
             exact = weight[row : row + 1 or None].float().numpy() + plus
-            assert np.abs(value - exact).max() <= np.abs(exact).max() / 250, name
+            assert np.abs(value - exact).max() <= np.abs(exact).max() / 220, (
+                name
+            )  # half a step of 1/127, and its own rounding to F16
