@@ -78,7 +78,13 @@ ALONE: dict[str, tuple[str, str]] = {
     "`gemtune export` makes it again, and verifies it": ("pipeline/test_pushing.py", "`gemtune export` makes it again"),
     "this repository is public; add --public": ("pipeline/test_pushing.py", "this repository is public; add"),
     "give a name such as user/model": ("pipeline/test_pushing.py", "give a name such as user/model"),
-    "report it: the card is gemtune's own": ("pipeline/test_pushing.py", "report it: the card"),
+    "port …: …; give another --port": ("serving/test_web_server.py", "give another --port"),
+    "the page takes text, and this run's task has images; `gemtune export` writes its artifacts": (
+        "pipeline/test_web_page.py",
+        "the page takes text",
+    ),
+    "…: has SHA-512 …..., wanted …...; fetch it again": ("serving/test_web_assets.py", "has SHA-512 .*, wanted"),
+    "elsewhere, and give their folder with --assets": ("serving/test_web_assets.py", "give their folder with --assets"),
     "trained tensors fit no tensor of the base model": (
         "exporting/test_merge.py",
         "of 43 trained tensors fit no tensor of the base model",
@@ -134,6 +140,8 @@ UNTAKEN: dict[str, str] = {
     "…: no prepared rows; give rows of a file, --data FILE": "a run with weights has prepared rows",
     "…: gone; run `gemtune export` again": "only of a file that is removed while the verb works",
     "…: no rows to verify an artifact on; give the run some": "prepare refuses a run without rows",
+    "…: no rows to prove the page with; give the run some": "prepare refuses a run without rows",
+    "in the model's files, … others; fetch it again": "the merged folder is written by gemtune, whole",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gemtune.errors import DataError, GemtuneError
+from gemtune.serving import web_assets
 from gemtune.serving.web_assets import write_engine
 from web_packages import FILES, NAMES, package_in
 
@@ -31,3 +32,15 @@ def test_a_package_that_is_not_there_is_named(tmp_path: Path) -> None:
     package = replace(package_in(tmp_path), address="@some/small/-/other.tgz")
     with pytest.raises(DataError, match=r"other\.tgz: No such file"):
         write_engine(tmp_path / "engine", tmp_path, [package])
+
+
+def test_without_a_network_the_same_packages_come_from_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web_assets, "REGISTRY", "https://registry.invalid/")  # a name that is never found
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    package = package_in(tmp_path)
+    with pytest.raises(GemtuneError, match="give their folder with --assets"):
+        write_engine(tmp_path / "engine", None, [package])
+    write_engine(tmp_path / "engine", tmp_path, [package])
+    assert {path.name for path in (tmp_path / "engine").iterdir()} == set(NAMES.values())
