@@ -122,15 +122,25 @@ class Reply:
         elif self.renderer.is_open(token):
             return
         text = self.renderer.text(self.ids[:-1] if is_stopped else self.ids).lstrip()
-        ends = [place for stop in self.sampling.stops if (place := text.find(stop)) >= 0]
-        if ends:
-            self.finish, text = "stop", text[: min(ends)]
+        place = stop_in(text, self.sampling.stops)
+        if place is not None:
+            self.finish, text = "stop", text[:place]
         certain = text.rstrip() if self.finish else certain_part(text, self.sampling.stops)
         logprobs = tuple(self._logprobs[:-1] if is_stopped else self._logprobs)
         if certain[self._told :] or logprobs or self.finish:
             self.tell(Piece(certain[self._told :], logprobs, self.finish))
         self._told = max(self._told, len(certain))
         self._logprobs.clear()
+
+
+def stop_in(text: str, stops: Sequence[str]) -> int | None:
+    """Where the stop begins that is complete first, so that a reply ends alike however it is cut into tokens.
+
+    >>> stop_in("#aa", ["#aa", "a"]), stop_in("#aa", ["#aa", "aa"]), stop_in("a", ["b"])
+    (1, 0, None)
+    """
+    found = [(place + len(stop), place) for stop in stops if (place := text.find(stop)) >= 0]
+    return min(found)[1] if found else None
 
 
 def certain_part(text: str, stops: Sequence[str]) -> str:
