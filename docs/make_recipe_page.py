@@ -99,17 +99,39 @@ def _values(kind: str) -> str:
     >>> _values("Union[Literal['auto', 'none'], list[str]]"), _values("int | None")
     ('`auto`, `none` or a list of text', 'whole number or null')
     """
+    kind = _BOUNDED.sub(r"\1", kind)
     if kind in WORDS:
         return WORDS[kind]
-    if union := re.fullmatch(r"Union\[(.*?\]), (.*)\]", kind):
-        return f"{_values(union[1])} or {_values(union[2])}"
-    if literal := re.fullmatch(r"Literal\[(.*)\]", kind):
+    if literal := re.fullmatch(r"Literal\[([^\]]*)\]", kind):
         return re.sub(r"'([^']*)'", r"`\1`", literal[1])
+    if union := re.fullmatch(r"Union\[(.*)\]", kind):
+        return " or ".join(map(_values, _apart(union[1], ", ")))
+    kinds = _apart(kind, " | ")
+    if len(kinds) > 1:
+        return " or ".join(map(_values, kinds))
     if listed := re.fullmatch(r"list\[(.*)\]", kind):
         return f"a list of {_values(listed[1])}"
-    if mapping := re.fullmatch(r"dict\[(.*), (.*)\]", kind):
+    if mapping := re.fullmatch(r"dict\[(.*?), (.*)\]", kind):
         return f"{_values(mapping[1])} to {_values(mapping[2])}"
-    return " or ".join(WORDS[word] for word in kind.split(" | "))
+    raise KeyError(kind)
+
+
+_BOUNDED = re.compile(r"Annotated\[([^,]*), FieldInfo\(.*?\]\)\]")  # what pydantic makes of a bounded number
+
+
+def _apart(kinds: str, between: str) -> list[str]:
+    """
+    >>> _apart("int | dict[str, int | float]", " | ")
+    ['int', 'dict[str, int | float]']
+    """
+    parts = [""]
+    for piece in re.split(f"({re.escape(between)})", kinds):
+        open_brackets = parts[-1].count("[") - parts[-1].count("]")
+        if piece == between and not open_brackets:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return parts
 
 
 def _cell(text: str) -> str:

@@ -31,6 +31,7 @@ ROOMS = (
     "artifact_files",
     "runs",
     "tasks",
+    "documents",
     "preparation",
     "reporting",
     # torch below

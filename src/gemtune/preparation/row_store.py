@@ -104,8 +104,7 @@ class RowStore:
         numbers = (  # as HASHES names them
             pool,
             _hash(scope) if scope else 0,
-            # Also where the group lies in the split, over 2**64: this hash never changes.
-            int(sha256_of_text(self._seed, conversation.group)[:16], 16),
+            group_hash(self._seed, conversation.group),
             _hash(scope, folded),
             _hash(str(pool), scope, *said),
             _hash(str(pool), conversation.key, messages),
@@ -160,6 +159,11 @@ class RowStore:
         if self._fails:
             raise DataError(f"{where}: {error.reason}: {error}; mend the row, or set prepare.bad_rows: drop") from error
         self.drop(where, error.reason, str(error))
+
+
+def group_hash(seed: str, group: str) -> int:
+    """A group as a number of 64 bits: over 2**64 it is where the group lies in the split, so it never changes."""
+    return int(sha256_of_text(seed, group)[:16], 16)
 
 
 def _hash(*parts: str) -> int:

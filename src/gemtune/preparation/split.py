@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gemtune.preparation.near_duplicates import NearPair, Questions
-from gemtune.preparation.row_store import Hashes, RowStore
+from gemtune.preparation.row_store import Hashes, RowStore, group_hash
 from gemtune.recipe.schema import Split
 from gemtune.runs import PARTS
 
@@ -19,13 +19,27 @@ Parts = NDArray[np.int8]  # the number of the part of each row
 
 
 def split(settings: Split, groups: Hashes, pools: Hashes) -> Parts:
-    """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train."""
+    """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train.
+
+    A part that is a list of names has the groups of these names.
+    """
     places = groups / 2.0**64
-    splittable = np.sort(places[pools == 0])
-    test_end = _end(0.0, settings.test, splittable)
-    val_end = _end(test_end, settings.val, splittable)
-    by_hash = np.select([places < test_end, places < val_end], [_TEST, _VAL], _TRAIN)
+    named = [np.isin(groups, _hashes(settings, part)) for part in (settings.test, settings.val)]
+    splittable = np.sort(places[(pools == 0) & ~named[0] & ~named[1]])
+    test_end = _end(0.0, _share(settings.test), splittable)
+    val_end = _end(test_end, _share(settings.val), splittable)
+    by_hash = np.select([*named, places < test_end, places < val_end], [_TEST, _VAL, _TEST, _VAL], _TRAIN)
     return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
+
+
+def _hashes(settings: Split, part: int | float | list[str]) -> Hashes:
+    """The groups that a part names."""
+    names = part if isinstance(part, list) else []
+    return np.array([group_hash(str(settings.seed), name) for name in names], np.uint64)
+
+
+def _share(part: int | float | list[str]) -> float:
+    return 0.0 if isinstance(part, list) else part
 
 
 def _end(start: float, size: float, places: NDArray[np.float64]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -15,7 +16,8 @@ from pydantic_core import ErrorDetails
 from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub
 from gemtune.errors import RecipeError, nearest, shown
-from gemtune.recipe.schema import Recipe, recipe_keys
+from gemtune.recipe.document_sections import ROWS, Pages
+from gemtune.recipe.schema import DataSource, Recipe, recipe_keys
 from gemtune.recipe.section import section_of
 
 MOST_TEXT = 1_000_000  # characters of a recipe
@@ -190,7 +192,7 @@ def _apply(value: dict[str, Any], override: str) -> tuple[Any, ...]:
             if not isinstance(here.get(key), dict | list):
                 here[key] = {}
             if isinstance(here[key], dict) and isinstance(after, int):
-                here[key] = [here[key]]  # one data source may be written without a list
+                here[key] = [here[key]]  # one data source or teacher may be written without a list
             here = here[key]
         if isinstance(here, list) and isinstance(after, str):
             raise RecipeError(f"override '{override}': {key} is a list; say {key}.0.{after}=... for its first entry")
@@ -288,7 +290,27 @@ def from_folder(recipe: Recipe, folder: Path) -> Recipe:
     ]
     file, colon, name = recipe.task.rpartition(":")
     task = f"{_absolute(file, folder)}:{name}" if colon else recipe.task
-    return recipe.model_copy(update={"data": sources, "task": task})
+    placed = recipe.model_copy(update={"data": sources, "task": task})
+    return _with_pages(placed, recipe.pages, folder) if recipe.pages else placed
+
+
+def _with_pages(recipe: Recipe, given: Pages, folder: Path) -> Recipe:
+    """The files that its documents' sections name, made absolute; its rows are those that `distill` writes."""
+    names = [given.source] if isinstance(given.source, str) else given.source
+    distilled = os.path.abspath(given.folder)
+    pages = given.model_copy(update={"source": [_absolute(name, folder) for name in names], "folder": distilled})
+    teachers = [
+        teacher.model_copy(update={"replies": _absolute(teacher.replies, folder)}) if teacher.replies else teacher
+        for teacher in recipe.teacher
+    ]
+    tasks = [_absolute(task, folder) if task.endswith(".json") else task for task in recipe.documents.tasks]
+    documents = recipe.documents.model_copy(update={"tasks": tasks})
+    update: dict[str, object] = {"pages": pages, "teacher": teachers, "documents": documents}
+    if not recipe.data:
+        update["data"] = [DataSource(source=str(Path(distilled) / recipe.name / ROWS))]
+        if "by" not in recipe.split.model_fields_set:
+            update["split"] = recipe.split.model_copy(update={"by": "group"})
+    return recipe.model_copy(update=update)
 
 
 def _absolute(name: str, folder: Path) -> str:

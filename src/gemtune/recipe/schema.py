@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from gemtune.data.formats import FORMATS
+from gemtune.recipe.document_sections import Documents, Pages, Privacy, Teacher
 from gemtune.recipe.section import MOST, MOST_NAME, SEED, Section, Stage, decided, deciding, keys_of, stages_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class DataSource(Section):
     )
 
 
-Share = Annotated[int | float, Field(ge=0, le=MOST)]
+Part = Annotated[int | float, Field(ge=0, le=MOST)] | list[str]
 
 
 class Split(Section):
@@ -85,8 +86,10 @@ class Split(Section):
 
     decides = "data"
 
-    val: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
-    test: Share = Field(0.1, description="Below 1: a share of the groups. From 1: a number of rows.")
+    val: Part = Field(
+        0.1, description="Below 1: a share of the groups. From 1: a number of rows. A list: the groups of these names."
+    )
+    test: Part = Field(0.1, description="As `val`.")
     by: str | None = Field(
         None, description="The column whose equal values stay together; when not set, rows with the same question do."
     )
@@ -94,7 +97,7 @@ class Split(Section):
 
     @model_validator(mode="after")
     def _leaves_rows_to_train(self) -> Split:
-        if self.val < 1 and self.test < 1 and self.val + self.test >= 1:
+        if sum(part for part in (self.val, self.test) if not isinstance(part, list) and part < 1) >= 1:
             raise ValueError("val and test together must leave rows to train on (their shares add up to 1 or more)")
         return self
 
@@ -302,10 +305,21 @@ class Recipe(Section):
         **deciding("run"),
     )
     task: str = Field(
-        description="emoji, sql, product, multi_image, columns, messages, or `file.py:Class` for your own.",
+        description="emoji, sql, product, multi_image, documents, columns, messages, or `file.py:Class` for your own.",
         **deciding("data"),
     )
-    data: list[DataSource] = Field(description="One source or a list of them.", min_length=1)
+    data: list[DataSource] = Field(
+        default_factory=list, description="One source or a list of them; the rows of `pages` when not set."
+    )
+    pages: Pages | None = Field(
+        None, description="The documents that `gemtune distill` makes rows of.", **deciding("run")
+    )
+    teacher: list[Teacher] = Field(
+        default_factory=list,
+        description="Who labels the pages: one model, or several whose replies have to agree.",
+        **deciding("run"),
+    )
+    privacy: Privacy = Field(default_factory=Privacy)
     runs_dir: str = Field(
         "runs", description="Where run directories go; relative to the current folder.", **deciding("run")
     )
@@ -316,6 +330,7 @@ class Recipe(Section):
     prepare: Prepare = Field(default_factory=Prepare)
     template: Template = Field(default_factory=Template)
     sql: Sql = Field(default_factory=Sql)
+    documents: Documents = Field(default_factory=Documents)
     options: dict[str, JsonValue] = Field(
         default_factory=dict,
         description="Options of a task of your own: what its class `Options` names.",
@@ -353,6 +368,11 @@ class Recipe(Section):
             return [{"source": entry} if isinstance(entry, str) else entry for entry in value]
         return [{"source": value}] if isinstance(value, str) else [value] if isinstance(value, dict) else value
 
+    @field_validator("teacher", mode="before")
+    @classmethod
+    def _one_teacher_is_a_list(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
     @model_validator(mode="before")
     @classmethod
     def _is_called_after_its_task(cls, value: Any) -> Any:
@@ -365,6 +385,14 @@ class Recipe(Section):
     @classmethod
     def _none_is_full_training(cls, value: Any) -> Any:
         return None if value == "none" else value
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Recipe:
+        if not self.data and self.pages is None:
+            raise ValueError(
+                "wanted `data` with a source of rows, or `pages` with a source of documents, found neither"
+            )
+        return self
 
     @model_validator(mode="after")
     def _quantised_weights_need_adapters(self) -> Recipe:

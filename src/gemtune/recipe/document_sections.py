@@ -1,0 +1,156 @@
+"""The sections of a recipe that turn documents into rows: pages, teacher, privacy, and the task's options."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from gemtune.recipe.section import MOST, Section, deciding
+
+ROWS = "rows.jsonl"  # in the folder that `distill` writes
+
+Step = str | dict[str, int | float]  # the name of a step, or {name: its setting}, as in {resize: 1600}
+
+
+class Pages(Section):
+    """PDFs, scans and photos become page images. What these keys decide is in the rows that `distill` writes."""
+
+    decides = "run"
+
+    source: str | list[str] = Field(
+        description="PDFs, TIFFs and images: files, folders (read to the bottom) or globs. Relative paths start at the "
+        "recipe file."
+    )
+    folder: str = Field(
+        "distilled",
+        description="Where page images, the teacher's replies and the rows go, in a folder of the recipe's name; "
+        "relative to the current folder. Apart from runs, because replies are paid for.",
+    )
+    select: dict[str, str] = Field(
+        default_factory=dict,
+        description="A document, or a glob of documents -> the pages to read, such as `1-3,7`; `-2-` is the last two.",
+    )
+    passwords: dict[str, str] = Field(
+        default_factory=dict,
+        description="A document, or a glob -> the environment variable with its password; never the password itself.",
+    )
+    dpi: int = Field(200, ge=36, le=1200, description="Dots an inch at which a page is drawn.")
+    least_side: int = Field(
+        2200, ge=0, le=20_000, description="Pixels that the longest side has at least; a small page is drawn finer."
+    )
+    steps: list[Step] = Field(
+        default_factory=lambda: list[Step](["flatten", "deskew", "gray"]),
+        description="What is done to a page image, in this order: orient, flatten, deskew, crop, resize, autocontrast, "
+        "clahe, gray. `{resize: 1600}` gives a setting.",
+    )
+    groups: list[list[str]] = Field(
+        default_factory=list,
+        description="Documents that belong together though they share no page; the split keeps them on one side.",
+    )
+    workers: int | None = Field(None, ge=1, le=1024, description="Processes that draw pages; one a core when not set.")
+
+
+class Teacher(Section):
+    """The large model that labels pages."""
+
+    decides = "run"
+
+    provider: Literal["openai", "gemini", "local", "files"] = Field(
+        "openai",
+        description="openai: any endpoint that speaks OpenAI's chat completions with images. gemini: Google's, an "
+        "extra. local: a model of a Hub id or folder, on this machine. files: replies that are there already.",
+    )
+    url: str | None = Field(None, description="Address of the endpoint, up to `/v1`; the provider's own when not set.")
+    model: str = Field("", description="The model's name there; for `local` a Hub id or a folder.")
+    replies: str | None = Field(
+        None,
+        description="`files`: a JSONL of `document`, `page`, `task`, `reply`, or a folder of "
+        "`<document>/<page>.<task>.json`.",
+    )
+    key: str | None = Field(
+        None,
+        description="The environment variable with the key; OPENAI_API_KEY or GEMINI_API_KEY when not set. The key "
+        "itself is never written anywhere.",
+    )
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the teacher's most likely reading.")
+    max_tokens: int = Field(
+        12_000, ge=1, le=1_000_000, description="Of a reply; one that is cut there is paid for and thrown away."
+    )
+    samples: int = Field(1, ge=1, le=10, description="Replies a page and task; from 2 on they have to agree.")
+    agreement: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="Similarity of two replies, of samples or teachers, below which a page is left out.",
+    )
+    structured: Literal["auto", "schema", "json", "none"] = Field(
+        "auto",
+        description="How the endpoint is told the JSON Schema. auto: by schema, and by what it takes where it refuses "
+        "that.",
+    )
+    concurrency: int = Field(8, ge=1, le=1000, description="Requests under way at once, at most.")
+    requests_per_minute: int | None = Field(None, ge=1, le=MOST, description="The endpoint's limit, where you know it.")
+    tokens_per_minute: int | None = Field(None, ge=1, le=MOST, description="The endpoint's limit, where you know it.")
+    timeout: float = Field(300.0, gt=0, le=86_400, description="Seconds that a reply may take.")
+    attempts: int = Field(
+        5, ge=1, le=100, description="Tries of a page and task before it is given up, over all starts."
+    )
+    input_price: float | None = Field(None, ge=0, le=MOST, description="Of a million tokens; never looked up.")
+    output_price: float | None = Field(None, ge=0, le=MOST, description="Of a million tokens.")
+    budget: float | None = Field(
+        None, ge=0, le=MOST, description="In the prices' currency: reserved before a request is sent, never passed."
+    )
+    budget_tokens: int | None = Field(None, ge=1, le=MOST * 1000, description="As `budget`, where prices are unknown.")
+    batch: bool = Field(False, description="By the endpoint's batch API: half the price, hours later.")
+
+
+class Privacy(Section):
+    """What is looked for before a page leaves this machine."""
+
+    decides = "run"
+
+    findings: Literal["stop", "allow", "redact", "skip"] = Field(
+        "stop",
+        description="Of a page with personal data. stop: with a list; allow: it is sent; redact: boxes are drawn over "
+        "the findings first; skip: the page is left out.",
+    )
+    unscanned: Literal["stop", "allow", "skip"] = Field(
+        "stop", description="Of a page without text to scan: neither a layer that can be trusted nor OCR."
+    )
+    ocr: bool = Field(True, description="Pages are read by tesseract, where it is there, and that text is scanned too.")
+    patterns: dict[str, str] = Field(
+        default_factory=dict, description="A name -> a regular expression of your own, such as a case number."
+    )
+    regions: list[str] = Field(
+        default_factory=lambda: ["EG", "SA", "AE", "JO", "KW", "MA"],
+        description="Countries whose phone numbers and national ids are known, as two letters.",
+    )
+
+
+Folding = Literal["none", "punctuation", "arabic", "all"]
+
+
+class Documents(Section):
+    """Options of the `documents` task."""
+
+    decides = "run"
+
+    tasks: list[str] = Field(
+        default_factory=lambda: ["content", "fields"],
+        description="What is asked of every page: content (Markdown and structure), fields (what kind of page, from "
+        "whom, when), or a file with a JSON Schema of your own.",
+        min_length=1,
+    )
+    prompts: dict[str, str] = Field(
+        default_factory=dict, description="A task -> the student's prompt; made from its schema when not set."
+    )
+    teacher_prompts: dict[str, str] = Field(
+        default_factory=dict,
+        description="A task -> the teacher's prompt; made from its schema when not set, longer than the student's.",
+    )
+    folding: Folding = Field(
+        "arabic",
+        description="How texts are compared in the score that decides; all foldings stand side by side in the report.",
+        **deciding("evaluation"),
+    )
