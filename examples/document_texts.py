@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Literal
 
-Kind = Literal["title", "heading", "text", "item", "pair", "table", "header", "signature", "stamp", "space", "break", "foot"]
+Kind = Literal[
+    "title", "heading", "text", "item", "pair", "table", "header", "signature", "stamp", "space", "break", "foot"
+]
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ OPENINGS = [
     "نفيدكم علما بأن العمل في {subject} قد بدأ يوم {day}، ويشرف عليه فريق من {office}.",
 ]
 SENTENCES = [
-    "وقد تبين من المعاينة أن الأعمال المنفذة بلغت {percent} في المئة من الكميات المتفق عليها، وأن الباقي يمكن إنجازه خلال "
-    "{few} أسابيع من تاريخ تسليم الموقع.",
+    "وقد تبين من المعاينة أن الأعمال المنفذة بلغت {percent} في المئة من الكميات المتفق عليها، وأن الباقي يمكن إنجازه "
+    "خلال {few} أسابيع من تاريخ تسليم الموقع.",
     "وترى اللجنة أن يتم التوريد على {few} دفعات متساوية، على أن تسلم الدفعة الأولى في {place} قبل يوم {day}.",
     "كما نرجو موافاتنا بكشف مفصل بالأصناف المطلوبة وأسعارها ومدة الضمان، حتى نتمكن من إدراجها في خطة العام القادم.",
     "وتبلغ القيمة التقديرية {money} جنيها، شاملة النقل والتركيب والتشغيل التجريبي.",
@@ -130,7 +132,10 @@ TERMS = [
 ]
 INDIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 SHARED = ("invoice/15.pdf", "invoice/19.pdf")  # they end with one and the same page of terms
-CONTACT, EMPTY_BACK = "letter/05.pdf", "letter/08.pdf"  # an e-mail address and a phone number; a page with nothing on it
+CONTACT, EMPTY_BACK = (
+    "letter/05.pdf",
+    "letter/08.pdf",
+)  # an e-mail address and a phone number; a page with nothing on it
 
 
 class Writer:
@@ -220,10 +225,14 @@ def goods(write: Writer, count: int, prices: bool = False, both: bool = False) -
         amount, price = write.draw.randrange(2, 90), write.draw.randrange(40, 4000) / 4
         total += amount * price
         name = f"{arabic} {english}" if both else arabic
-        rest = [write.money(price), write.money(amount * price)] if prices else [
-            write.draw.choice(["قطعة", "صندوق", "متر"]),
-            write.draw.choice(["تم الفحص", "مطابق", "يستبدل", "-"]),
-        ]
+        rest = (
+            [write.money(price), write.money(amount * price)]
+            if prices
+            else [
+                write.draw.choice(["قطعة", "صندوق", "متر"]),
+                write.draw.choice(["تم الفحص", "مطابق", "يستبدل", "-"]),
+            ]
+        )
         rows.append((write.digits(str(number)), name, write.digits(str(amount)), *rest))
     return Block("table", rows=tuple(rows)), total
 

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-from document_texts import SHARED, Block, Document, Kind, documents
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFont, features
+
+from document_texts import SHARED, Block, Document, Kind, documents
 
 HERE = Path(__file__).resolve().parent
 PAGE = (595, 842)  # A4, in points, as all sizes here
@@ -106,7 +107,9 @@ class Page:
                 lines[-1] = longer
         return lines
 
-    def write(self, text: str, box: tuple[float, float], size: float, *, bold: bool = False, middle: bool = False) -> int:
+    def write(
+        self, text: str, box: tuple[float, float], size: float, *, bold: bool = False, middle: bool = False
+    ) -> int:
         """Text from the side that its language starts on, or in the middle of the box; returns how many lines."""
         left, right = box
         lines = self.wrapped(text, size, bold, right - left)
@@ -320,7 +323,7 @@ TO_UNICODE = (
 
 
 def write_pdf(path: Path, pages: list[tuple[Image.Image, list[Line]]], scan: Scan, turned: bool) -> None:
-    """A PDF of page images, with their lines as unseen text; `turned` stores them on their side, with a note to turn."""
+    """A PDF of page images, their lines as unseen text under them; `turned` stores them on their side."""
     objects = [b"<</Type/Catalog/Pages 2 0 R>>", b"", *FONT, _stream(b"", TO_UNICODE)]
     for image, lines in pages:
         dots = 72 / scan.dpi

@@ -66,12 +66,12 @@ def _images_line(lengths: PartLengths) -> str:
     >>> zeros |= dict.fromkeys(["over_length", "shortened", "control_token"], 0)
     >>> page = {"images": 90, "image_pixels": 3_740_000, "seen_pixels": 802_816, "image_tokens": 256}
     >>> _images_line(PartLengths(**zeros, **page, characters=2.5, most_characters=4.25))
-    '90 images of 3.74 megapixels, seen at 0.80; 256 tokens a row, 2.5 characters of answer per token, at most 4.2 in 95 %'
+    '90 images of 3.74 megapixels, seen at 0.80; 256 tokens a row, 2.5 characters read per token, at most 4.2 in 95 %'
     """
     stored, seen = lengths.image_pixels / 1e6, lengths.seen_pixels / 1e6
     return (
         f"{lengths.images} images of {stored:.2f} megapixels, seen at {seen:.2f}; {lengths.image_tokens} tokens a row, "
-        f"{lengths.characters:.1f} characters of answer per token, at most {lengths.most_characters:.1f} in 95 %"
+        f"{lengths.characters:.1f} characters read per token, at most {lengths.most_characters:.1f} in 95 %"
     )
 
 

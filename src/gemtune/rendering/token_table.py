@@ -199,7 +199,7 @@ def _write_table(
         if block:
             writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
     counts = {name: left_out[reason] for reason, name in LEFT_OUT.items()}
-    return PartLengths(**_statistics(lengths), shortened=shortened, **counts, **seen.statistics())
+    return seen.added_to(PartLengths(**_statistics(lengths), shortened=shortened, **counts))
 
 
 def _refuse(conversation: Conversation, error: RowError, recipe: Recipe) -> None:
@@ -288,19 +288,20 @@ class _Seen:
         tokens = sum(end - start for start, end in example.image_spans)
         self._rows.append((tokens, len(conversation.answer) / tokens))
 
-    def statistics(self) -> dict[str, float]:
+    def added_to(self, lengths: PartLengths) -> PartLengths:
         if not self._rows:
-            return {}
+            return lengths
         stored, seen = np.median(self._pixels, axis=0)
         tokens, characters = np.asarray(self._rows).T
-        return {
-            "images": len(self._pixels),
-            "image_pixels": int(stored),
-            "seen_pixels": int(seen),
-            "image_tokens": int(np.median(tokens)),
-            "characters": round(float(np.median(characters)), 2),
-            "most_characters": round(float(np.percentile(characters, 95)), 2),
-        }
+        return replace(
+            lengths,
+            images=len(self._pixels),
+            image_pixels=int(stored),
+            seen_pixels=int(seen),
+            image_tokens=int(np.median(tokens)),
+            characters=round(float(np.median(characters)), 2),
+            most_characters=round(float(np.percentile(characters, 95)), 2),
+        )
 
 
 def _statistics(lengths: list[int]) -> dict[str, int]:
