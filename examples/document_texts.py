@@ -211,7 +211,7 @@ def letter(write: Writer, name: str) -> Document:
     blocks.append(Block("text", f"المرفقات: {attachments[0]}، {attachments[1]}"))
     if name == EMPTY_BACK:
         blocks += [Block("break"), Block("space"), Block("break")]
-    if name == EMPTY_BACK or write.draw.random() < 0.5:
+    if name == EMPTY_BACK or write.draw.random() < 0.8:
         blocks += [] if name == EMPTY_BACK else [Block("break")]
         blocks += [Block("heading", f"مرفق: {attachments[0]}"), write.paragraph(SENTENCES, 3), goods(write, 7)[0]]
     return write.document("letter", blocks, addressee=office, subject=write.subject, attachments=attachments)
@@ -253,7 +253,7 @@ def invoice(write: Writer, name: str) -> Document:
         Block("stamp", "خالص مع الشكر" if write.draw.random() < 0.4 else write.source[0]),
         Block("signature", "المحاسب"),
     )
-    if name in SHARED or write.draw.random() < 0.4:
+    if name in SHARED or write.draw.random() < 0.6:
         terms = Writer("terms") if name in SHARED else write
         blocks += [Block("break"), Block("title", "الشروط العامة للبيع"), Block("heading", "General terms of sale")]
         blocks += [Block("item", term) for term in (TERMS if name in SHARED else write.draw.sample(TERMS, 4))]
@@ -283,7 +283,7 @@ def form(write: Writer, name: str) -> Document:
         Block("signature", write.draw.choice(TITLES)),
         Block("stamp", "اعتمد"),
     )
-    if write.draw.random() < 0.5:
+    if write.draw.random() < 0.7:
         blocks += [Block("break"), Block("heading", "كشف الأصناف المطلوبة"), goods(write, 8)[0]]
         blocks += [write.paragraph(SENTENCES, 2)]
     return write.document("form", blocks, addressee=office, subject=write.subject)
@@ -292,7 +292,7 @@ def form(write: Writer, name: str) -> Document:
 def statement(write: Writer, name: str) -> Document:
     """Tables, a page each, with a word before and after."""
     blocks = write.head(Block("heading", f"بيان {write.subject}"), write.paragraph(OPENINGS, 1))
-    for part in range(write.draw.randint(1, 2)):
+    for part in range(write.draw.randint(2, 3)):
         if part:
             blocks += [Block("break"), Block("heading", "تابع البيان")]
         table, total = goods(write, write.draw.randint(9, 12), prices=part == 0)
@@ -306,7 +306,7 @@ def minutes(write: Writer, name: str) -> Document:
     place = write.draw.choice(PLACES)
     blocks = write.head(
         Block("heading", f"محضر اجتماع: {write.subject}"),
-        Block("text", write.digits(f"عقد الاجتماع في {place} في تمام الساعة {write.draw.randrange(8, 13)}:30 صباحا.")),
+        Block("text", write.digits(f"عقد الاجتماع في {place} في تمام الساعة {write.draw.randrange(8, 12)}:30 صباحا.")),
         Block("heading", "جدول الأعمال"),
         *(Block("item", topic) for topic in write.draw.sample(SUBJECTS, 4)),
         Block("heading", "المناقشات"),

@@ -229,14 +229,14 @@ def _draw_stamp(page: Page, text: str, draw: random.Random) -> None:
     """A round stamp, turned a little, over whatever is there."""
     side = page.pixels(104)
     stamp = Image.new("L", (side, side), 255)
-    pen, letters = ImageDraw.Draw(stamp), font(page.pixels(10), True)
+    pen, letters = ImageDraw.Draw(stamp), font(page.pixels(13), True)
     for inset in (1, 6):
         edge = page.pixels(inset)
         pen.ellipse((edge, edge, side - edge, side - edge), outline=90, width=max(1, page.pixels(1.3)))
     words, lines = text.split(), [text] if len(text) < 16 else []
     lines = lines or [" ".join(words[: len(words) // 2]), " ".join(words[len(words) // 2 :])]
     for number, line in enumerate(lines):
-        y = side / 2 + (number - (len(lines) - 1) / 2) * page.pixels(15) + page.pixels(4)
+        y = side / 2 + (number - (len(lines) - 1) / 2) * page.pixels(17) + page.pixels(4)
         pen.text((side / 2, y), line, font=letters, fill=90, anchor="ms", **RTL)
     stamp = stamp.rotate(draw.uniform(-18, 18), Image.Resampling.BICUBIC, fillcolor=255)
     left = page.pixels(draw.uniform(250, 380))
