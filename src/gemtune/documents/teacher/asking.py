@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemtune.documents.folder import DistilledFolder
@@ -142,7 +141,7 @@ class _Asking:
     """The replies to a list of requests, those of equal keys asked for once."""
 
     def __init__(self, requests: list[Request], loop: Loop, say: Say):
-        self._loop, self._say = loop, say
+        self._loop, self._say, self._is_local = loop, say, loop.teacher.provider == "local"
         self._of_key: dict[str, list[Request]] = {}
         for request in requests:
             self._of_key.setdefault(key_of(request, loop.teacher), []).append(request)
@@ -168,7 +167,7 @@ class _Asking:
             if key not in self._missing:
                 yield from self._known(key, same)
         yield from self.probes()
-        if self._missing and self._loop.teacher.provider != "local":
+        if self._missing and not self._is_local:
             self._say(self._forecast_line())
         yield from self._by_workers()
 
@@ -192,57 +191,24 @@ class _Asking:
                 if loop.estimate.mean(task) is None:
                     yield from self._asked_for(key, self._missing.pop(key))
 
-    def _asked_for(self, key: str, request: Request) -> Iterator[Reply]:
+    def _asked_for(self, key: str, request: Request) -> list[Reply]:
         reply = self._loop.reply(key, request)
-        for same in self._of_key[key]:
-            yield Reply(same, reply.value, reply.text, reply.problem, reply.usage)
+        return [replace(reply, request=same) for same in self._of_key[key]]
 
     def _by_workers(self) -> Iterator[Reply]:
         """Several threads ask; when one meets an error, or the caller goes, the others end what is under way."""
-        waiting: queue.SimpleQueue[tuple[str, Request]] = queue.SimpleQueue()
-        results: queue.SimpleQueue[list[Reply] | BaseException | None] = queue.SimpleQueue()
-        for entry in self._missing.items():
-            waiting.put(entry)
-        count = 1 if self._loop.teacher.provider == "local" else self._loop.teacher.concurrency
-        workers = [
-            threading.Thread(target=self._work, args=(waiting, results), name=f"teacher-{number}", daemon=True)
-            for number in range(min(count, len(self._missing)))
-        ]
-        for worker in workers:
-            worker.start()
-        try:
-            yield from self._results(results, len(workers))
-        finally:
-            self._loop.pace.stop()
-            for worker in workers:
-                worker.join()
-
-    def _results(self, results: queue.SimpleQueue[list[Reply] | BaseException | None], workers: int) -> Iterator[Reply]:
-        error: BaseException | None = None
-        while workers:
-            result = results.get()
-            if result is None:
-                workers -= 1
-            elif isinstance(result, BaseException):
-                error = error or result
-                self._loop.pace.stop()
-            else:
-                yield from result
-        if error:
-            raise error
-
-    def _work(
-        self,
-        waiting: queue.SimpleQueue[tuple[str, Request]],
-        results: queue.SimpleQueue[list[Reply] | BaseException | None],
-    ) -> None:
-        try:
-            while True:
-                key, request = waiting.get_nowait()
-                results.put(list(self._asked_for(key, request)))
-        except (queue.Empty, Stopped):
-            pass
-        except BaseException as error:  # handed to the thread that waits for it
-            results.put(error)
-        finally:
-            results.put(None)
+        count, stop = self._loop.teacher.concurrency, self._loop.pace.stop
+        with ThreadPoolExecutor(1 if self._is_local else count, "teacher") as workers:
+            asked = [workers.submit(self._asked_for, *entry) for entry in self._missing.items()]
+            errors: list[BaseException] = []
+            try:
+                for future in as_completed(asked):
+                    if error := future.exception():
+                        errors += [] if isinstance(error, Stopped) else [error]
+                        stop()
+                    else:
+                        yield from future.result()
+            finally:
+                stop()
+        if errors:
+            raise errors[0]
