@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pikepdf
 import pytest
 from PIL import Image
 
+from gemtune.documents import render
 from gemtune.documents.render import answer, dots_an_inch, pixels_of
 from made_pdfs import LINES, add_page, make_pdf, written_page
 
@@ -24,6 +26,12 @@ def drawn(path: Path, number: int = 1, mode: str = "L", steps: Any = (), **keys:
 
 def image_of(result: Any) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(result["png"])))
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    yield
+    render._pdf.cache_clear()
 
 
 def opened(path: Path, password: str | None = None) -> Any:
