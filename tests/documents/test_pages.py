@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from gemtune.documents.folder import DistilledFolder, Page
+from gemtune.documents.ocr import available
 from gemtune.documents.pages import draw_pages, image_of
 from gemtune.errors import DataError
 from gemtune.files import read_jsonl
@@ -199,6 +200,15 @@ def test_nothing_that_can_be_drawn_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"")
     with pytest.raises(DataError, match=r"no page of 1 documents could be drawn; first a.pdf: is empty"):
         draw(tmp_path / "a.pdf", tmp_path / "out")
+
+
+@pytest.mark.skipif(available("osd") is not None, reason="tesseract is not here")
+def test_a_scan_that_lies_on_its_side_is_turned_upright(tmp_path: Path) -> None:
+    letter = written_page(LINES * 2, (1100, 1500))
+    letter.rotate(90, expand=True).save(tmp_path / "a.png")
+    pages, _, _ = draw(tmp_path / "a.png", tmp_path / "out", steps=["orient"])
+    assert pages[0].steps == [{"step": "orient", "setting": None, "degrees": 90}]
+    assert tuple(pages[0].size) == letter.size
 
 
 def test_colour_is_kept_without_the_step_gray(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from gemtune.documents.drawn_pages import DrawnPages
 from gemtune.documents.folder import DistilledFolder, Page, Problem
+from gemtune.documents.ocr import available
 from gemtune.documents.sources import Document, documents_of, of_document, page_numbers
 from gemtune.documents.text_layer import mended, trust
 from gemtune.documents.workers import Workers
-from gemtune.errors import DataError, MissingExtra, listed
+from gemtune.errors import DataError, MissingExtra, RecipeError, listed
 from gemtune.files import JsonObject, sha256_of, sha256_of_text, write_jsonl
 from gemtune.recipe.document_sections import Pages, step_and_setting
 from gemtune.recipe.schema import Recipe
@@ -31,8 +32,10 @@ def draw_pages(recipe: Recipe, folder: DistilledFolder, say: Say, tick: Tick) ->
     """
     pages = recipe.pages
     if pages is None:
-        raise DataError("pages: is missing in the recipe; `gemtune new documents` writes one")
+        raise RecipeError("pages: is missing; `gemtune new documents` writes a recipe with documents")
     _require_pdfium()
+    if "orient" in pages.steps and (fault := available("osd")):
+        raise RecipeError(f"pages.steps: orient asks tesseract; {fault}, or leave the step out")
     documents, others = documents_of(pages, Path(pages.folder), Path(recipe.runs_dir))
     if others:
         kinds = listed(f"{count} {suffix}" for suffix, count in others.most_common())

@@ -22,6 +22,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gemtune.data.images import IMAGE_SUFFIXES, MOST_LONG, MOST_OPENED, MOST_PIXELS, to_rgb
 from gemtune.documents.fingerprints import fingerprint
+from gemtune.documents.ocr import OcrError
 from gemtune.documents.steps import is_blank, prepared
 from gemtune.documents.text_layer import MOST
 from gemtune.files import JsonObject
@@ -54,7 +55,7 @@ def answer(request: JsonObject) -> JsonObject:
     work: Callable[[JsonObject], JsonObject] = {"open": _open, "draw": _draw, "prepare": _prepare}[request["do"]]
     try:
         return work(request)
-    except _UnusableError as error:
+    except (_UnusableError, OcrError) as error:
         return {"problem": str(error)}
 
 

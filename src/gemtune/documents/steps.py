@@ -6,6 +6,7 @@ are measured on small copies; only the change itself touches every pixel.
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 
@@ -54,11 +55,13 @@ def each(image: Image.Image, steps: Sequence[tuple[str, Setting]]) -> Iterator[t
 
 
 def orient(image: Image.Image, _: Setting) -> tuple[Image.Image, JsonObject]:
-    """Upright, by the letters on it; as it is where tesseract cannot tell."""
+    """Upright, by the letters on it; as it is where there are too few of them to tell."""
     from gemtune.documents.ocr import orientation
 
-    degrees = orientation(image) % 360
-    return (image.rotate(-degrees, expand=True) if degrees else image), {"degrees": degrees}
+    out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    clockwise = orientation(out.getvalue())
+    return (image.rotate(-clockwise, expand=True) if clockwise else image), {"degrees": clockwise}
 
 
 def flatten(image: Image.Image, _: Setting) -> tuple[Image.Image, JsonObject]:
