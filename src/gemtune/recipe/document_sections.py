@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gemtune.errors import did_you_mean, shown
 from gemtune.recipe.section import MOST, Section, deciding
@@ -175,8 +175,8 @@ class Teacher(Section):
     )
     key: str | None = Field(
         None,
-        description="The environment variable with the key; OPENAI_API_KEY or GEMINI_API_KEY when not set. The key "
-        "itself is never written anywhere.",
+        description="The environment variable with the key, which is never written anywhere. When not set, "
+        "OPENAI_API_KEY or GEMINI_API_KEY goes to the provider's own address, and no key to a `url`.",
     )
     temperature: float = Field(0.0, ge=0, le=2, description="0: the teacher's most likely reading.")
     max_tokens: int = Field(
@@ -208,6 +208,14 @@ class Teacher(Section):
     )
     budget_tokens: int | None = Field(None, ge=1, le=MOST * 1000, description="As `budget`, where prices are unknown.")
     batch: bool = Field(False, description="By the endpoint's batch API: half the price, hours later.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.budget is not None and None in (self.input_price, self.output_price):
+            raise ValueError("wanted input_price and output_price for a budget, found none; or set budget_tokens")
+        if self.samples > 1 and self.temperature == 0 and self.provider != "files":
+            raise ValueError("wanted a temperature above 0 for several samples, found 0, which makes them all alike")
+        return self
 
 
 class Privacy(Section):
