@@ -11,7 +11,7 @@ from typing import IO, Annotated
 from urllib.parse import urlsplit
 
 from gemtune.documents.folder import DistilledFolder
-from gemtune.documents.privacy import Sendable
+from gemtune.documents.redaction import Sendable
 from gemtune.files import JsonObject, os_errors
 from gemtune.recipe.document_sections import Teacher
 from gemtune.run_files import Stored

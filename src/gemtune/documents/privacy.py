@@ -15,7 +15,7 @@ from gemtune.documents.folder import DistilledFolder, Page
 from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
 from gemtune.documents.personal_data.recognisers import Match, matches
 from gemtune.documents.personal_data.user_patterns import UserPatterns
-from gemtune.documents.redaction import Box, boxes_over, places_of, redact
+from gemtune.documents.redaction import Redaction, Sendable, boxes_over, places_of, redact
 from gemtune.errors import GemtuneError, listed
 from gemtune.files import write_jsonl
 from gemtune.recipe.schema import Recipe
@@ -48,24 +48,6 @@ class Finding(Stored):
     excerpt: Annotated[str, "its first and last characters; the rest is masked"]
     decision: Annotated[Decision, "what becomes of the page"]
     note: Annotated[str, "why it could not be scanned, or not be redacted"] = ""
-
-
-@dataclass(frozen=True)
-class Redaction:
-    """A value that is covered, and where; the value itself stays in memory."""
-
-    kind: str
-    value: str
-    boxes: tuple[Box, ...]
-
-
-@dataclass(frozen=True)
-class Sendable:
-    """A page that may go to a teacher, by this image of it. What is redacted there is no label: those become null."""
-
-    page: Page
-    image: Path
-    redactions: tuple[Redaction, ...] = ()
 
 
 @dataclass

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from rapidfuzz.fuzz import partial_ratio_alignment
 
+from gemtune.documents.folder import Page
 from gemtune.documents.ocr import OcrPage, Word
 from gemtune.documents.personal_data.reading_orders import Reading, fold, readings
 from gemtune.files import write_bytes
@@ -16,6 +18,24 @@ from gemtune.files import write_bytes
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 _ALIKE = 85.0  # percent: how much of a value tesseract must have read right for its place to be known
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """A value that is covered, and where; the value itself stays in memory."""
+
+    kind: str
+    value: str
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True)
+class Sendable:
+    """A page that may go to a teacher, by this image of it. What is redacted there is no label: those become null."""
+
+    page: Page
+    image: Path
+    redactions: tuple[Redaction, ...] = ()
 
 
 def boxes_over(ocr: OcrPage, start: int, end: int) -> list[Box]:
@@ -43,7 +63,15 @@ def places_of(value: str, ocr: OcrPage) -> list[tuple[int, int]]:
         return sorted(whole)
     alignments = ((partial_ratio_alignment(wanted, text.text, score_cutoff=_ALIKE), text) for text in texts)
     near = [(found.score, text.span(found.dest_start, found.dest_end)) for found, text in alignments if found]
-    return [max(near)[1]] if near else []
+    return [_to_whole_words(ocr.text, *max(near)[1])] if near else []
+
+
+def _to_whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    while start and not text[start - 1].isspace():
+        start -= 1
+    while end < len(text) and not text[end].isspace():
+        end += 1
+    return start, end
 
 
 def _is_of_whole_words(text: str, start: int, end: int) -> bool:
