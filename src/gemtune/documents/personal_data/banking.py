@@ -24,6 +24,7 @@ _LONGEST_IBAN = 80  # characters, with everything between its groups
 
 
 def ibans(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of every IBAN; of an Arab state also where its check digits are wrong."""
     for match in _IBAN.finditer(text):
         length = _IBAN_LENGTHS.get(match[1].upper())
         end = _end_of(text, match.start(), length) if length else None
@@ -77,5 +78,6 @@ _CARDS = tuple(
 
 
 def is_card(number: Number) -> bool:
+    """Whether it has the beginning and length of a brand, the check digit, and even groups."""
     evenly = len(number.sizes) == 1 or (len(number.sizes) <= 5 and min(number.sizes) >= 3) or number.is_in_boxes
     return evenly and luhn(number.digits) and any(card.fullmatch(number.digits) for card in _CARDS)

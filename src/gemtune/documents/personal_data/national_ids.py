@@ -67,6 +67,7 @@ _NATIONAL_IDS: dict[str, tuple[int, Callable[[str], bool], int]] = {
 
 
 def is_national_id(number: Number, regions: Sequence[str]) -> bool:
+    """Whether it has the structure of an id of one of the regions."""
     for region in regions:
         length, satisfied, most_groups = _NATIONAL_IDS.get(region, (0, bool, 0))
         in_groups = number.is_in_boxes or len(number.sizes) <= most_groups

@@ -53,6 +53,7 @@ def _mobile(regions: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def is_mobile(number: Number, regions: tuple[str, ...]) -> bool:
+    """Whether it is a mobile number of one of the regions, as dialled there or from elsewhere."""
     return bool(_mobile(regions).fullmatch(number.digits)) and _may_be_a_phone(number.text)
 
 
