@@ -228,7 +228,13 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
                 if name == client or name.startswith(f"{client}."):
                     users.setdefault(client, set()).add(module_of(path))
     assert users == {
-        "huggingface_hub": {"models.hub", "cli.doctor", "data.sources", "exporting.hub"},
+        "huggingface_hub": {
+            "models.hub",
+            "cli.doctor",
+            "data.sources",
+            "exporting.hub",
+            "documents.teacher.chat_completions",  # the HTTP client that it brings
+        },
         "http.client": {"data.downloads", "exporting.llama_cpp"},
         "socket": {"data.downloads", "serving.server"},
     }
