@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gemtune.data.groups import has_member
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.preparation.near_duplicates import NearPair, Questions
-from gemtune.preparation.row_store import Hashes, RowStore
+from gemtune.preparation.row_store import Hashes, RowStore, group_hash
 from gemtune.recipe.schema import Split
 from gemtune.runs import PARTS
 
@@ -34,16 +34,32 @@ def split(settings: Split, groups: Hashes, pools: Hashes, named: Mapping[str, Se
     return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
 
 
-def groups_named(settings: Split, store: RowStore) -> dict[str, list[int]]:
+def parts_by_name(settings: Split, groups: Sequence[str]) -> list[str]:
+    """The part of each row by the name of its group, as `gemtune prepare` divides the same rows.
+
+    >>> parts_by_name(Split(val=["b"], test=0), ["a", "b", "b"])
+    ['train', 'val', 'val']
+    """
+    hash_of = {group: group_hash(str(settings.seed), group) for group in groups}
+    hashes = np.array([hash_of[group] for group in groups], np.uint64)
+    parts = split(settings, hashes, np.zeros(len(groups), np.uint64), groups_named(settings, hash_of))
+    return [PARTS[part] for part in parts]
+
+
+def groups_of(settings: Split, store: RowStore) -> dict[str, int]:
+    """The groups of the rows that were read, by name, where a part lists some."""
+    if not any(isinstance(part, list) for part in (settings.val, settings.test)):
+        return {}
+    hashes, rows = np.unique(store.hashes("group"), return_index=True)
+    return {store.conversation(row)["group"]: int(number) for number, row in zip(hashes, rows.tolist(), strict=True)}
+
+
+def groups_named(settings: Split, hash_of: Mapping[str, int]) -> dict[str, list[int]]:
     """The names that val and test list -> the hashes of their groups: those of that name, or merged with one of it.
 
     DataError when a name is in no group, or when val and test name the same one.
     """
     parts = {key: part for key in ("val", "test") if isinstance(part := getattr(settings, key), list)}
-    if not parts:
-        return {}
-    hashes, rows = np.unique(store.hashes("group"), return_index=True)
-    hash_of = {store.conversation(row)["group"]: int(number) for number, row in zip(hashes, rows.tolist(), strict=True)}
     named: dict[str, list[int]] = {}
     for key, name in ((key, name) for key, names in parts.items() for name in names):
         exact = [hash_of[name]] if name in hash_of else []
