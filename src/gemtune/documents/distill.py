@@ -195,7 +195,8 @@ def _written(
             group, known = group_of.get(page.document, page.document), texts[page.document, page.number]
             rows.append(row_of(reply, page, task, image=image, group=group, known=known))
     if not rows:
-        raise DataError(f"no page has a row: {left_out[0]}" if left_out else "no page has a row: all are blank")
+        first = max(left_out, key=lambda one: one.task is not None)
+        raise DataError(f"none of {len(pages)} pages has a row; {first}")
     write_jsonl(folder.rows_file, rows)
     manifest = DistillManifest(
         version=1,
