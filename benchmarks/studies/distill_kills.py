@@ -52,8 +52,8 @@ class Outcome:
     def line(self) -> str:
         return (
             f"killed {self.kills} times: {len(self.rows.splitlines())} rows, {self.requests} requests; the server "
-            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} of "
-            f"the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
+            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} "
+            f"of the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
             f"{len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
         )
 

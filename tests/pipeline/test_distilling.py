@@ -1,8 +1,9 @@
-"""The verbs before a run: documents become rows, a data set of LLaMA-Factory, a sheet of pages; recipes are imported."""
+"""The verbs before a run: documents become rows, a LLaMA-Factory data set, a sheet of pages; recipes are imported."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -60,24 +61,12 @@ def test_rows_that_are_not_there_are_asked_for_by_name(recipe: Path) -> None:
     assert not (recipe.parent / "runs").exists()
 
 
-def test_a_run_distils_first_and_holds_out_the_documents_that_are_named(recipe: Path) -> None:
-    said: list[str] = []
-    page = stages.run(work := job(recipe, said))
-    assert page.is_file()
-    documents = {
-        part: {line["group"] for line in map(json.loads, work.run.part(part).read_text(encoding="utf-8").splitlines())}
-        for part in ("train", "val", "test")
-    }
-    assert documents == {"train": {"01.pdf", "02.pdf"}, "val": {"03.pdf"}, "test": {"04.pdf"}}
-    stages.run(job(recipe, said))
-    assert said[-1].endswith("4 documents, and nothing has changed") or any("nothing has changed" in s for s in said)
-
-
-def test_an_export_for_llamafactory_is_divided_as_the_run_is(recipe: Path) -> None:
+def test_an_export_for_llamafactory_is_divided_by_document(recipe: Path) -> None:
     distilling.distill(job(recipe))
     folder, counts = distilling.export_llamafactory(job(recipe))
-    manifest = stages.prepare(job(recipe))
-    assert counts == manifest["kept"]
+    rows = map(json.loads, (recipe.parent / "letters" / "rows.jsonl").read_text(encoding="utf-8").splitlines())
+    part_of = {"01.pdf": "train", "02.pdf": "train", "03.pdf": "val", "04.pdf": "test"}
+    assert counts == Counter(part_of[row["document"]] for row in rows)
     assert yaml.safe_load((folder / "train.yaml").read_text())["template"] == "gemma3"
 
 

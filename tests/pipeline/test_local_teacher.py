@@ -19,7 +19,12 @@ from gemtune.recipe.document_sections import Teacher
 
 def asked(root: Path, model: Path, **settings: object) -> list[tuple[str, str, int, int]]:
     """Text, finish and tokens of the replies to two pages."""
-    recipe = {"name": "t", "task": "documents", "pages": {"source": "in", "folder": str(root)}, "runs_dir": str(root)}
+    recipe = {
+        "name": "t",
+        "task": "documents",
+        "pages": {"source": "in", "folder": str(root)},
+        "runs_dir": str(root / "runs"),
+    }
     (root / "t.yaml").write_text(yaml.safe_dump({**recipe, "train": {"device": "cpu", "precision": "fp32"}}))
     job = Job(root / "t.yaml", say=lambda text: None)
     ask = local_teacher(job)(Teacher(provider="local", model=str(model), max_tokens=4, **settings))
