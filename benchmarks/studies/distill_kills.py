@@ -47,13 +47,19 @@ class Outcome:
     faults: list[str]  # where server and ledger differ
     twice: list[str]  # replies that were paid for twice, and are not listed as such
     listed: int  # requests that may have been charged for nothing
+    charged_for_listed: int  # by the server: tokens
 
     def line(self) -> str:
         return (
-            f"killed {self.kills} times: {len(self.rows.splitlines())} rows, {self.requests} requests; charged "
-            f"{sum(self.charged):,} tokens, ledger {sum(self.ledger):,} and {self.listed} listed as perhaps charged; "
+            f"killed {self.kills} times: {len(self.rows.splitlines())} rows, {self.requests} requests; the server "
+            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} "
+            f"of the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
             f"{len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
         )
+
+    @property
+    def adds_up(self) -> bool:
+        return sum(self.charged) == sum(self.ledger) + self.charged_for_listed
 
 
 def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **sections: Any) -> Outcome:
@@ -86,6 +92,7 @@ def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **se
         faults=faults_of_ledger(log, folder.ledger_file),
         twice=[f"{page} {task}" for (page, task), count in whole.items() if count > 1],
         listed=len(perhaps),
+        charged_for_listed=sum(line["input"] + line["output"] for line in charged if line["id"] in perhaps),
     )
 
 
