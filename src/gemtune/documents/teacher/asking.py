@@ -161,8 +161,7 @@ class _Asking:
         for task, count in Counter(request.task for request in self._missing.values()).items():
             one = loop.estimate.mean(task)
             if one is None:
-                first = next(request for request in self._missing.values() if request.task == task)
-                one = loop.estimate.most(task, size_of(first))
+                one = loop.estimate.most(task, size_of(self._first(task)))
             usage += Usage(one.input * count, one.output * count, one.thinking * count)
         return Forecast(len(self._missing), usage, cost_of(usage, loop.teacher))
 
@@ -190,10 +189,24 @@ class _Asking:
     def probes(self) -> Iterator[Reply]:
         """Asks for one page of each task of which it is not known what it takes, one after the other."""
         loop = self._loop
-        for task in dict.fromkeys(request.task for request in self._missing.values()):
+        unknown = [task for task in self._tasks() if loop.estimate.mean(task) is None]
+        if unknown and not self._is_local:
+            most = sum((loop.estimate.most(task, size_of(self._first(task))) for task in unknown), Usage())
+            cost = cost_of(most, loop.teacher)
+            self._say(
+                f"one page is asked for first ({', '.join(unknown)}), to learn what a reply takes: at most "
+                f"{most.total:,} tokens{'' if cost is None else f', or {cost:.2f}'}"
+            )
+        for task in unknown:
             for key in [key for key, request in self._missing.items() if request.task == task][:_PROBES]:
                 if loop.estimate.mean(task) is None:
                     yield from self._asked_for(key, self._missing.pop(key))
+
+    def _tasks(self) -> list[str]:
+        return list(dict.fromkeys(request.task for request in self._missing.values()))
+
+    def _first(self, task: str) -> Request:
+        return next(request for request in self._missing.values() if request.task == task)
 
     def _asked_for(self, key: str, request: Request) -> list[Reply]:
         reply = self._loop.reply(key, request)
@@ -212,6 +225,9 @@ class _Asking:
                         stop()
                     else:
                         yield from future.result()
+            except KeyboardInterrupt:
+                self._say("replies that are under way are waited for, since they are paid for; once more leaves them")
+                raise
             finally:
                 stop()
         if errors:
