@@ -71,10 +71,14 @@ class ChatCompletions:
         changes = openai_schema(request).changes if level == "schema" else ()
         return replace(answer, structured=level, changes=changes)
 
+    def dialect(self) -> Dialect:
+        """How the endpoint is asked now."""
+        with self._lock:
+            return Dialect(**vars(self._dialect))
+
     def body(self, request: Request) -> tuple[JsonObject, Dialect]:
         """What is posted, and in which dialect."""
-        with self._lock:
-            dialect = Dialect(**vars(self._dialect))
+        dialect = self.dialect()
         content = [
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64(request)}"}},
             {"type": "text", "text": prompt_of(request, dialect.level)},
