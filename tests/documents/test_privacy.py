@@ -139,8 +139,15 @@ def test_patterns_of_the_recipe_are_looked_for(tmp_path):
     pages = pages_in(folder, "ملف رقم ٢٠٤-ق")
     with pytest.raises(PrivacyError, match=r"page 1 \(case\)"):
         passed(recipe_with(r"{ocr: false, patterns: {case: '\d{3}-ق'}}"), folder, pages)
-    with pytest.raises(RecipeError, match=r"privacy\.patterns"):
-        passed(recipe_with("{ocr: false, patterns: {case: '(a'}}"), folder, pages)
+    with pytest.raises(RecipeError, match=r"privacy\.patterns.*'case' is no regular expression \(missing \)"):
+        recipe_with("{patterns: {case: '(a'}}")
+
+
+def test_a_region_that_is_none_stops(tmp_path):
+    with pytest.raises(RecipeError, match=r"privacy\.regions: .*by two capital letters, such as EG; found 'Egypt'"):
+        recipe_with("{regions: [Egypt]}")
+    with pytest.raises(RecipeError, match=r"privacy\.regions: XX is no country that phonenumbers knows"):
+        passed(recipe_with("{ocr: false, regions: [EG, XX]}"), DistilledFolder(tmp_path), [])
 
 
 @pytest.mark.parametrize("groups_turned", [False, True])

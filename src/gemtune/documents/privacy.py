@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from gemtune.documents.folder import DistilledFolder, Page
 from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
+from gemtune.documents.personal_data.phones import require_regions
 from gemtune.documents.personal_data.recognisers import Match, matches
 from gemtune.documents.personal_data.user_patterns import UserPatterns
 from gemtune.documents.redaction import Redaction, Sendable, boxes_over, places_of, redact
@@ -71,6 +72,7 @@ def gate(recipe: Recipe, folder: DistilledFolder, pages: Sequence[Page], tick: T
     if all(teacher.provider in _HERE for teacher in recipe.teacher):
         return [Sendable(page, folder.root / page.image) for page in pages]
     privacy = recipe.privacy
+    require_regions(privacy.regions)
     texts = read_pages(folder, pages, tick) if privacy.ocr else {}
     findings: list[Finding] = []
     sendable: list[Sendable] = []
