@@ -37,8 +37,8 @@ def test_rows_and_split_of_the_users_own_are_kept() -> None:
 
 
 def test_one_teacher_needs_no_list_and_is_overridden_without_one() -> None:
-    recipe = parsed(LEAST + "teacher:\n  model: m\n", "teacher.0.samples=2")
-    assert [(teacher.model, teacher.samples) for teacher in recipe.teacher] == [("m", 2)]
+    recipe = parsed(LEAST + "teacher:\n  model: m\n", "teacher.0.attempts=2")
+    assert [(teacher.model, teacher.attempts) for teacher in recipe.teacher] == [("m", 2)]
 
 
 WRONG = {
@@ -48,7 +48,7 @@ WRONG = {
     "in a list": (LEAST + "teacher: [{modle: m}]\n", "unknown key 'teacher.0.modle'; did you mean 'teacher.model'?"),
     "out of bounds": (
         LEAST + "teacher: {agreement: 2}\n",
-        "teacher.agreement: wanted less than or equal to 1, found 2",
+        "teacher.0.agreement: wanted less than or equal to 1, found 2",
     ),
 }
 
