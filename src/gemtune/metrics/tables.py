@@ -70,6 +70,7 @@ class Tree:
 
 
 def tree_of(table: Table) -> Tree:
+    """A table as a tree: its rows, and their cells."""
     labels: list[Cell | str] = []
     leaves: list[int] = []
     for row in table:
