@@ -34,8 +34,8 @@ from gemtune.pipeline.job import Job
 FOLDER = WORK / "learns_to_read"  # stays: a study that was stopped goes on in it
 WIDTH, HEIGHT = 64, 32  # pixels of a picture: 8 tokens
 TRAINED, TESTED, STEPS, BATCH = 24_000, 300, 1600, 64
-LABELLED, A_DOCUMENT, TUNED_STEPS = 500, 25, 300  # words in PDFs, words a PDF, steps on their labels
-HELD_BACK = 4  # of those PDFs, for the test
+LABELLED, A_DOCUMENT, TUNED_STEPS = 500, 25, 150  # words in PDFs, words a PDF, steps on their labels
+HELD_BACK, CHOOSING = 4, 2  # of those PDFs, for the test, and to choose the best step
 PROMPT = "Read."
 TASK = "word"
 SCHEMA = {
@@ -70,8 +70,9 @@ share of words without an error:
 Swapped: every word is asked for with the picture of another row; that is what can be guessed.
 
 Then {labelled} other words in {documents} PDFs, bold italic and noisy, none of them met before either. A scripted
-teacher labelled them over HTTP for `gemtune distill`, and the same model was tuned on the labels of {taught} words
-in {tuned_steps} steps, {tuned:.0f} minutes. On the {held} words of the {back} PDFs that the split held back:
+teacher labelled them over HTTP for `gemtune distill`, and the same model was tuned on the labels of {taught} words,
+{tuned:.0f} minutes; step {step} of {tuned_steps} was the best on {choosing} others. On the {held} words of the {back} PDFs that the
+split held back:
 
 {distilled}
 
@@ -105,7 +106,7 @@ def _body(folder: Path) -> str:
     }
     tuned = distilled_job(folder, taught, draw, reader.run.root / "model")
     base, after = (list(read_jsonl(tuned.run.replies(name))) for name in ("base", "tuned"))
-    held = [text_of(line["gold"]) for line in base]
+    held, kept = [text_of(line["gold"]) for line in base], tuned.run.prepared_data().kept
     return BODY.format(
         parameters=sum(p.numel() for p in reader.base_model().parameters()) / 1e6,
         trained=len(trained),
@@ -119,7 +120,9 @@ def _body(folder: Path) -> str:
         reading=table(HEAD, [[name, *rates(lines[name])] for name in lines]),
         labelled=LABELLED,
         documents=LABELLED // A_DOCUMENT,
-        taught=LABELLED - len(held),
+        taught=kept["train"],
+        choosing=kept["val"],
+        step=tuned.run.manifest["training"]["best_step"],
         tuned_steps=TUNED_STEPS,
         tuned=minutes_of(tuned),
         held=len(held),
@@ -321,7 +324,8 @@ def distilled_job(folder: Path, words: Sequence[str], draw: random.Random, model
         ]
     write_jsonl(folder / "truth.jsonl", truth)
     write_json(folder / f"{TASK}.json", SCHEMA)
-    held = sorted(path.name for path in pdfs.iterdir())[-HELD_BACK:]
+    names = sorted(path.name for path in pdfs.iterdir())
+    held, choosing = names[-HELD_BACK:], names[-HELD_BACK - CHOOSING : -HELD_BACK]
     distilled = DistilledFolder(folder / "distilled" / "labels")
     with ScriptedTeacher(truth_of(folder / "truth.jsonl", distilled.root)) as teacher:
         path = recipe(
@@ -341,7 +345,7 @@ def distilled_job(folder: Path, words: Sequence[str], draw: random.Random, model
             teacher={"url": teacher.url, "model": "scripted"},
             privacy={"findings": "allow", "unscanned": "allow", "ocr": False},
             documents={"tasks": [str(folder / f"{TASK}.json")], "prompts": {TASK: PROMPT}},
-            split={"val": 0.1, "test": held},
+            split={"val": choosing, "test": held},
         )
         job = Job(path)
         stages.distill(job)

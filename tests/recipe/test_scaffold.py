@@ -72,7 +72,7 @@ def test_what_a_stopped_process_has_left_is_written_on(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no recipe is called 'emojis'; there are emoji, .*sql"):
+    with pytest.raises(RecipeError, match=r"no recipe is called 'emojis'; there are documents, emoji, .*sql"):
         list(write_example("emojis", str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
