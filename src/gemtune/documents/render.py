@@ -69,7 +69,7 @@ def _open(request: JsonObject) -> JsonObject:
     if not count:
         raise _UnusableError("has no pages; check the file")
     attached = document.count_attachments()
-    remarks = [f"{attached} attached files are not read; save them beside it to have them, too"] if attached else []
+    remarks = [f"attached files ({attached}) are not read; save them beside it to have them, too"] if attached else []
     return {"pages": count, "remarks": remarks}
 
 
