@@ -44,8 +44,8 @@ PREPARED = {
 }
 _MARKUP = re.compile(r"<[^>]*>|!\[[^\]]*\]\([^)]*\)|[#*_|`]|:?-{3,}:?")
 BODY = """\
-Character errors of tesseract (`{languages}`) on {pages} pages of {documents} documents, per cent, over all of them, in text
-without punctuation and with the letters of Arabic folded:
+Character errors of tesseract (`{languages}`) on {pages} pages of {documents} documents, per cent, over all of them, in
+text without punctuation and with the letters of Arabic folded:
 
 {table}
 
@@ -139,7 +139,9 @@ def errors(folder: Path, pages: Sequence[Page], texts: Sequence[str]) -> float:
     for page, text in zip(pages, texts, strict=True):
         read_of.setdefault(page.document, []).append(text)
     edits = [
-        character_edits(fold(" ".join(parts)), fold(_MARKUP.sub(" ", (folder / name).with_suffix(".md").read_text("utf-8"))))
+        character_edits(
+            fold(" ".join(parts)), fold(_MARKUP.sub(" ", (folder / name).with_suffix(".md").read_text("utf-8")))
+        )
         for name, parts in read_of.items()
     ]
     return sum(edit.edits for edit in edits) / sum(edit.length for edit in edits)
