@@ -20,6 +20,12 @@ from gemtune.tasks.documents.replies import Reply, is_of_schema, leaves, page_ma
 CONTENT = "content"
 
 
+def is_apart(meta: Mapping[str, object]) -> bool:
+    """Whether the truth about a page is known apart from its answer: for its fields, a reference in JSON says it."""
+    reference = meta.get("reference")
+    return bool(reference) and (meta.get("task") == CONTENT or isinstance(read_reply(str(reference)).value, dict))
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is true of a page: its text, its structure or its fields, and everything that it is known to say.
@@ -44,8 +50,8 @@ class Truth:
         is_content = meta.get("task") == CONTENT
         text = read_markdown(page_markdown(given if reference else taught)) if is_content else _EMPTY
         structure = text if text.outline or not is_content else read_markdown(page_markdown(taught))
-        truth = given.value if isinstance(given.value, dict) else taught.value
-        known = text.text if is_content else "\n".join([*leaves(truth), reference])
+        truth = given.value if is_apart(meta) else taught.value
+        known = text.text if is_content else "\n".join(leaves(given.value or given.text or truth))
         sources = (known, *(str(meta.get(name) or "") for name in ("ocr", "layer")))
         schema = meta.get("schema")
         return cls(
@@ -87,6 +93,7 @@ def _metrics() -> dict[str, Metric]:
 
 METRICS = _metrics()
 OF_A_FORM = ("json_valid", "schema_valid")  # scores that only a reply in JSON can have
+OF_SOURCES = ("unsupported", "statements", "statements_without_source")
 
 
 def score_reply(text: str, truth: Truth) -> dict[str, float]:
