@@ -206,17 +206,3 @@ def _support(text: str, truth: Truth) -> dict[str, float]:
 @lru_cache(maxsize=64)
 def _sources(texts: tuple[str, ...]) -> reading.Sources:
     return reading.Sources(texts)
-
-
-def similarity(reply: str, other: str, task: str, schema: JsonObject | None = None) -> float:
-    """How close two replies about a page are, from 0 to 1: 1 minus the CER of their texts, or F1 of their fields.
-
-    >>> similarity('{"sum": 12}', '{"sum": "12.0"}', "invoice", {"properties": {"sum": {"type": "number"}}})
-    1.0
-    """
-    truth = Truth.of({"task": task, "schema": schema}, other)
-    page = read_reply(reply)
-    about = (
-        _content_scores(read_markdown(page_markdown(page)), truth) if truth.is_content else _field_scores(page, truth)
-    )
-    return about["similarity"]
