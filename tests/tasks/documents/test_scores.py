@@ -137,3 +137,5 @@ def test_values_that_no_source_has_are_unsupported() -> None:
     page = "شركة النور: دعوة إلى اجتماع سنوي"
     assert scored(reply, answer, "letter", reference=page)["unsupported"] == 1.0
     assert scored(answer, answer, "letter", reference=page)["unsupported"] == 0.0
+    dated = json.dumps({"subject": "دعوة إلى اجتماع سنوي", "on": "2024-03-05"}, ensure_ascii=False)
+    assert scored(dated, dated, "letter", reference=page)["unsupported"] == 0.0, "no page writes a date so"

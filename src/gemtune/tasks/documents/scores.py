@@ -100,7 +100,7 @@ def score_reply(text: str, truth: Truth) -> dict[str, float]:
     """The scores of a reply; which there are depends on the page alone."""
     reply = read_reply(text)
     page = read_markdown(page_markdown(reply)) if truth.is_content else _EMPTY
-    said = page.text if truth.is_content else "\n".join(leaves(reply.value))
+    said = page.text if truth.is_content else "\n".join(fields.texts_in(reply.value, truth.schema))
     form = {} if truth.is_content and truth.schema is None else {"json_valid": float(reply.is_json)}
     if truth.schema is not None:
         form["schema_valid"] = float(reply.is_json and is_of_schema(reply.value, truth.schema))
