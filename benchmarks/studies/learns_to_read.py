@@ -71,8 +71,8 @@ Swapped: every word is asked for with the picture of another row; that is what c
 
 Then {labelled} other words in {documents} PDFs, bold italic and noisy, none of them met before either. A scripted
 teacher labelled them over HTTP for `gemtune distill`, and the same model was tuned on the labels of {taught} words,
-{tuned:.0f} minutes; step {step} of {tuned_steps} was the best on {choosing} others. On the {held} words of the {back} PDFs
-that the split held back:
+{tuned:.0f} minutes; step {step} of {tuned_steps} was the best on {choosing} others. On the {held} words of the {back}
+PDFs that the split held back:
 
 {distilled}
 
