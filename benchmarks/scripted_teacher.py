@@ -16,6 +16,7 @@ import json
 import math
 import random
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -112,6 +113,14 @@ def always(fault: str) -> Script:
     return lambda page, count: fault
 
 
+class _Server(ThreadingHTTPServer):
+    """A server to which a client that was killed is no news."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ScriptedTeacher:
     """The server, in threads of this process; `served` and the log say what it did."""
 
@@ -165,7 +174,7 @@ class ScriptedTeacher:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = _Server(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.address}/v1"
