@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import get_args
 
@@ -249,8 +250,10 @@ def drawn(document: Document, draw: random.Random, dpi: int) -> list[Page]:
     """The pages of a document, each with its number at the foot where there are several."""
     size = draw.choice((13, 14.5, 16))
     pages = [Page(dpi, size)]
-    for block in document.blocks:
-        full = pages[-1].y + height(pages[-1], block) > PAGE[1] - MARGIN - 20
+    for index, block in enumerate(document.blocks):
+        signed = takewhile(lambda after: after.kind in ("signature", "stamp"), document.blocks[index + 1 :])
+        room = sum(height(pages[-1], part) for part in (block, *signed))  # a signature is not alone on its page
+        full = pages[-1].y + room > PAGE[1] - MARGIN - 20
         if block.kind == "break" or (full and block.kind != "stamp"):
             pages.append(Page(dpi, size))
         if block.kind != "break":

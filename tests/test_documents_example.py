@@ -74,7 +74,7 @@ def test_every_page_has_its_truth_but_the_empty_one(layers: dict[str, list[str]]
         said = [(line["document"], line["page"]) for line in TRUTH if line["task"] == task]
         assert sorted(said) == sorted(pages - {("letter/08.pdf", 2)})
     assert len(layers) >= 40 and len(pages) >= 80
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 2_600_000
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 2_650_000
 
 
 def test_the_text_beside_a_document_is_that_of_its_pages(layers: dict[str, list[str]]) -> None:
