@@ -48,15 +48,6 @@ def compare_fields(reply: object, truth: object, schema: JsonObject | None = Non
     return hits
 
 
-def types_of(schema: JsonObject | None, truth: object) -> list[FieldType]:
-    """The types of field that a schema has, or the truth where there is no schema."""
-    if schema:
-        types = set(_types_in(_Schema(schema, schema), 0))
-    else:
-        types = {name for name, _ in _fields(truth, _Schema({}, {}))}
-    return [name for name in TYPES if name in types]
-
-
 class _Schema:
     """A part of a JSON Schema, and the whole that it refers to."""
 
@@ -88,11 +79,6 @@ class _Schema:
         return _Schema(properties.get(name) if isinstance(properties, dict) else None, self.root)
 
     @property
-    def fields(self) -> dict[str, _Schema]:
-        properties = self.part.get("properties")
-        return {name: self.field(name) for name in properties} if isinstance(properties, dict) else {}
-
-    @property
     def entries(self) -> _Schema:
         return _Schema(self.part.get("items"), self.root)
 
@@ -115,21 +101,6 @@ class _Schema:
         return (
             "boolean" if isinstance(value, bool) else "number" if isinstance(value, int | float | Decimal) else "text"
         )
-
-
-def _types_in(schema: _Schema, depth: int) -> Iterator[FieldType]:
-    if depth > MOST_DEPTH // 8:
-        return
-    if fields := schema.fields:
-        for below in fields.values():
-            yield from _types_in(below, depth + 1)
-    elif schema.says("array"):
-        if schema.entries.fields:
-            yield from _types_in(schema.entries, depth + 1)
-        else:
-            yield "list"
-    elif not schema.says("object"):
-        yield schema.type_of(None)
 
 
 def _is_absent(value: object) -> bool:

@@ -78,7 +78,7 @@ def _metrics() -> dict[str, Metric]:
             ratio = Ratio(f"{edits}_{folding}", f"{length}_{folding}")
             metrics[f"{rate}_{folding}"] = Metric(higher_is_better=False, combine=ratio)
     for kind in fields.TYPES:
-        metrics[f"{kind}_f1"] = Metric(combine=F1(f"{kind}_found", f"{kind}_given", f"{kind}_true"))
+        metrics[f"field_f1_{kind}"] = Metric(combine=F1(f"{kind}s_found", f"{kind}s_given", f"{kind}s_true"))
     parts = [
         part for metric in metrics.values() if isinstance(metric.combine, F1 | Ratio) for part in metric.combine.parts
     ]
@@ -169,13 +169,13 @@ def _field_scores(reply: Reply, truth: Truth) -> dict[str, float]:
     scores = {name: _of_one_row(name, total) for name in names}
     is_exact = total["fields_found"] == total["fields_given"] == total["fields_true"]
     scores = {"similarity": scores["field_f1"], **scores, "fields_exact": float(is_exact), **total}
-    for kind in fields.types_of(truth.schema, truth.fields):
+    for kind in (kind for kind in fields.TYPES if hits.true[kind]):
         counts = {
-            f"{kind}_found": float(hits.found[kind]),
-            f"{kind}_given": float(hits.given[kind]),
-            f"{kind}_true": float(hits.true[kind]),
+            f"{kind}s_found": float(hits.found[kind]),
+            f"{kind}s_given": float(hits.given[kind]),
+            f"{kind}s_true": float(hits.true[kind]),
         }
-        scores |= {f"{kind}_f1": _of_one_row(f"{kind}_f1", counts), **counts}
+        scores |= {f"field_f1_{kind}": _of_one_row(f"field_f1_{kind}", counts), **counts}
     return scores
 
 
