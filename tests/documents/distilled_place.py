@@ -52,9 +52,9 @@ def replies(root: Path, *names: str) -> Path:
     return path
 
 
-def three_letters(root: Path) -> Place:
+def three_letters(root: Path, **sections: Any) -> Place:
     """Letters whose replies are there already; the second page of the last is empty."""
     names = ("01.pdf", "02.pdf", "08.pdf")
     source = [str(EXAMPLES / "letter" / name) for name in names]
     given = replies(root, *names)
-    return Place(root, pages={"source": source}, teacher={"provider": "files", "replies": str(given)})
+    return Place(root, pages={"source": source}, teacher={"provider": "files", "replies": str(given)}, **sections)
