@@ -117,7 +117,7 @@ PREPARE: dict[str, Advice] = {
     "split by nothing": (rows({"text": "q", "emoji": "☕", "topic": "a"}, "emoji", split={"by": "topics"}), "did you mean 'topic'", say("split.by=text")),
     "a folder of somebody's": (lambda p: p.write("runs/t/notes.txt", "mine") and None, "and no manifest.json); give another name= or runs_dir=, or move it", say("name=u")),
     "rows in the run": (lambda p: ["data.source=runs/t/e.csv"], "which is gemtune's; move it, or give another name=", say("data.source=e.csv")),
-    "a file for a folder": (lambda p: [f"runs_dir={p / 'e.csv'}"], "a file is where a folder should be: choose another folder (for a run: runs_dir)", lambda p: [f"runs_dir={p / 'there'}"]),
+    "a file for a folder": (lambda p: [f"runs_dir={p / 'e.csv'}"], "a file is where a folder should be: choose another folder (runs_dir or pages.folder in a recipe)", lambda p: [f"runs_dir={p / 'there'}"]),
     "no such model": (lambda p: [f"model={p / 'nowhere'}"], "no such folder", lambda p: [f"model={p.model}"]),
     "a column to rename in none of two files": (lambda p: (p.csv(ROWS[:20], "d/e.csv"), p.csv(ROWS[20:], "d/f.csv"), p.recipe("d", data={"columns": {"text": "body"}}))[2] and None, "no file has a column body; mend or delete it", say("data.columns={}")),
     "split by an empty cell": (rows({"text": "q", "emoji": "☕", "topic": ""}, "emoji", split={"by": "topic"}, prepare={"bad_rows": "fail"}), "fill it, or split by another column", say("split.by=text")),
