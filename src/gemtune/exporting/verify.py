@@ -92,8 +92,8 @@ def verify(
 ) -> Verification:
     """An artifact's answers against the reference's; `is_exact` says that its weights are not quantised."""
     agreement = _agreement(answers, reference, prompts, renderer.stop_ids)
-    sides = [_scores(side.replies, prompts, renderer, task) for side in (reference, answers)]
-    compared = compared_scores(recipe, task, *sides)
+    before, after = (_scores(side.replies, prompts, renderer, task) for side in (reference, answers))
+    compared = compared_scores(recipe, task, before, after)
     passed, why = judged(agreement, compared, is_exact)
     return Verification(
         key=verification_key(prompts, recipe.evaluate.max_new_tokens),

@@ -209,7 +209,13 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
 
     Rows of a file without answers are answered, and not scored.
     """
-    from gemtune.evaluation.evaluate import evaluation_rows, require_rows, summarise, write_replies
+    from gemtune.evaluation.evaluate import (
+        evaluation_rows,
+        require_rows,
+        summarise,
+        write_replies,
+        write_replies_beside,
+    )
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     refuse_another_recipe(job)
@@ -242,6 +248,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if unanswered:
         job.say(f"{unanswered}: these rows have no answers, so the replies in {folder.root} are not scored.")
         return None
+    write_replies_beside(folder, conversations, job.task)
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gemtune.errors import did_you_mean, shown
+from gemtune.metrics.arabic import Folding
 from gemtune.recipe.section import MOST, Section, deciding
 
 ROWS = "rows.jsonl"  # in the folder that `distill` writes
@@ -247,9 +248,6 @@ class Privacy(Section):
     )
 
 
-Folding = Literal["none", "punctuation", "arabic", "all"]
-
-
 class Documents(Section):
     """Options of the `documents` task."""
 
@@ -270,6 +268,12 @@ class Documents(Section):
     )
     folding: Folding = Field(
         "arabic",
-        description="How texts are compared in the score that decides; all foldings stand side by side in the report.",
+        description="How texts are compared in the score that decides: as they are, without punctuation, with "
+        "Arabic letters, marks and digits unified, or both. All stand side by side in the report.",
+        **deciding("evaluation"),
+    )
+    fold_hamza: bool = Field(
+        False,
+        description="Whether Arabic folding also takes hamza off waw and ya.",
         **deciding("evaluation"),
     )
