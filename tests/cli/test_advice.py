@@ -90,7 +90,7 @@ PREPARE: dict[str, Advice] = {
     "unknown key": (text(f"{HEAD}task: emoji\nsplitt: {{val: 2}}\n"), "did you mean 'split", text(f"{HEAD}task: emoji\nsplit: {{val: 2}}\n")),
     "a key twice": (text(f"{HEAD}task: emoji\nname: u\n"), "keep one", text(f"{HEAD}task: emoji\n")),
     "unknown task": (text(f"{HEAD}task: emojis\n"), "did you mean 'emoji'", text(f"{HEAD}task: emoji\n")),
-    "no source": (text("task: emoji\n"), "key 'data' is missing", text(f"{HEAD}task: emoji\n")),
+    "no source": (text("task: emoji\n"), "wanted `data` with a source of rows", text(f"{HEAD}task: emoji\n")),
     "override without =": (say("split.val"), "wanted key=value", say("split.val=2")),
     "a list of sources": (lambda p: (p.csv(ROWS[:20], "f.csv"), p.recipe(data=[{"source": "e.csv"}, {"source": "f.csv"}]), ["data.limit=9"])[2], "is a list; say data.0.limit=... for its first entry", say("data.0.limit=9")),
     "a shape that is no choice": (say("train.schedule=cosin"), "did you mean 'cosine'", say("train.schedule=cosine")),
