@@ -52,9 +52,8 @@ def main() -> None:
     pages = draw_pages(recipe, folder, print, lambda what, done, total: None)
     for group in groups_of(pages):
         for pair in group.shared:
-            print(
-                f"{pair.document} page {pair.number} = {pair.other} page {pair.other_number}, {pair.distance} bits apart"
-            )
+            other = f"{pair.other} page {pair.other_number}, {pair.distance} bits apart"
+            print(f"{pair.document} page {pair.number} = {other}")
     readings = read_pages(folder, [page for page in pages if not page.blank], lambda what, done, total: None)
     texts: dict[str, dict[int, str]] = {}
     for page in pages:
