@@ -102,10 +102,12 @@ def read_documents(source: Path, folder: DistilledFolder, pages: Sequence[Page],
     cache = folder.ocr if languages == AUTO else folder.root / f"ocr {languages}"
     reader = partial(read, cache=cache, languages=languages)
     with ThreadPoolExecutor(CORES) as pool:
-        readings = dict(zip(pages, pool.map(reader, (folder.root / page.image for page in pages)), strict=True))
+        readings = list(pool.map(reader, (folder.root / page.image for page in pages)))
     documents = []
     for name in dict.fromkeys(page.document for page in pages):
-        of_document = {page.number: reading for page, reading in readings.items() if page.document == name}
+        of_document = {
+            page.number: reading for page, reading in zip(pages, readings, strict=True) if page.document == name
+        }
         truths = references_of(source / name, {number: reading.text for number, reading in of_document.items()})
         covered = [of_document[number] for number in truths]
         if covered:
