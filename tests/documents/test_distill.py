@@ -141,6 +141,7 @@ def test_a_teacher_that_stops_is_one_line_and_the_next_run_goes_on(tmp_path: Pat
         assert len(asked) == len(set(asked)) == manifest.rows
         sent = place.folder.audit_file.read_text(encoding="utf-8").splitlines()
         assert len(server.served) == manifest.rows + 1
+    assert len(sent) == len(server.served), "a line a request, none for what was not sent"
     assert {json.loads(line)["host"].split(":")[0] for line in sent} == {"127.0.0.1"}
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from filelock import FileLock, Timeout
 
-from gemtune.documents.audit import record_sent
+from gemtune.documents.audit import recorder
 from gemtune.documents.folder import DistilledFolder, Page, Problem
 from gemtune.documents.manifest import DistillManifest, TeacherNote, fingerprint_of, source_documents, up_to_date
 from gemtune.documents.ocr import OcrPage, available, read, read_pages
@@ -18,7 +18,6 @@ from gemtune.documents.redaction import Sendable
 from gemtune.documents.references import references_of
 from gemtune.documents.rows import Group, LeftOut, Vote, agreed, groups_of, row_of
 from gemtune.documents.teacher import Ledger, Local, Request, ask
-from gemtune.documents.teacher.reply_store import ReplyStore, key_of
 from gemtune.errors import DataError, RecipeError, RunError
 from gemtune.files import (
     JsonObject,
@@ -107,24 +106,14 @@ def _votes(
             for task in tasks
             for sample in range(teacher.samples)
         ]
-        if teacher.provider not in _HERE:
-            record_sent(folder, _unanswered(sendable, requests, teacher, folder), teacher)
+        sending = None if teacher.provider in _HERE else recorder(folder, sendable, teacher)
         here = local(teacher) if local and teacher.provider == "local" else None
-        replies = list(ask(requests, teacher, folder, say=say, tick=tick, local=here))
+        replies = list(ask(requests, teacher, folder, say=say, tick=tick, local=here, sending=sending))
         for reply in sorted(replies, key=lambda reply: reply.request.sample):
             asked = reply.request
             vote = Vote(teacher.model or teacher.provider, teacher.agreement, reply)
             votes.setdefault((asked.document, asked.page, asked.task), []).append(vote)
     return votes
-
-
-def _unanswered(
-    sendable: Sequence[Sendable], requests: Sequence[Request], teacher: Teacher, folder: DistilledFolder
-) -> list[Sendable]:
-    """The pages of which a reply is not there yet: those that are sent now."""
-    store = ReplyStore(folder.replies)
-    images = {request.image for request in requests if store.get(key_of(request, teacher)) is None}
-    return [one for one in sendable if one.image in images]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
