@@ -11,6 +11,7 @@ from gemtune.artifact_files import Agreement, Artifact, Verification
 from gemtune.data.chat_layouts import LAYOUTS
 from gemtune.data.chat_turns import PART_TYPES, PARTS_BECOME, ROLES
 from gemtune.data.row_fields import FIELDS
+from gemtune.documents.folder import Page, Problem
 from gemtune.metrics.statistics import Difference
 from gemtune.recipe.schema import Recipe
 from gemtune.run_files import DataManifest, Evaluation, PartLengths, Summary, Training
@@ -29,6 +30,8 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
     "artifact.verification.agreement": (Agreement, ("field of `agreement`", "unit", "what")),
     "data": (DataManifest, ("field", "what")),
     "data.lengths": (PartLengths, ("field of a part", "unit", "what")),
+    "pages": (Page, ("field", "unit", "what")),
+    "problems": (Problem, ("field", "what")),
 }
 
 
