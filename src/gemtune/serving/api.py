@@ -25,6 +25,7 @@ from starlette.routing import Route
 from gemtune.data.conversation import Conversation, Part
 from gemtune.data.images import ImageStore
 from gemtune.errors import GemtuneError, RequestError, RowError, listed
+from gemtune.evaluation.generate import GREEDY
 from gemtune.files import JsonObject
 from gemtune.serving.chat import ChatRequest, conversation_of, parsed
 from gemtune.serving.engine import Engine, Served, Ticket
@@ -79,6 +80,7 @@ class Api:
     json_replies: JsonReplies
     longest: int  # tokens of prompt and reply together, as the model was made for
     images: Path
+    arriving: int = 0  # requests that are being read
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # tokenizers take one at a time
 
     def app(self, token: str | None, names: Collection[str]) -> Starlette:
@@ -118,19 +120,33 @@ class Api:
         return JsonResponse({"running": len(engine.running), "waiting": engine.waiting, "tokens": engine.tokens})
 
     async def chat(self, request: Request) -> Response:
-        self.engine.require_room()  # before anything is read
+        with contextlib.ExitStack() as stack:
+            with self._place():
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.images)))
+                answer = await self._read(request, folder)
+                self.engine.submit(answer.ticket)
+            stack.callback(self.engine.leave, answer.ticket)
+            if not answer.request.stream:
+                return await self._whole(answer, request)
+            return EventStream(self._events(answer), stack.pop_all())
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place in the queue for a request while it is read: what is read is in memory, too."""
+        self.engine.require_room(self.arriving)
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
+    async def _read(self, request: Request, folder: Path) -> Answer:
+        """A request with its prompt, its images in a folder, and replies that are not begun."""
         asked = parsed(await body_of(request))
         if asked.response_format.type != "text":
             await asyncio.to_thread(self.json_replies.read_words)
         loop = asyncio.get_running_loop()
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.images)))
-            answer = await loop.run_in_executor(self.reader, partial(self._answer, asked, folder, loop))
-            self.engine.submit(answer.ticket)
-            stack.callback(self.engine.leave, answer.ticket)
-            if not asked.stream:
-                return await self._whole(answer, request)
-            return EventStream(self._events(answer), stack.pop_all())
+        return await loop.run_in_executor(self.reader, partial(self._answer, asked, folder, loop))
 
     def _served(self, name: str) -> Served:
         if name not in self.models:
@@ -209,7 +225,7 @@ class Api:
         except RequestError as error:
             yield _event(error_json(error))
             return
-        if answer.request.stream_options.include_usage:
+        if answer.request.tells_usage:
             yield _event(answer.envelope("chat.completion.chunk", [], usage=answer.usage))
         yield "data: [DONE]\n\n"
 
@@ -237,6 +253,7 @@ def _samplings(asked: ChatRequest, served: Served, limit: int) -> Iterator[Sampl
     """How each choice of a request is drawn: what it does not say is as the run's recipe says."""
     decoding = served.decoding
     temperature = decoding.temperature if asked.temperature is None else asked.temperature
+    temperature = temperature if temperature >= GREEDY else 0.0
     top_p = decoding.top_p if asked.top_p is None else asked.top_p
     seed = secrets.randbits(63) if asked.seed is None else asked.seed
     logprobs = asked.top_logprobs if asked.logprobs else None
