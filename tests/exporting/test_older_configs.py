@@ -70,10 +70,10 @@ def test_the_artifact_of_an_older_config_is_that_of_the_new_one(name: str, spell
     write, runtime_of = WRITERS[name]
     model = write_text_model(tmp_path / "model")
     spellings = {"new": {"rope_parameters": NESTED}, "old": SPELLINGS[spelling], "none": {}}
-    new, old, none = (write(spelled(model, keys), tmp_path / key) for key, keys in spellings.items())
-    assert [path.read_bytes() for path in old] == [path.read_bytes() for path in new]
-    assert none[0].read_bytes() != new[0].read_bytes()  # so that a writer which reads no spelling is seen
-    with runtime_of(old[0]) as runtime, PlainRuntime.of(spelled(model, SPELLINGS[spelling])) as reference:
+    files = {key: write(spelled(model, keys), tmp_path / key) for key, keys in spellings.items()}
+    new, old, none = ([path.read_bytes() for path in paths] for paths in files.values())
+    assert old == new and none != new  # so that a writer which reads no spelling is seen, too
+    with runtime_of(files["old"][0]) as runtime, PlainRuntime.of(spelled(model, SPELLINGS[spelling])) as reference:
         assert same_tokens(runtime, reference, PROMPTS, 16) >= 16
 
 

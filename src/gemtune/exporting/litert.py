@@ -6,6 +6,7 @@ Both want other packages than gemtune, 2.3 GB of them, so they have an environme
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from typing import IO, Any, Self
 from gemtune.errors import GemtuneError, ModelError
 from gemtune.exporting import litert_child
 from gemtune.exporting.runtime import Choice
-from gemtune.files import cache_folder, read_object
+from gemtune.files import cache_folder, os_errors, read_object
 from gemtune.models.families import config_of
 
 PACKAGES = (
@@ -25,7 +26,7 @@ PACKAGES = (
     "transformers==5.23.0",
     "torch>=2.9,<2.15",
 )
-FILE = "model.litertlm"
+FILE, GENERATION = "model.litertlm", "generation_config.json"
 CONTEXT = 1280  # positions of the cache, which a phone allocates whole
 
 
@@ -55,6 +56,8 @@ def write_litert(merged: Path, folder: Path) -> None:
         done = subprocess.run(command, stdout=log, stderr=log, check=False)  # noqa: S603  # a program of gemtune's own
         if done.returncode or not path.is_file():
             raise GemtuneError(f"{merged}: Google's converter gave up: {_last_line(log)}; export gguf, or merged")
+    with os_errors(folder):
+        shutil.copyfile(merged / GENERATION, folder / GENERATION)
 
 
 class LiteRt:
@@ -63,9 +66,9 @@ class LiteRt:
     def __init__(self, folder: Path) -> None:
         self.name = f"LiteRT {PACKAGES[1].rpartition('=')[2]}"
         self._path = folder / FILE
-        stops = read_object(folder / "generation_config.json")["eos_token_id"]
+        stops = read_object(folder / GENERATION)["eos_token_id"]
         self._stops = stops if isinstance(stops, list) else [stops]
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed by __exit__
         self._child = subprocess.Popen(  # noqa: S603  # a program of gemtune's own
             [str(python()), "-I", litert_child.__file__, "answer", str(self._path)],
             stdin=subprocess.PIPE,

@@ -1,7 +1,7 @@
-"""Runs in the environment of LiteRT, which has no gemtune: writes a model for phones, or answers in Google's interpreter.
+"""Runs in LiteRT's environment, which has no gemtune: writes a model for phones, or answers in Google's interpreter.
 
-litert_child.py export MODEL FILE CONTEXT      writes FILE (.litertlm) of a Hugging Face folder
-litert_child.py answer FILE                    a JSON request a line on standard input, a JSON reply a line on the output
+litert_child.py export MODEL FILE CONTEXT     writes FILE (.litertlm) of a Hugging Face folder
+litert_child.py answer FILE                   a JSON request a line on standard input, a reply a line on the output
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def export(model: str, file: str, context: int) -> None:
 
 
 def _converter() -> Any:
-    """litert-torch's, which imports a part of TensorFlow that it does not ask for and that is in ai-edge-litert, too."""
+    """litert-torch's: it imports a part of TensorFlow that it does not ask for, and that is in ai-edge-litert, too."""
     for name in ("torch._dynamo", "transformers", "litert_torch"):
         importlib.import_module(name)
     parents = [SCHEMA.rsplit(".", number)[0] for number in (3, 2, 1)]
@@ -91,7 +91,9 @@ class Interpreter:
         import numpy as np
 
         if len(prompt) + limit > self._context:
-            raise ValueError(f"a prompt of {len(prompt)} tokens and {limit} more; the file has {self._context} positions")
+            raise ValueError(
+                f"a prompt of {len(prompt)} tokens and {limit} more; the file has {self._context} positions"
+            )
         cache = {name: np.zeros(detail["shape"], detail["dtype"]) for name, detail in self._empty.items()}
         done = 0
         while len(prompt) - done > CHUNK:
