@@ -258,6 +258,12 @@ class PartLengths(Stored):
     over_length: Annotated[int, "left out: longer than `train.max_length`", "rows"]
     shortened: Annotated[int, "with a prompt cut by the task", "rows"]
     control_token: Annotated[int, "left out: the text spells a control token of the model", "rows"]
+    images: Annotated[int, "of its rows", "images"] = 0
+    image_pixels: Annotated[int, "of an image as it is stored, the median", "pixels"] = 0
+    seen_pixels: Annotated[int, "at which the model sees it, the median; its crops not counted", "pixels"] = 0
+    image_tokens: Annotated[int, "that a row's images take, the median", "tokens"] = 0
+    characters: Annotated[float, "of the answer per image token: the median of its rows", "characters"] = 0.0
+    most_characters: Annotated[float, "the same, which 95 % do not exceed", "characters"] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

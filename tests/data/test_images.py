@@ -32,6 +32,12 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"0")) + chunk(b"IEND", b"")
 
 
+def webp_bomb(width: int, height: int) -> bytes:
+    """A lossless WebP of 34 bytes whose header promises many pixels."""
+    payload = b"\x2f" + ((width - 1) | (height - 1) << 14 | 1 << 28).to_bytes(4, "little") + bytes(9)
+    return b"RIFF" + struct.pack("<I", 12 + len(payload)) + b"WEBPVP8L" + struct.pack("<I", len(payload)) + payload
+
+
 TURNED = Image.Exif()
 TURNED[0x0112] = 6  # stored lying on its side
 JPEG = encoded(picture((300, 200)), "JPEG")
@@ -47,6 +53,10 @@ OUTCOMES: dict[str, tuple[bytes, tuple[Any, Any]]] = {
     "truncated PNG": (encoded(picture((300, 300)))[:200], ("bad image", "cannot be decoded")),
     "decompression bomb": (bomb(60_000, 60_000), ("image too large", "million pixels")),
     "a smaller bomb": (bomb(12_000, 10_000), ("image too large", "12000 x 10000 pixels")),
+    "a WebP bomb": (
+        webp_bomb(7000, 6000),
+        ("image too large", "wanted at most 40 million"),
+    ),
     "1 x 1": (encoded(picture((1, 1))), ("image too small", "1 x 1 pixels; wanted at least 8")),
     "20,000 x 20": (encoded(Image.new("RGB", (20_000, 20))), ("image too long", "20000 x 20 pixels")),
     "text": (b"<html>not found</html>", ("bad image", "not an image in PNG, JPEG")),

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
+from gemtune.cli.output import prepared_lines
 from gemtune.data.images import open_rgb
 from gemtune.models.loading import load_image_processor, load_model
 from gemtune.models.patching import install_kernels
@@ -52,3 +53,22 @@ def test_pan_and_scan_equals_the_stock_processor(
     images = [open_rgb(job.run.data / image) for (image,) in ExampleTable(job.run.table("train")).images()]
     reads = load_image_processor(job.run.adapter)  # the adapter says it to whoever loads it
     assert sorted(reads(images)["num_crops"]) == [0, 2, 3]
+
+
+def test_the_lengths_say_how_finely_images_are_seen(job: Job) -> None:
+    lengths = job.run.prepared_data().token_lengths.train
+    rows = [(conversation, example) for conversation, example in kept(job) if conversation.images]
+    sizes = [part.size or (0, 0) for conversation, _ in rows for part in conversation.images]
+    tokenizer = job.renderer.image_tokenizer
+    assert tokenizer is not None
+    tokens = np.array([np.isin(example.input_ids, [tokenizer.token_id]).sum() for _, example in rows])
+    characters = np.array([len(conversation.answer) for conversation, _ in rows]) / tokens
+    assert lengths.images == len(sizes) > 0
+    assert lengths.image_pixels == int(np.median([width * height for width, height in sizes]))
+    assert lengths.image_tokens == int(np.median(tokens)) > 0
+    assert lengths.characters == pytest.approx(np.median(characters), abs=0.005)
+    assert lengths.characters < lengths.most_characters == pytest.approx(np.percentile(characters, 95), abs=0.005)
+    seen = {tokenizer.sizes(conversation.images)[0].split(" to ")[1] for conversation, _ in rows}
+    areas = [int(width) * int(height) for width, height in (size.split("x") for size in seen)]
+    assert min(areas) <= lengths.seen_pixels <= max(areas)
+    assert any(f"{lengths.images} images of" in line for line in prepared_lines(job.run))

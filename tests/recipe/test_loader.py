@@ -45,7 +45,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "too small": (LEAST + "train:\n  batch_size: 0\n", "r.yaml:5: train.batch_size: wanted greater than or equal to 1, found 0"),
     "not one of": (LEAST + "quantize: int3\n", "r.yaml:4: quantize: wanted 'none' or 'nf4', found 'int3'"),
     "almost one of": (LEAST.replace("e.csv}", "e.csv, format: cvs}"), "r.yaml:3: data.0.format: wanted 'auto', 'csv', 'tsv', 'json', 'jsonl', 'parquet', 'arrow' or 'hub', found 'cvs'; did you mean 'csv'?"),
-    "missing": ("name: t\ntask: emoji\n", "r.yaml: key 'data' is missing; One source or a list of them."),
+    "missing": ("name: t\ntask: emoji\n", "r.yaml:1: wanted `data` with a source of rows, or `pages` with a source of documents, found neither"),
     "missing in a source": ("name: t\ntask: emoji\ndata: {limit: 3}\n", "r.yaml: key 'data.0.source' is missing; A file"),
     "no source at all": ("name: t\ntask: emoji\ndata: []\n", "r.yaml:3: data: "),
     "name of a path": ("name: ../x\ntask: emoji\ndata: {source: e.csv}\n", "r.yaml:1: name: "),

@@ -11,7 +11,7 @@ from gemtune.pipeline.compare import Standing, Standings
 from gemtune.reporting.alarms import alarm_lines
 from gemtune.reporting.comparison import Score, summary_lines
 from gemtune.reporting.text import interval, one_line, visible
-from gemtune.run_files import DataManifest, Summary
+from gemtune.run_files import DataManifest, PartLengths, Summary
 from gemtune.runs import PARTS, Run
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def prepared_lines(run: Run) -> Iterator[str]:
             f"  {part}: {data.kept.get(part, 0)} rows in {data.groups.get(part, 0)} groups; "
             f"tokens {lengths.min} to {lengths.max}, median {lengths.median}, 95 % within {lengths.p95}"
         )
+        if lengths.images:
+            yield f"    {_images_line(lengths)}"
         for name, words in LEFT_OUT.items():
             if count := getattr(lengths, name):
                 yield f"    {count} {words.format(limit=data.token_lengths.max_length)}"
@@ -55,6 +57,22 @@ def prepared_lines(run: Run) -> Iterator[str]:
     yield f"leak audit: {data.leaks} pairs of similar questions on both sides of the split{where}"
     if data.losses:
         yield f"every dropped row: {run.dropped_file}"
+
+
+def _images_line(lengths: PartLengths) -> str:
+    """How finely a part's images are seen.
+
+    >>> zeros = dict.fromkeys(["rows", "min", "median", "p95", "max", "tokens"], 0)
+    >>> zeros |= dict.fromkeys(["over_length", "shortened", "control_token"], 0)
+    >>> page = {"images": 90, "image_pixels": 3_740_000, "seen_pixels": 802_816, "image_tokens": 256}
+    >>> _images_line(PartLengths(**zeros, **page, characters=2.5, most_characters=4.25))
+    '90 images of 3.74 megapixels, seen at 0.80; 256 tokens a row, 2.5 characters read per token, at most 4.2 in 95 %'
+    """
+    stored, seen = lengths.image_pixels / 1e6, lengths.seen_pixels / 1e6
+    return (
+        f"{lengths.images} images of {stored:.2f} megapixels, seen at {seen:.2f}; {lengths.image_tokens} tokens a row, "
+        f"{lengths.characters:.1f} characters read per token, at most {lengths.most_characters:.1f} in 95 %"
+    )
 
 
 def _scored_lines(run: Run, data: DataManifest) -> Iterator[str]:

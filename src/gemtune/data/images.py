@@ -30,6 +30,7 @@ IMAGE_SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "GIF": ".gif",
 MOST_BYTES = 64 << 20  # of one image file
 MOST_PIXELS = 100_000_000  # of a JPEG, which is decoded at half its size, ...
 MOST_WHOLE = 50_000_000  # ... and of what can only be decoded whole: A2 at 300 dpi has 35 million
+MOST_WEBP = 40_000_000  # of a WebP, whose decoder takes up to 20 bytes a pixel: 0.8 GB
 MOST_OPENED = 25_000_000  # larger pictures are halved when they are opened; models look at 1 to 13 million
 LEAST_SIDE = 8  # pixels; smaller ones are markers and placeholders
 MOST_LONG = 200  # times as long as wide; a longer one is a line once a model has shrunk it, and Qwen refuses it
@@ -163,7 +164,7 @@ def _check_pixels(image: Image.Image) -> None:
     width, height = image.size
     size = f"{width} x {height} pixels"
     is_whole = image.format not in ("JPEG", "MPO") or image.info.get("progressive")
-    most = MOST_WHOLE if is_whole else MOST_PIXELS
+    most = MOST_WEBP if image.format == "WEBP" else MOST_WHOLE if is_whole else MOST_PIXELS
     if width * height > most:
         limit = f"wanted at most {most / 1e6:.0f} million"
         raise RowError("image too large", f"{size} (a decompression bomb?); {limit}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +30,9 @@ class Page(Stored):
     text: Annotated[str, "the document's own text layer, lam-alef put right; empty where there is none"] = ""
     trusted: Annotated[bool, "whether that text can be believed"] = False
     why: Annotated[str, "of `trusted`"] = ""
+    metadata: Annotated[dict[str, str], "what its document says of itself: `Author`, `Title` ..."] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,7 @@ class DistilledFolder:
         self.pages_file = root / "pages.jsonl"
         self.problems_file = root / "problems.jsonl"
         self.ocr = root / "ocr"  # ab/<sha256 of pixels>.json: what tesseract read
+        self.redacted = root / "redacted"  # ab/<sha256 of pixels>.png: page images with boxes over personal data
         self.findings_file = root / "findings.jsonl"  # personal data, by page
         self.audit_file = root / "audit.jsonl"  # what was sent where
         self.replies = root / "replies"  # ab/<key>.json: a teacher's replies, each paid for

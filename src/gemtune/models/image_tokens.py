@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.data.conversation import Part
 from gemtune.errors import RowError
-from gemtune.models.families.base import ImageProcessor, VisionFamily, image_token_id
+from gemtune.models.families.base import ImageProcessor, Size, VisionFamily, image_token_id
 from gemtune.recipe.schema import Vision
 
 if TYPE_CHECKING:
@@ -40,11 +40,14 @@ class ImageTokenizer:
         """How many tokens of the model a conversation's images are."""
         return "".join(self.texts(images)).count(self.family.image_token)
 
+    def seen_sizes(self, images: Sequence[Part]) -> list[Size]:
+        """The (width, height) in pixels at which the model sees each image of a conversation."""
+        alone = self.alone(images)
+        return [self.family.seen_size(self.processor, part.size or (0, 0), alone) for part in images]
+
     def sizes(self, images: Sequence[Part]) -> list[str]:
         """The size of each image of a conversation, and the size at which the model sees it: `640x480 to 896x896`."""
-        sizes, alone = [part.size or (0, 0) for part in images], self.alone(images)
-        seen_sizes = [self.family.seen_size(self.processor, size, alone) for size in sizes]
-        pairs = zip(sizes, seen_sizes, strict=True)
+        pairs = zip((part.size or (0, 0) for part in images), self.seen_sizes(images), strict=True)
         return [
             f"{width}x{height} to {seen_width}x{seen_height}" for (width, height), (seen_width, seen_height) in pairs
         ]

@@ -78,9 +78,9 @@ def foreseen(job: Job) -> Iterator[str]:
     lengths, recipe = job.run.prepared_data().token_lengths, job.recipe
     if not lengths.val.rows:
         stopping = ", and nothing stops early" if recipe.train.early_stopping else ""
-        yield f"No val rows (split.val {recipe.split.val:g}): the last step is the one kept{stopping}."
+        yield f"No val rows (split.val {recipe.split.size('val')}): the last step is the one kept{stopping}."
     if not lengths.test.rows:
         yield (
-            f"No test rows (split.test {recipe.split.test:g}): base and tuned will not be compared at the end; "
+            f"No test rows (split.test {recipe.split.size('test')}): base and tuned will not be compared at the end; "
             "`gemtune evaluate RUN --data FILE` compares them on rows of a file."
         )

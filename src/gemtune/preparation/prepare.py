@@ -39,7 +39,7 @@ from gemtune.preparation.reading import (
     refuse_test_rows,
 )
 from gemtune.preparation.row_store import Numbers, RowStore
-from gemtune.preparation.split import Parts, leak_lines, split
+from gemtune.preparation.split import Parts, groups_named, groups_of, leak_lines, split
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
 from gemtune.run_files import DataManifest, SourceRows, move_of
@@ -117,7 +117,9 @@ def _write_data(
 def _parts(recipe: Recipe, store: RowStore, remaining: Numbers) -> Parts:
     """The number of the part of every row, -1 for those that are dropped; DataError when none is left to train on."""
     parts = np.full(len(store), -1, np.int8)
-    parts[remaining] = split(recipe.split, store.hashes("group")[remaining], store.hashes("pool")[remaining])
+    groups, pools = store.hashes("group")[remaining], store.hashes("pool")[remaining]
+    named = groups_named(recipe.split, groups_of(recipe.split, store))
+    parts[remaining] = split(recipe.split, groups, pools, named)
     if not (parts == PARTS.index("train")).any():
         raise DataError(_no_train(recipe, store, len(remaining)))
     return parts
@@ -277,7 +279,8 @@ def _no_train(recipe: Recipe, store: RowStore, remaining: int) -> str:
     split = recipe.split
     return (
         f"{source}: no row is left to train on: all {remaining} that can be used are val or test "
-        f"(split.val {split.val:g}, split.test {split.test:g}, by {split.by or 'question'}); lower them or add rows"
+        f"(split.val {split.size('val')}, split.test {split.size('test')}, by {split.by or 'question'}); lower them or "
+        "add rows"
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gemtune.data.groups import has_member
+from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.preparation.near_duplicates import NearPair, Questions
 from gemtune.preparation.row_store import Hashes, RowStore, group_hash
 from gemtune.recipe.schema import Split
@@ -18,24 +20,65 @@ _TRAIN, _VAL, _TEST = range(len(PARTS))
 Parts = NDArray[np.int8]  # the number of the part of each row
 
 
-def split(settings: Split, groups: Hashes, pools: Hashes) -> Parts:
+def split(settings: Split, groups: Hashes, pools: Hashes, named: Mapping[str, Sequence[int]] | None = None) -> Parts:
     """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train.
 
-    A part that is a list of names has the groups of these names.
+    A part that is a list of names has the groups of these names; `named` says which they are.
     """
     places = groups / 2.0**64
-    named = [np.isin(groups, _hashes(settings, part)) for part in (settings.test, settings.val)]
-    splittable = np.sort(places[(pools == 0) & ~named[0] & ~named[1]])
+    listed_groups = [np.isin(groups, _hashes(part, named or {})) for part in (settings.test, settings.val)]
+    splittable = np.sort(places[(pools == 0) & ~listed_groups[0] & ~listed_groups[1]])
     test_end = _end(0.0, _share(settings.test), splittable)
     val_end = _end(test_end, _share(settings.val), splittable)
-    by_hash = np.select([*named, places < test_end, places < val_end], [_TEST, _VAL, _TEST, _VAL], _TRAIN)
+    by_hash = np.select([*listed_groups, places < test_end, places < val_end], [_TEST, _VAL, _TEST, _VAL], _TRAIN)
     return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
 
 
-def _hashes(settings: Split, part: int | float | list[str]) -> Hashes:
+def parts_by_name(settings: Split, groups: Sequence[str]) -> list[str]:
+    """The part of each row by the name of its group, as `gemtune prepare` divides the same rows.
+
+    >>> parts_by_name(Split(val=["b"], test=0), ["a", "b", "b"])
+    ['train', 'val', 'val']
+    """
+    hash_of = {group: group_hash(str(settings.seed), group) for group in groups}
+    hashes = np.array([hash_of[group] for group in groups], np.uint64)
+    parts = split(settings, hashes, np.zeros(len(groups), np.uint64), groups_named(settings, hash_of))
+    return [PARTS[part] for part in parts]
+
+
+def groups_of(settings: Split, store: RowStore) -> dict[str, int]:
+    """The groups of the rows that were read, by name, where a part lists some."""
+    if not any(isinstance(part, list) for part in (settings.val, settings.test)):
+        return {}
+    hashes, rows = np.unique(store.hashes("group"), return_index=True)
+    return {store.conversation(row)["group"]: int(number) for number, row in zip(hashes, rows.tolist(), strict=True)}
+
+
+def groups_named(settings: Split, hash_of: Mapping[str, int]) -> dict[str, list[int]]:
+    """The names that val and test list -> the hashes of their groups: those of that name, or merged with one of it.
+
+    DataError when a name is in no group, or when val and test name the same one.
+    """
+    parts = {key: part for key in ("val", "test") if isinstance(part := getattr(settings, key), list)}
+    named: dict[str, list[int]] = {}
+    for key, name in ((key, name) for key, names in parts.items() for name in names):
+        exact = [hash_of[name]] if name in hash_of else []
+        named[name] = exact or [number for group, number in hash_of.items() if has_member(group, name)]
+        if not named[name]:
+            groups = f"{len(hash_of)} groups by {settings.by or 'question'}, such as {listed(sorted(hash_of), 3)}"
+            move = did_you_mean(name, hash_of, f"there are {groups}")
+            raise DataError(f"split.{key}: no row has the group {name!r}{move}")
+    numbers = {key: {number for name in names for number in named[name]} for key, names in parts.items()}
+    if both := set.intersection(*numbers.values()) if len(numbers) > 1 else set():
+        group = next(group for group, number in hash_of.items() if number in both)
+        raise DataError(f"split.val and split.test both name the group {group!r}; name it in one of them")
+    return named
+
+
+def _hashes(part: int | float | list[str], named: Mapping[str, Sequence[int]]) -> Hashes:
     """The groups that a part names."""
     names = part if isinstance(part, list) else []
-    return np.array([group_hash(str(settings.seed), name) for name in names], np.uint64)
+    return np.array([number for name in names for number in named[name]], np.uint64)
 
 
 def _share(part: int | float | list[str]) -> float:

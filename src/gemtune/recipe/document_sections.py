@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gemtune.recipe.section import MOST, Section, deciding
 
@@ -70,8 +70,8 @@ class Teacher(Section):
     )
     key: str | None = Field(
         None,
-        description="The environment variable with the key; OPENAI_API_KEY or GEMINI_API_KEY when not set. The key "
-        "itself is never written anywhere.",
+        description="The environment variable with the key, which is never written anywhere. When not set, "
+        "OPENAI_API_KEY or GEMINI_API_KEY goes to the provider's own address, and no key to a `url`.",
     )
     temperature: float = Field(0.0, ge=0, le=2, description="0: the teacher's most likely reading.")
     max_tokens: int = Field(
@@ -103,6 +103,14 @@ class Teacher(Section):
     )
     budget_tokens: int | None = Field(None, ge=1, le=MOST * 1000, description="As `budget`, where prices are unknown.")
     batch: bool = Field(False, description="By the endpoint's batch API: half the price, hours later.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.budget is not None and None in (self.input_price, self.output_price):
+            raise ValueError("wanted input_price and output_price for a budget, found none; or set budget_tokens")
+        if self.samples > 1 and self.temperature == 0 and self.provider != "files":
+            raise ValueError("wanted a temperature above 0 for several samples, found 0, which makes them all alike")
+        return self
 
 
 class Privacy(Section):

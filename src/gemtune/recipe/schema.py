@@ -87,7 +87,9 @@ class Split(Section):
     decides = "data"
 
     val: Part = Field(
-        0.1, description="Below 1: a share of the groups. From 1: a number of rows. A list: the groups of these names."
+        0.1,
+        description="Below 1: a share of the groups. From 1: a number of rows. A list: the groups of these names, "
+        "or with one of them merged in.",
     )
     test: Part = Field(0.1, description="As `val`.")
     by: str | None = Field(
@@ -100,6 +102,11 @@ class Split(Section):
         if sum(part for part in (self.val, self.test) if not isinstance(part, list) and part < 1) >= 1:
             raise ValueError("val and test together must leave rows to train on (their shares add up to 1 or more)")
         return self
+
+    def size(self, key: Literal["val", "test"]) -> str:
+        """How large a part is to be, in words: `0.1`, or `2 groups`."""
+        part = getattr(self, key)
+        return f"{len(part)} groups" if isinstance(part, list) else f"{part:g}"
 
 
 class Prepare(Section):
@@ -309,7 +316,9 @@ class Recipe(Section):
         **deciding("data"),
     )
     data: list[DataSource] = Field(
-        default_factory=list, description="One source or a list of them; the rows of `pages` when not set."
+        default_factory=list,
+        description="One source or a list of them; the rows of `pages` when not set.",
+        min_length=1,
     )
     pages: Pages | None = Field(
         None, description="The documents that `gemtune distill` makes rows of.", **deciding("run")

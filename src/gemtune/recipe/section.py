@@ -64,16 +64,21 @@ def stages_of(section: type[Section], prefix: str = "") -> Iterator[tuple[str, S
 
 
 def decided(section: Section, stages: tuple[Stage, ...]) -> dict[str, Any]:
-    """The values of a section's keys that decide some stages, as nested plain data."""
+    """The values of a section's keys that decide some stages, as nested plain data without what is empty there."""
     values: dict[str, Any] = {}
     for name, stage in _own_stages(type(section)).items():
         value = getattr(section, name)
         if isinstance(value, Section):
-            values[name] = decided(value, stages)
+            nested: Any = decided(value, stages)
         elif section_of(type(section).model_fields[name].annotation) and value is not None:
-            values[name] = [decided(entry, stages) for entry in value]
+            nested = list(filter(None, (decided(entry, stages) for entry in value)))
         elif stage in stages:
             values[name] = value
+            continue
+        else:
+            continue
+        if nested:
+            values[name] = nested
     return values
 
 

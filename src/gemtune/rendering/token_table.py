@@ -178,6 +178,7 @@ def _write_table(
     """Writes one part's table and returns its statistics in tokens."""
     left_out, shortened, block = Counter[str](), 0, []
     lengths: list[int] = []
+    seen = _Seen(renderer)
     with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         for line, conversation, example in _rendered(conversations, renderer):
             if isinstance(example, Example) and len(example.input_ids) > recipe.train.max_length:
@@ -189,6 +190,7 @@ def _write_table(
                 drop({"where": conversation.where, "reason": example.reason, "detail": str(example)})
                 continue
             lengths.append(len(example.input_ids))
+            seen.add(conversation, example)
             block.append(_as_row(example, conversation, line))
             if len(block) == BLOCK:
                 writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
@@ -197,7 +199,7 @@ def _write_table(
         if block:
             writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
     counts = {name: left_out[reason] for reason, name in LEFT_OUT.items()}
-    return PartLengths(**_statistics(lengths), shortened=shortened, **counts)
+    return seen.added_to(PartLengths(**_statistics(lengths), shortened=shortened, **counts))
 
 
 def _refuse(conversation: Conversation, error: RowError, recipe: Recipe) -> None:
@@ -267,6 +269,39 @@ def _as_row(example: Example, conversation: Conversation, line: int) -> JsonObje
         "images": example.images,
         "image_spans": [edge for span in example.image_spans for edge in span],
     }
+
+
+class _Seen:
+    """How finely the model sees the images of a part: their pixels, their tokens, and what is read per token."""
+
+    def __init__(self, renderer: Renderer):
+        self._tokenizer = renderer.image_tokenizer
+        self._pixels: list[tuple[int, int]] = []  # of every image: stored, seen
+        self._rows: list[tuple[int, float]] = []  # of every row with images: tokens, characters of its answer per token
+
+    def add(self, conversation: Conversation, example: Example) -> None:
+        if self._tokenizer is None or not conversation.images:
+            return
+        sizes = (part.size or (0, 0) for part in conversation.images)
+        for (width, height), seen in zip(sizes, self._tokenizer.seen_sizes(conversation.images), strict=True):
+            self._pixels.append((width * height, seen[0] * seen[1]))
+        tokens = sum(end - start for start, end in example.image_spans)
+        self._rows.append((tokens, len(conversation.answer) / tokens))
+
+    def added_to(self, lengths: PartLengths) -> PartLengths:
+        if not self._rows:
+            return lengths
+        stored, seen = np.median(self._pixels, axis=0)
+        tokens, characters = np.asarray(self._rows).T
+        return replace(
+            lengths,
+            images=len(self._pixels),
+            image_pixels=int(stored),
+            seen_pixels=int(seen),
+            image_tokens=int(np.median(tokens)),
+            characters=round(float(np.median(characters)), 2),
+            most_characters=round(float(np.percentile(characters, 95)), 2),
+        )
 
 
 def _statistics(lengths: list[int]) -> dict[str, int]:

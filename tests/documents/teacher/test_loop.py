@@ -1,0 +1,65 @@
+"""One reply at a time: the order of what is written, and a model on this machine."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.scripted_teacher import ScriptedTeacher
+from documents.teacher.conftest import Pages
+from gemtune.documents.teacher import Answer, Ledger, Request, Usage
+from gemtune.recipe.document_sections import Teacher
+
+LOCAL = Teacher(provider="local", model="some/model", max_tokens=100)
+
+
+def test_the_intent_is_on_the_disk_before_a_request_is_sent(pages: Pages) -> None:
+    seen: list[int] = []
+
+    def model(request: Request) -> Answer:
+        seen.append(len(Ledger(pages.folder.ledger_file).open_intents()))
+        return Answer('{"title": "x", "number": 1}', Usage(5, 7))
+
+    replies = pages.ask(LOCAL, local=model)
+    assert seen == [1, 1, 1] and all(reply.usage == Usage(5, 7) for reply in replies)
+    lines = [json.loads(line) for line in pages.folder.ledger_file.read_text(encoding="utf-8").splitlines()]
+    assert [next(iter(line)) for line in lines] == ["intent", "charge"] * 3
+    assert pages.ask(LOCAL, local=model) == replies and len(seen) == 3, "from the cache"
+
+
+def test_a_local_model_gets_the_errors_once(pages: Pages) -> None:
+    prompts: list[str] = []
+
+    def model(request: Request) -> Answer:
+        prompts.append(request.prompt)
+        return Answer("no JSON", None)
+
+    [reply] = pages.ask(LOCAL, pages.requests()[:1], local=model)
+    assert len(prompts) == 2 and "Your previous reply was:\nno JSON" in prompts[1]
+    assert reply.problem and reply.problem.startswith("wrong reply (")
+
+
+def test_an_error_of_the_model_is_not_hidden_and_is_listed(pages: Pages) -> None:
+    def model(request: Request) -> Answer:
+        raise RuntimeError("CUDA out of memory")
+
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        pages.ask(LOCAL, local=model)
+    assert len(Ledger(pages.folder.ledger_file).open_intents()) == 1
+
+
+def test_who_goes_away_leaves_nothing_under_way(pages: Pages, serve: Callable[..., ScriptedTeacher]) -> None:
+    """A caller that takes one reply and stops: what was sent is stored and settled before the generator ends."""
+    from gemtune.documents.teacher import ask
+
+    server = serve(latency=0.1)
+    many = Pages(pages.folder.root, 20)
+    pages.truth_of.update(many.truth_of)
+    replies = ask(many.requests(), Teacher(url=server.url, model="m"), many.folder, say=lambda line: None)
+    next(replies), next(replies)
+    replies.close()  # type: ignore[attr-defined]
+    assert not Ledger(many.folder.ledger_file).open_intents()
+    assert len(server.served) < 20
+    many.assert_the_ledger_is_right()

@@ -1,0 +1,61 @@
+"""The sections for documents: their files start at the recipe, and a wrong value is one line with the key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gemtune.errors import RecipeError
+from gemtune.recipe.loader import parse_recipe
+from gemtune.recipe.schema import Recipe
+
+LEAST = "task: documents\npages:\n  source: pdfs\n"
+
+
+def parsed(text: str, *overrides: str) -> Recipe:
+    return parse_recipe(text, Path("/work/r.yaml"), overrides)
+
+
+def test_files_of_the_sections_start_at_the_recipe() -> None:
+    recipe = parsed(
+        LEAST.replace("pdfs", "[pdfs, ~/x.pdf, '*.tif']") + "teacher: {provider: files, replies: r.jsonl}\n"
+    )
+    assert recipe.pages is not None
+    assert recipe.pages.source == ["/work/pdfs", str(Path.home() / "x.pdf"), "/work/*.tif"]
+    assert [teacher.replies for teacher in recipe.teacher] == ["/work/r.jsonl"]
+    assert parsed(LEAST + "documents: {tasks: [content, invoice.json]}\n").documents.tasks == [
+        "content",
+        "/work/invoice.json",
+    ]
+
+
+def test_rows_and_split_of_the_users_own_are_kept() -> None:
+    recipe = parsed(LEAST + "data: mine.jsonl\nsplit: {by: document}\n")
+    assert [data.source for data in recipe.data] == ["/work/mine.jsonl"]
+    assert recipe.split.by == "document"
+
+
+def test_one_teacher_needs_no_list_and_is_overridden_without_one() -> None:
+    recipe = parsed(LEAST + "teacher:\n  model: m\n", "teacher.0.attempts=2")
+    assert [(teacher.model, teacher.attempts) for teacher in recipe.teacher] == [("m", 2)]
+
+
+WRONG = {
+    "no source": ("task: documents\npages: {dpi: 100}\n", "r.yaml: key 'pages.source' is missing; PDFs, TIFFs"),
+    "unknown key": (LEAST + "  dip: 100\n", "r.yaml:4: unknown key 'pages.dip'; did you mean 'pages.dpi'?"),
+    "unknown choice": (LEAST + "privacy: {findings: alow}\n", "found 'alow'; did you mean 'allow'?"),
+    "in a list": (LEAST + "teacher: [{modle: m}]\n", "unknown key 'teacher.0.modle'; did you mean 'teacher.model'?"),
+    "out of bounds": (
+        LEAST + "teacher: {agreement: 2}\n",
+        "teacher.0.agreement: wanted less than or equal to 1, found 2",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_key_or_value_is_one_line(what: str) -> None:
+    text, wanted = WRONG[what]
+    with pytest.raises(RecipeError) as error:
+        parsed(text)
+    assert wanted in str(error.value)
