@@ -27,7 +27,8 @@ JsonValue = Any  # what json can write: the function behind a worker knows what 
 _START_SECONDS = 60.0  # for Python and the function's imports, on a machine that is busy
 _LENGTH = 8  # bytes of the length in front of a message
 _MOST = 64_000_000  # bytes of an answer
-_INHERITED = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP")  # of the environment: no token reaches the child
+# Of the environment, TESSDATA_PREFIX for the tesseract that a child asks: no token reaches it.
+_INHERITED = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TESSDATA_PREFIX")
 
 
 class WorkerError(Exception):

@@ -55,6 +55,7 @@ class DistilledFolder:
         self.root = root
         self.images = root / "images"  # ab/<sha256 of pixels>.png
         self.pages_file = root / "pages.jsonl"
+        self.drawn_file = root / "drawn.jsonl"  # what was drawn, as it came: nothing is drawn twice
         self.problems_file = root / "problems.jsonl"
         self.ocr = root / "ocr"  # ab/<sha256 of pixels>.json: what tesseract read
         self.redacted = root / "redacted"  # ab/<sha256 of pixels>.png: page images with boxes over personal data

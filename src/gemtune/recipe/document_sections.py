@@ -2,15 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import re
+from dataclasses import dataclass
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gemtune.errors import did_you_mean, shown
 from gemtune.recipe.section import MOST, Section, deciding
 
 ROWS = "rows.jsonl"  # in the folder that `distill` writes
 
 Step = str | dict[str, int | float]  # the name of a step, or {name: its setting}, as in {resize: 1600}
+
+
+@dataclass(frozen=True)
+class StepSetting:
+    """The one number of a step of `pages.steps`."""
+
+    what: str
+    default: float | None  # None: it has to be given
+    least: float
+    most: float
+
+
+STEPS: dict[str, StepSetting | None] = {  # None: a step without a setting
+    "orient": None,
+    "flatten": None,
+    "deskew": StepSetting("degrees from which on a page is turned", 0.5, 0, 10),
+    "crop": StepSetting("pixels of margin that stay", 40, 0, 5_000),
+    "resize": StepSetting("pixels of the longest side", None, 64, 20_000),
+    "autocontrast": StepSetting("percent of the darkest and of the lightest pixels that are cut off", 0.5, 0, 49),
+    "clahe": StepSetting("times that a grey may be commoner than the average one", 2, 1, 100),
+    "gray": None,
+}
+
+# `1-3,7`: page 7 and those from 1 to 3. `5-`: from 5 on. `-2-`: the last two.
+PAGE_RANGE = re.compile(
+    r"\s*(?P<first>[1-9]\d*)(?P<dash>\s*-\s*(?P<last>[1-9]\d*)?)?\s*|\s*-(?P<from_end>[1-9]\d*)-\s*"
+)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def step_and_setting(step: Step) -> tuple[str, float | None]:
+    """A step's name and its setting, given or default; ValueError says what is wrong.
+
+    >>> step_and_setting({"resize": 1600}), step_and_setting("deskew"), step_and_setting("gray")
+    (('resize', 1600), ('deskew', 0.5), ('gray', None))
+    """
+    if isinstance(step, dict) and len(step) != 1:
+        raise ValueError(
+            f"wanted a step's name or {{name: setting}}, found {shown(step)}; give each step a `-` of its own"
+        )
+    name, given = next(iter(step.items())) if isinstance(step, dict) else (step, None)
+    if name not in STEPS:
+        raise ValueError(f"no step is called {shown(name)}{did_you_mean(name, STEPS, 'steps: ' + ', '.join(STEPS))}")
+    setting = STEPS[name]
+    if setting is None:
+        if given is not None:
+            raise ValueError(f"{name} takes no setting, found {given}; write `- {name}`")
+        return name, None
+    if given is None and setting.default is None:
+        raise ValueError(f"{name} needs its setting ({setting.what}), as in {{{name}: 1600}}")
+    number = setting.default if given is None else given
+    if number is None or not setting.least <= number <= setting.most:
+        raise ValueError(f"{name} takes {setting.what}, from {setting.least} to {setting.most}; found {number}")
+    return name, number
 
 
 class Pages(Section):
@@ -49,6 +106,54 @@ class Pages(Section):
         description="Documents that belong together though they share no page; the split keeps them on one side.",
     )
     workers: int | None = Field(None, ge=1, le=1024, description="Processes that draw pages; one a core when not set.")
+
+    @field_validator("source")
+    @classmethod
+    def _is_named(cls, value: str | list[str]) -> str | list[str]:
+        if not value or (isinstance(value, list) and not all(value)):
+            raise ValueError(f"wanted files, folders or globs of PDFs and images, found {shown(value)}")
+        return value
+
+    @field_validator("select", mode="before")
+    @classmethod
+    def _one_page_may_be_a_number(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {name: str(pages) if type(pages) is int else pages for name, pages in value.items()}
+
+    @field_validator("select")
+    @classmethod
+    def _are_page_ranges(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, pages in value.items():
+            for part in pages.split(","):
+                match = PAGE_RANGE.fullmatch(part)
+                if match is None:
+                    raise ValueError(
+                        f"{shown(name)}: wanted pages such as `1-3,7`, `5-` or `-2-`, found {shown(pages)}"
+                    )
+                if match["last"] and int(match["last"]) < int(match["first"]):
+                    raise ValueError(
+                        f"{shown(name)}: {shown(part.strip())} runs backward; the smaller page comes first"
+                    )
+        return value
+
+    @field_validator("passwords")
+    @classmethod
+    def _are_names_of_variables(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, variable in value.items():
+            if not _VARIABLE.fullmatch(variable):  # which may be the password itself: it is not shown
+                raise ValueError(
+                    f"{shown(name)}: wanted the name of an environment variable that holds the password, such as "
+                    "PDF_PASSWORD; a password itself does not belong in a recipe"
+                )
+        return value
+
+    @field_validator("steps")
+    @classmethod
+    def _are_known_steps(cls, value: list[Step]) -> list[Step]:
+        for step in value:
+            step_and_setting(step)
+        return value
 
 
 class Teacher(Section):
