@@ -131,7 +131,7 @@ def finished_training(job: Job) -> Training | None:
     return job.run.training
 
 
-_NOTHING = (None, {}, [])
+_NOTHING: tuple[object, ...] = (None, {}, [])
 
 
 def _first_difference(before: object, after: object, at: str = "") -> str | None:
