@@ -146,7 +146,8 @@ class ScriptedTeacher:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+        self.url = f"{self.address}/v1"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
@@ -176,18 +177,19 @@ class ScriptedTeacher:
         is_charged = fault not in FREE and not fault.startswith("400") and text is not None
         status = 404 if text is None else _STATUS.get(fault, 400 if fault.startswith("400") else 200)
         self._log(request, page, name, fault, status, is_charged, usage)
+        shape = _as_geminis if "contents" in body else _as_it_is
         self.closing.wait(self.latency)
         if text is None:
             _send(request, 404, {"error": {"message": f"no truth for the image {digest} and the task {name}"}})
         elif fault in _BROKEN:
-            _BROKEN[fault](self, request, _completion(text, usage, "stop"))
+            _BROKEN[fault](self, request, shape(_completion(text, usage, "stop")))
         elif status != 200:
             _send(request, status, *_ERRORS[fault.partition(":")[0]](fault))
         else:
-            _send(request, 200, _completion(*_changed(text, usage, fault)))
+            _send(request, 200, shape(_completion(*_changed(text, usage, fault))))
 
     def _refusal_of(self, request: BaseHTTPRequestHandler, body: JsonObject) -> str:
-        sent = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        sent = request.headers.get("x-goog-api-key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
         return "401" if self.key and sent != self.key else ""
 
     def _log(
@@ -209,7 +211,7 @@ class ScriptedTeacher:
             charged=charged,
             input=usage["prompt_tokens"] if charged else 0,
             output=usage["completion_tokens"] if charged else 0,
-            authorization="Authorization" in request.headers,
+            authorization="Authorization" in request.headers or "x-goog-api-key" in request.headers,
         )
         with self._lock:
             self.served.append(line)
@@ -221,6 +223,11 @@ class ScriptedTeacher:
 def _asked(body: JsonObject) -> tuple[bytes, str, str]:
     """The image, the prompt, and the task, where the schema has its name."""
     image, prompt = b"", ""
+    if "contents" in body:  # Gemini's
+        for part in body["contents"][-1]["parts"]:
+            image += base64.urlsafe_b64decode(part["inlineData"]["data"] + "==") if "inlineData" in part else b""
+            prompt += part.get("text", "")
+        return image, prompt, ""
     for part in body["messages"][-1]["content"]:
         if part["type"] == "image_url":
             image = base64.b64decode(part["image_url"]["url"].partition(",")[2])
@@ -246,6 +253,27 @@ def _completion(text: str, usage: JsonObject, finish: str, refusal: str | None =
     message = {"role": "assistant", "content": None if refusal else text, "refusal": refusal}
     choice = {"index": 0, "message": message, "finish_reason": finish}
     return {"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
+
+
+def _as_it_is(completion: JsonObject) -> JsonObject:
+    return completion
+
+
+def _as_geminis(completion: JsonObject) -> JsonObject:
+    """The same as Google says it."""
+    [choice], usage = completion["choices"], completion["usage"]
+    message, thinking = choice["message"], usage["completion_tokens_details"]["reasoning_tokens"]
+    counts = {
+        "promptTokenCount": usage["prompt_tokens"],
+        "candidatesTokenCount": usage["completion_tokens"] - thinking,
+        "thoughtsTokenCount": thinking,
+    }
+    if message["refusal"]:
+        return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": counts}
+    finish = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "RECITATION"}[choice["finish_reason"]]
+    parts = [*([{"text": "Let me see.", "thought": True}] if thinking else []), {"text": message["content"]}]
+    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}
+    return {"candidates": [candidate], "usageMetadata": counts}
 
 
 def _changed(text: str, usage: JsonObject, fault: str) -> tuple[str, JsonObject, str, str | None]:

@@ -14,6 +14,7 @@ from gemtune.documents.teacher.budget import cost_of, size_of
 from gemtune.documents.teacher.chat_completions import chat_completions
 from gemtune.documents.teacher.exchange import Local, Reply, Request, Say, Send, Tick, Usage
 from gemtune.documents.teacher.failures import ANSWERED, Place
+from gemtune.documents.teacher.gemini import gemini
 from gemtune.documents.teacher.given_replies import given_replies
 from gemtune.documents.teacher.ledger import Ledger
 from gemtune.documents.teacher.loop import Loop
@@ -132,6 +133,9 @@ def _client(teacher: Teacher, local: Local | None) -> Iterator[tuple[Send, Place
         if local is None:
             raise TypeError("a local teacher is handed in: local=")
         yield (lambda request, name: local(request)), Place("this machine", teacher.model, None)
+    elif teacher.provider == "gemini":
+        with gemini(teacher) as google:
+            yield google, google.place
     else:
         with chat_completions(teacher) as client:
             yield client, client.place

@@ -5,48 +5,48 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import re
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit
 
+from gemtune.documents.teacher.endpoints import (
+    Hidden,
+    Level,
+    check_address,
+    easier_level,
+    first_level,
+    key_in,
+    prompt_of,
+)
 from gemtune.documents.teacher.exchange import Answer, Request, Usage
 from gemtune.documents.teacher.failures import (
     MOST_SAID,
     Failure,
     Place,
-    TeacherError,
     failure_of,
     scrubbed,
     server_words,
 )
 from gemtune.documents.teacher.schemas import OPENAI, Converted, converted
-from gemtune.errors import RecipeError
 from gemtune.files import JsonObject
 from gemtune.recipe.document_sections import Teacher
 
 OWN_URL = "https://api.openai.com/v1"
 _CONNECT_SECONDS = 30.0
 _MOST_BYTES = 64 << 20  # of a reply
-_LEVELS = ("schema", "json", "none")  # of structured output, each easier for an endpoint than the one before
-_JSON_ALONE = "Reply with JSON alone. It fits this JSON Schema:\n"
-# What an endpoint says that does not take a field -> how it is asked from then on.
-_DIALECTS = {
-    "tokens": re.compile(r"max_completion_tokens", re.I),
-    "temperature": re.compile(r"temperature", re.I),
-    "structured": re.compile(r"response_format|json_schema|json_object|json schema|structured|grammar|guided", re.I),
-}
+# Words of an endpoint that does not take a field.
+_OTHER_TOKENS = re.compile(r"max_completion_tokens", re.I)
+_NO_TEMPERATURE = re.compile(r"temperature", re.I)
 
 
 @dataclass
 class _Dialect:
-    """How the endpoint is asked; each field changes at most twice, when it is refused."""
+    """How the endpoint is asked; a field changes when it is refused."""
 
-    level: str
+    level: Level
     tokens: str = "max_tokens"
     temperature: bool = True
 
@@ -57,21 +57,16 @@ class ChatCompletions:
     def __init__(self, teacher: Teacher, url: str, key: str | None):
         from huggingface_hub.utils import httpx
 
-        self._httpx, self._teacher, self._key = httpx, teacher, _Hidden(key)
+        self._httpx, self._teacher, self._key = httpx, teacher, Hidden(key)
         self.place = Place(url, teacher.model, (teacher.key or "OPENAI_API_KEY") if key else None)
         self._url = url.rstrip("/") + "/chat/completions"
-        self._dialect = _Dialect("schema" if teacher.structured == "auto" else teacher.structured)
+        self._dialect = _Dialect(first_level(teacher))
         self._lock = threading.Lock()
         self._client = httpx.Client(
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(teacher.timeout, connect=min(_CONNECT_SECONDS, teacher.timeout), pool=None),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=teacher.concurrency),
         )
-
-    @property
-    def structured(self) -> str:
-        """How the endpoint is told the schema now: schema, json or none."""
-        return self._dialect.level
 
     def close(self) -> None:
         self._client.close()
@@ -87,16 +82,17 @@ class ChatCompletions:
             if failure.kind == "bad request" and self._changes(server_words(body), asked):
                 raise Failure("other dialect", failure.said)
             raise failure
-        return _answer(body, self._teacher.max_tokens)
+        answer = _answer(body, self._teacher.max_tokens)
+        if request.schema is None:
+            return answer
+        changes = openai_schema(request).changes if asked.level == "schema" else ()
+        return replace(answer, structured=asked.level, changes=changes)
 
     def body(self, request: Request, dialect: _Dialect) -> JsonObject:
         """What is posted."""
-        prompt = request.prompt
-        if request.schema is not None and dialect.level != "schema":
-            prompt = f"{prompt}\n\n{_JSON_ALONE}{json.dumps(request.schema, ensure_ascii=False)}"
         content = [
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64(request)}"}},
-            {"type": "text", "text": prompt},
+            {"type": "text", "text": prompt_of(request, dialect.level)},
         ]
         body: JsonObject = {
             "model": self._teacher.model,
@@ -138,38 +134,22 @@ class ChatCompletions:
             now = self._dialect
             if vars(now) != vars(asked):  # another worker was told the same
                 return True
-            if asked.tokens == "max_tokens" and _DIALECTS["tokens"].search(said):
+            if asked.tokens == "max_tokens" and _OTHER_TOKENS.search(said):
                 now.tokens = "max_completion_tokens"
-            elif asked.temperature and _DIALECTS["temperature"].search(said):
+            elif asked.temperature and _NO_TEMPERATURE.search(said):
                 now.temperature = False
-            elif self._steps_down(asked, said):
-                now.level = _LEVELS[_LEVELS.index(asked.level) + 1]
+            elif easier := easier_level(asked.level, said, self._teacher):
+                now.level = easier
             else:
                 return False
             return True
-
-    def _steps_down(self, asked: _Dialect, said: str) -> bool:
-        is_free = self._teacher.structured == "auto" and asked.level != "none"
-        return is_free and bool(_DIALECTS["structured"].search(said))
-
-
-class _Hidden:
-    """A value that no repr, log or traceback with locals shows."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: str | None):
-        self.value = value
-
-    def __repr__(self) -> str:
-        return "***"
 
 
 @contextlib.contextmanager
 def chat_completions(teacher: Teacher) -> Iterator[ChatCompletions]:
     """The client of a teacher; TeacherError where its key is not set, RecipeError where its address is none."""
     url = teacher.url or OWN_URL
-    _check_address(url)
+    check_address(url)
     name = teacher.key or (None if teacher.url else "OPENAI_API_KEY")  # no key of another's goes to an address
     key = key_in(name) if name else None
     client = ChatCompletions(teacher, url, key)
@@ -179,30 +159,12 @@ def chat_completions(teacher: Teacher) -> Iterator[ChatCompletions]:
         client.close()
 
 
-def key_in(name: str) -> str:
-    """The key in an environment variable; TeacherError where there is none."""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise TeacherError(f"${name} is not set: export it with the teacher's key, or name another in teacher.key")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise TeacherError(f"${name} holds no key: there is a space, or no ASCII, in it")
-    return key
-
-
-def _check_address(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise RecipeError(f"teacher.url: wanted an address such as http://localhost:8000/v1, found {url!r}")
-    if parts.username or parts.password or parts.query:
-        raise RecipeError("teacher.url: a key or password is in the address; name its variable in teacher.key")
-
-
 def openai_schema(request: Request) -> Converted:
     """The schema of a request as OpenAI's strict mode takes it."""
     return converted(request.schema or {}, OPENAI)
 
 
-def _response_format(request: Request, level: str) -> JsonObject:
+def _response_format(request: Request, level: Level) -> JsonObject:
     if level == "json":
         return {"type": "json_object"}
     there = openai_schema(request)
@@ -235,7 +197,7 @@ def _answer(body: str, max_tokens: int) -> Answer:
     if finish == "length" or (usage and usage.output >= max_tokens):
         return Answer(text, usage, "cut")
     if finish not in ("stop", None):
-        raise Failure("no answer", f"finish_reason {str(finish)[:40]!r}")
+        raise Failure("no answer", f"finish_reason {str(finish)[:40]!r}", usage=usage)
     return Answer(text, usage)
 
 

@@ -70,6 +70,8 @@ class Answer:
     usage: Usage | None  # None: the endpoint does not count
     finish: Literal["stop", "cut", "refused"] = "stop"
     said: str = ""  # why it was refused
+    structured: str = ""  # how the endpoint was told the schema: schema, json or none
+    changes: tuple[str, ...] = ()  # what of the schema it was told otherwise
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemtune.documents.teacher.exchange import Usage
 from gemtune.errors import GemtuneError, visible
 
 MOST_SAID = 200  # characters of a server's words in an error
@@ -50,11 +51,11 @@ KINDS: dict[str, Kind] = {
 
 
 class Failure(Exception):
-    """A request without an answer: its kind, the server's words and the seconds that it wants to be left alone."""
+    """A request without an answer: its kind, the server's words, how long it wants to be left alone, its charge."""
 
-    def __init__(self, kind: str, said: str, wait: float = 0.0):
+    def __init__(self, kind: str, said: str, wait: float = 0.0, usage: Usage | None = None):
         super().__init__(said)
-        self.kind, self.said, self.wait = kind, said, wait
+        self.kind, self.said, self.wait, self.usage = kind, said, wait, usage
 
 
 @dataclass(frozen=True)

@@ -142,13 +142,24 @@ class Loop:
         if isinstance(failure, TeacherError):
             self.ledger.settle(Charge(charge=intent.intent, outcome="stopped", said=str(failure)))
             return Usage()
-        kind = KINDS[failure.kind]
-        self.ledger.settle(Charge(charge=intent.intent, outcome=failure.kind, maybe=kind.charged, said=failure.said))
+        usage, is_open = failure.usage or Usage(), KINDS[failure.kind].charged and failure.usage is None
+        self.ledger.settle(
+            Charge(
+                charge=intent.intent,
+                outcome=failure.kind,
+                input=usage.input,
+                output=usage.output,
+                thinking=usage.thinking,
+                cost=cost_of(usage, self.teacher),
+                maybe=is_open,
+                said=failure.said,
+            )
+        )
         if failure.kind == "rate limit":
             self.pace.limited(began)
         with self._lock:
             self._health.failed(key, failure)
-        return most if kind.charged else Usage()
+        return most if is_open else usage
 
     def _after(self, failure: Failure, failures: int) -> None:
         """Waits as long as the server says, or longer."""
@@ -192,6 +203,8 @@ class Loop:
             repairs=list(reading.repairs),
             faults=list(reading.faults),
             charge=charge.to_json(),
+            structured=answer.structured,
+            changes=list(answer.changes),
         )
 
 

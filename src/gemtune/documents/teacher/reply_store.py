@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +40,10 @@ class StoredReply(Stored):
     repairs: Annotated[list[str], "what was mended in the words"]
     faults: Annotated[list[str], "what is wrong with them"]
     charge: Annotated[JsonObject, "its line in the ledger"]
+    structured: Annotated[str, "how the endpoint was told the schema: schema, json or none; empty without one"] = ""
+    changes: Annotated[list[str], "what of the schema it was told otherwise, because it does not know it"] = field(
+        default_factory=list
+    )
 
     def reply_to(self, request: Request) -> Reply:
         charge = Charge.from_json(self.charge, "the charge of a reply")
