@@ -272,10 +272,12 @@ def form(write: Writer, name: str) -> Document:
         ("التكلفة المقدرة", write.money(write.draw.randrange(1000, 90_000))),
         ("تاريخ البدء", write.digits(write.written(write.some_day()))),
     ]
+    asked = write.draw.sample(pairs, write.draw.randint(4, 7))
     boxes = ["عاجل", "يحتاج إلى نقل", "يحتاج إلى موافقة مالية", "له مرفقات"]
     blocks = write.head(
         Block("heading", "نموذج طلب خدمة"),
-        *(Block("pair", value, rows=((label,),)) for label, value in pairs),
+        *[write.paragraph(OPENINGS, 1)] * write.draw.randint(0, 1),
+        *(Block("pair", value, rows=((label,),)) for label, value in asked),
         Block("heading", "خصائص الطلب"),
         *(Block("item", box, ticked=write.draw.random() < 0.5) for box in boxes),
         Block("heading", "وصف مختصر"),
@@ -311,9 +313,12 @@ def minutes(write: Writer, name: str) -> Document:
         *(Block("item", topic) for topic in write.draw.sample(SUBJECTS, 4)),
         Block("heading", "المناقشات"),
     )
-    blocks += [write.paragraph(SENTENCES, 3) for _ in range(3)]
-    blocks += [Block("heading", "القرارات"), *(Block("item", write.filled(s)) for s in write.draw.sample(SENTENCES, 4))]
-    return write.document("minutes", [*blocks, Block("signature", "رئيس اللجنة")], subject=write.subject)
+    blocks += [write.paragraph(SENTENCES, write.draw.randint(2, 3)) for _ in range(3)]
+    decisions = write.draw.sample(SENTENCES, write.draw.randint(2, 7))
+    blocks += [Block("heading", "كشف المواد التي نوقشت"), goods(write, write.draw.randint(3, 6))[0]]
+    blocks += [Block("heading", "القرارات"), *(Block("item", write.filled(decision)) for decision in decisions)]
+    blocks += [write.paragraph(SENTENCES, write.draw.randint(1, 3)), Block("signature", "رئيس اللجنة")]
+    return write.document("minutes", blocks, subject=write.subject)
 
 
 def notice(write: Writer, name: str) -> Document:

@@ -19,6 +19,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import get_args
 
@@ -249,8 +250,10 @@ def drawn(document: Document, draw: random.Random, dpi: int) -> list[Page]:
     """The pages of a document, each with its number at the foot where there are several."""
     size = draw.choice((13, 14.5, 16))
     pages = [Page(dpi, size)]
-    for block in document.blocks:
-        full = pages[-1].y + height(pages[-1], block) > PAGE[1] - MARGIN - 20
+    for index, block in enumerate(document.blocks):
+        signed = takewhile(lambda after: after.kind in ("signature", "stamp"), document.blocks[index + 1 :])
+        room = sum(height(pages[-1], part) for part in (block, *signed))  # a signature is not alone on its page
+        full = pages[-1].y + room > PAGE[1] - MARGIN - 20
         if block.kind == "break" or (full and block.kind != "stamp"):
             pages.append(Page(dpi, size))
         if block.kind != "break":
@@ -413,7 +416,7 @@ DATE = re.compile(r"[\d٠-٩]{1,2}/[\d٠-٩]{1,2}/[\d٠-٩]{4}")
 JOINED = {"item": "list", "pair": "form"}  # blocks that are one element with the same ones beside them
 
 
-def content(page: Page) -> dict[str, object]:
+def content(page: Page) -> dict[str, list[dict[str, str]]]:
     """What is on a page, as the page task `content` wants it."""
     elements: list[tuple[str, str]] = []
     for block in page.blocks:
@@ -423,6 +426,11 @@ def content(page: Page) -> dict[str, object]:
         elif text:
             elements.append((kind, text))
     return {"elements": [{"type": kind, "markdown": text} for kind, text in elements]}
+
+
+def text_of(page: Page) -> str:
+    """What is on a page, as Markdown."""
+    return "\n\n".join(part["markdown"] for part in content(page)["elements"])
 
 
 def element(block: Block) -> tuple[str, str]:
@@ -497,7 +505,7 @@ def _date(text: str, issued: bool) -> dict[str, object]:
 
 
 def write_documents(folder: Path, seed: int) -> Iterator[tuple[str, int]]:
-    """Writes every PDF, and truth.jsonl as `teacher.provider: files` reads it; yields names and numbers of pages."""
+    """Writes every PDF, its text beside it, and truth.jsonl for `teacher.provider: files`; yields names and pages."""
     truth = []
     shared: tuple[Page, Image.Image] | None = None
     for position, (name, document) in enumerate(documents(seed)):
@@ -517,6 +525,8 @@ def write_documents(folder: Path, seed: int) -> Iterator[tuple[str, int]]:
                 place = {"document": name, "page": number}
                 truth.append({**place, "task": "content", "reply": content(page)})
                 truth.append({**place, "task": "fields", "reply": fields(document, page, number, len(pages), scan)})
+        texts = "".join(f"{text_of(page)}\n\f" for page in pages)  # a form feed ends a page
+        (folder / name).with_suffix(".md").write_text(texts, encoding="utf-8")
         yield name, len(pages)
     lines = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in truth)
     (folder / "truth.jsonl").write_text(lines, encoding="utf-8")

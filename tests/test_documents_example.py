@@ -74,7 +74,16 @@ def test_every_page_has_its_truth_but_the_empty_one(layers: dict[str, list[str]]
         said = [(line["document"], line["page"]) for line in TRUTH if line["task"] == task]
         assert sorted(said) == sorted(pages - {("letter/08.pdf", 2)})
     assert len(layers) >= 40 and len(pages) >= 80
-    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 2_600_000
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 2_650_000
+
+
+def test_the_text_beside_a_document_is_that_of_its_pages(layers: dict[str, list[str]]) -> None:
+    for name, texts in layers.items():
+        *pages, end = (SHIPPED / name).with_suffix(".md").read_text(encoding="utf-8").split("\f")
+        assert len(pages) == len(texts) and not end
+        for number, page in enumerate(pages, start=1):
+            elements = CONTENT.get((name, number), {"elements": []})["elements"]
+            assert page.strip() == "\n\n".join(element["markdown"] for element in elements)
 
 
 def test_text_layers_are_the_words_on_the_page_and_most_pages_have_none(layers: dict[str, list[str]]) -> None:

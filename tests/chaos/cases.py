@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ VERBS = {
     "run --fresh": ("run", ("run", "t.yaml", "--fresh")),
 }
 
+_TIME = re.compile(rb'"(seal|seconds)": [^,}]*,?')  # what tells the time in a verify.json, and the digest of that
 Digests = dict[str, str]  # the path of a file -> the SHA-256 of its bytes
 
 
@@ -113,12 +115,17 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def digests(folder: Path) -> Digests:
-    """Path -> digest of every file but locks."""
+    """Path -> digest of every file but locks; of a `verify.json` without the seconds that verifying took."""
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): hashlib.sha256(_timeless(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != ".lock"
     }
+
+
+def _timeless(path: Path) -> bytes:
+    data = path.read_bytes()
+    return _TIME.sub(b"", data) if path.name == "verify.json" else data
 
 
 def size_of(folder: Path) -> int:

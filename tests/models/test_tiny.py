@@ -43,3 +43,8 @@ def test_what_a_template_writes_is_one_token_each(model_type: str, tmp_path: Pat
     tokenizer = load_tokenizer(family.write_tiny(tmp_path / "model"))
     for token in (*family.turn_tokens, *family.stop_tokens):
         assert len(tokenizer(token, add_special_tokens=False)["input_ids"]) == 1, token
+
+
+def test_of_a_corpus_what_is_said_often_is_a_token_and_the_rest_is_letters() -> None:
+    letters = make_tokenizer(corpus=["q", "ش", *["Read."] * 50])
+    assert letters.tokenize("Read.qqش") == ["Read.", "q", "q", "ش"]

@@ -7,6 +7,7 @@ seconds. They know nothing.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,17 +32,20 @@ CORPUS = [
 ] * 20
 
 
-def make_tokenizer(*added: str, **named: str) -> GemmaTokenizer:
-    """A byte-fallback BPE with Gemma's control tokens at Gemma's ids and a vocabulary of about a thousand."""
+def make_tokenizer(*added: str, corpus: Sequence[str] = CORPUS, **named: str) -> GemmaTokenizer:
+    """A byte-fallback BPE with Gemma's control tokens at Gemma's ids and a vocabulary of at most about a thousand.
+
+    What a corpus says once is letters; what it says often is a token.
+    """
     bpe = Tokenizer(BPE(byte_fallback=True, unk_token="<unk>", fuse_unk=True))
     bpe.normalizer = normalizers.Replace(" ", "▁")
     bpe.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
-    alphabet = sorted({chr(i) for i in range(33, 127)} | set("".join(CORPUS).replace(" ", "▁")))
+    alphabet = sorted({chr(i) for i in range(33, 127)} | set("".join(corpus).replace(" ", "▁")))
     bytes_ = [f"<0x{i:02X}>" for i in range(256)]
     trainer = trainers.BpeTrainer(
         vocab_size=1000, special_tokens=CONTROL + BREAKS + bytes_, initial_alphabet=alphabet, show_progress=False
     )
-    bpe.train_from_iterator(CORPUS, trainer)
+    bpe.train_from_iterator(corpus, trainer)
     model = json.loads(bpe.to_str())["model"]
     merges = [tuple(pair) for pair in model["merges"]]
     tokenizer = GemmaTokenizer(vocab=model["vocab"], merges=merges, add_bos_token=True, **named)

@@ -1,0 +1,238 @@
+"""The gate between page images and a teacher that is elsewhere: nothing leaves this machine unscanned or unasked.
+
+Text layers, the documents' own descriptions and what tesseract reads are searched for personal data. What was found is
+in findings.jsonl, with most of it masked; what was sent where is in audit.jsonl.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from gemtune.documents.folder import DistilledFolder, Page
+from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
+from gemtune.documents.personal_data.recognisers import Match, matches
+from gemtune.documents.personal_data.user_patterns import UserPatterns
+from gemtune.documents.redaction import Redaction, Sendable, boxes_over, places_of, redact
+from gemtune.errors import GemtuneError, listed
+from gemtune.files import write_jsonl
+from gemtune.recipe.schema import Recipe
+from gemtune.run_files import Stored
+
+Tick = Callable[[str, int, int], None]  # what, how many are done, of how many
+Search = Callable[[str], list[Match]]
+Decision = Literal["stop", "skip", "redact", "allow"]  # the strictest first
+Where = Literal["layer", "ocr", "metadata"]
+
+_HERE = ("local", "files")  # providers of which nothing leaves this machine
+_SEEN = 40.0  # confidence of tesseract, in percent, below which it has not seen what is on a page
+_ROUNDS = 3  # of covering and looking again, until nothing is left to be found
+
+
+class PrivacyError(GemtuneError):
+    """Pages that the recipe does not let go to a teacher elsewhere; findings.jsonl lists them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding(Stored):
+    """Personal data, or a page that could not be searched for it: a line of findings.jsonl."""
+
+    document: str
+    number: Annotated[int | None, "of the page, from 1; null: in what the document says of itself"]
+    kind: Annotated[
+        str, "email, phone, iban, card, national id, account, birth date, name, a name of `privacy.patterns`; unscanned"
+    ]
+    where: Annotated[Where | None, "layer: the document's text; ocr: what tesseract read; null where it is unscanned"]
+    excerpt: Annotated[str, "its first and last characters; the rest is masked"]
+    decision: Annotated[Decision, "what becomes of the page"]
+    note: Annotated[str, "why it could not be scanned, or not be redacted"] = ""
+
+
+@dataclass
+class _Scan:
+    """What is known of a page."""
+
+    page: Page
+    image: Path
+    text: OcrPage | None
+    found: list[tuple[Where, Match]] = field(default_factory=list)
+    unscanned: str = ""  # why; empty where it was scanned
+
+
+def gate(recipe: Recipe, folder: DistilledFolder, pages: Sequence[Page], tick: Tick) -> list[Sendable]:
+    """The pages that may be sent, in their order; PrivacyError when one may not and the recipe says to stop.
+
+    Blank pages are not sent. A teacher on this machine (`local`, `files`) gets all others as they are.
+    """
+    pages = [page for page in pages if not page.blank]
+    if all(teacher.provider in _HERE for teacher in recipe.teacher):
+        return [Sendable(page, folder.root / page.image) for page in pages]
+    privacy = recipe.privacy
+    texts = read_pages(folder, pages, tick) if privacy.ocr else {}
+    findings: list[Finding] = []
+    sendable: list[Sendable] = []
+    with UserPatterns(privacy.patterns) as patterns:
+
+        def search(text: str) -> list[Match]:
+            return matches(text, privacy.regions, patterns)
+
+        findings += _in_metadata(pages, search, privacy.findings)
+        for done, page in enumerate(pages, 1):
+            scan = _scan(page, folder.root / page.image, texts.get(page.image), search)
+            decision = _decision(scan, privacy.findings, privacy.unscanned)
+            page_to_send, note = Sendable(page, scan.image), ""
+            if decision == "redact":
+                page_to_send, note = _redacted(scan, folder, search)
+                decision = "skip" if note else decision
+            findings += _findings(scan, decision, note)
+            if decision in ("allow", "redact"):
+                sendable.append(page_to_send)
+            tick("pages scanned", done, len(pages))
+    write_jsonl(folder.findings_file, (finding.to_json() for finding in findings))
+    if any(finding.decision == "stop" for finding in findings):
+        raise PrivacyError(_why_stopped(findings, folder))
+    return sendable
+
+
+# --- scanning ---------------------------------------------------------------------------------------------------------
+
+
+def _scan(page: Page, image: Path, text: OcrPage | OcrError | None, search: Search) -> _Scan:
+    read_text = text if isinstance(text, OcrPage) else None
+    scan = _Scan(page, image, read_text, unscanned="" if page.trusted else _why_unscanned(page, text))
+    scan.found += [("layer", match) for match in search(page.text)]  # also in a layer that cannot be trusted
+    if read_text:
+        scan.found += [("ocr", match) for match in search(read_text.text)]
+    return scan
+
+
+def _why_unscanned(page: Page, text: OcrPage | OcrError | None) -> str:
+    """Why nothing can be said of a page without a trusted text layer; empty where tesseract could read it."""
+    layer = page.why if page.text else "it has no text layer"
+    if text is None:
+        return f"{layer}, and privacy.ocr is off"
+    if isinstance(text, OcrError):
+        return f"{layer}, and {text}"
+    if text.confidence < _SEEN:
+        return f"{layer}, and tesseract cannot read it (confidence {text.confidence:.0f} of 100)"
+    return ""
+
+
+def _in_metadata(pages: Sequence[Page], search: Search, decision: Decision) -> list[Finding]:
+    """What a document says of itself. None of it is sent, so that it only ever stops."""
+    found = []
+    for document, metadata in {page.document: page.metadata for page in pages}.items():
+        for key, value in metadata.items():
+            named = key == "Author" and len(value.split()) > 1  # not one of `user` or `Administrator`
+            for match in search(f"{key}: {value}" if named or key != "Author" else value):
+                found.append(_finding(document, None, match, "metadata", "stop" if decision == "stop" else "allow"))
+    return found
+
+
+def _decision(scan: _Scan, findings: Decision, unscanned: Decision) -> Decision:
+    """The strictest of what the recipe says of all that is known of a page."""
+    said = {findings if scan.found else "allow", unscanned if scan.unscanned else "allow"}
+    return next(decision for decision in ("stop", "skip", "redact", "allow") if decision in said)
+
+
+# --- redacting --------------------------------------------------------------------------------------------------------
+
+
+def _redacted(scan: _Scan, folder: DistilledFolder, search: Search) -> tuple[Sendable, str]:
+    """The page with everything covered that was found, and why that cannot be done where it cannot.
+
+    The covered image is read again: what is still found there is covered, too.
+    """
+    whole = Sendable(scan.page, scan.image)
+    if scan.text is None:
+        return whole, "it cannot be redacted: tesseract has not read where its words stand"
+    text, found = scan.text, scan.found
+    redactions: list[Redaction] = []
+    for _ in range(_ROUNDS):
+        for where, match in found:
+            spans = [(match.start, match.end)] if where == "ocr" else places_of(match.value, text)
+            if not spans:
+                return whole, f"it cannot be redacted: tesseract does not read the {match.kind} of its text layer"
+            boxes = tuple(box for span in spans for box in boxes_over(text, *span))
+            redactions.append(Redaction(match.kind, match.value, boxes))
+        image = redact(scan.image, [box for redaction in redactions for box in redaction.boxes], folder.redacted)
+        try:
+            text = read(image, folder.ocr)
+        except OcrError as error:
+            return whole, f"it cannot be looked at again once it is redacted: {error}"
+        found = [("ocr", match) for match in search(text.text)]
+        if not found:
+            return Sendable(scan.page, image, tuple(redactions)), ""
+    return whole, f"it cannot be redacted: {found[0][1].kind} is still found on it"
+
+
+# --- what is said of it -----------------------------------------------------------------------------------------------
+
+
+def _findings(scan: _Scan, decision: Decision, note: str) -> list[Finding]:
+    page = scan.page
+    lines = [_finding(page.document, page.number, match, where, decision, note) for where, match in scan.found]
+    if scan.unscanned:
+        lines.append(
+            Finding(
+                document=page.document,
+                number=page.number,
+                kind="unscanned",
+                where=None,
+                excerpt="",
+                decision=decision,
+                note=scan.unscanned,
+            )
+        )
+    return lines
+
+
+def _finding(
+    document: str, number: int | None, match: Match, where: Where, decision: Decision, note: str = ""
+) -> Finding:
+    return Finding(
+        document=document,
+        number=number,
+        kind=match.kind,
+        where=where,
+        excerpt=masked(match.value),
+        decision=decision,
+        note=note,
+    )
+
+
+def masked(value: str) -> str:
+    """The first and last characters of a value, at most a third of it, so that its owner would know it again.
+
+    >>> masked("01228762033"), masked("ali@example.org"), masked("علي")
+    ('0•••••••••3', 'al•••••••••••rg', '•••')
+    """
+    shown = min(2, len(value) // 6)
+    return value[:shown] + "•" * (len(value) - 2 * shown) + value[len(value) - shown :]
+
+
+def _why_stopped(findings: Sequence[Finding], folder: DistilledFolder) -> str:
+    stopping = [finding for finding in findings if finding.decision == "stop"]
+    kinds: dict[str, list[str]] = {}
+    for finding in stopping:
+        if finding.kind != "unscanned":
+            place = (
+                f"{finding.document} page {finding.number}" if finding.number else f"{finding.document}, its metadata"
+            )
+            kinds.setdefault(place, []).append(finding.kind)
+    unscanned = [finding for finding in stopping if finding.kind == "unscanned"]
+    said, moves = [], []
+    if kinds:
+        places = (f"{place} ({', '.join(dict.fromkeys(found))})" for place, found in kinds.items())
+        said.append(f"personal data in {listed(places, 8)}")
+        moves.append("privacy.findings: redact, skip or allow")
+    if unscanned:
+        pages = listed((f"{finding.document} page {finding.number}" for finding in unscanned), 8)
+        said.append(f"no text to scan on {pages} ({unscanned[0].note})")
+        moves.append("privacy.unscanned: skip or allow")
+    return (
+        f"nothing was sent to the teacher: {'; '.join(said)}; {folder.findings_file} has the list, and "
+        f"{' and '.join(moves)} decide what becomes of them"
+    )
