@@ -16,6 +16,7 @@ import json
 import math
 import random
 import struct
+import sys
 import threading
 import time
 from collections import Counter
@@ -23,8 +24,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from benchmarks.scripted_batches import ScriptedBatches
 from gemtune.documents.teacher.ledger import Ledger
 from gemtune.files import JsonObject
 
@@ -65,6 +67,16 @@ class Served:
     authorization: bool
 
 
+@dataclass(frozen=True)
+class Made:
+    """What a request gets."""
+
+    fault: str
+    status: int
+    value: Any
+    headers: dict[str, str] | None = None
+
+
 def seeded(seed: int, faults: Sequence[str] = TRANSIENT, lasting: Sequence[str] = LASTING) -> Script:
     """A few faults per page and task, at most one of a kind; some pages never get a reply.
 
@@ -101,6 +113,14 @@ def always(fault: str) -> Script:
     return lambda page, count: fault
 
 
+class _Server(ThreadingHTTPServer):
+    """A server to which a client that was killed is no news."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ScriptedTeacher:
     """The server, in threads of this process; `served` and the log say what it did."""
 
@@ -123,13 +143,23 @@ class ScriptedTeacher:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self.closing = threading.Event()
+        self.batches = ScriptedBatches(lambda body, name: self.made(body, name))
         teacher = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
+            def do_GET(self) -> None:
+                _send(self, *teacher.batches.answer("GET", self.path, {}, b""))
+
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if "chunked" in self.headers.get("Transfer-Encoding", ""):
+                    body = _unchunked(self.rfile)
+                else:
+                    body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if teacher.batches.takes(self.path):
+                    _send(self, *teacher.batches.answer("POST", self.path, self.headers, body))
+                    return
                 with teacher._lock:
                     teacher.active += 1
                     teacher.most_active = max(teacher.most_active, teacher.active)
@@ -144,7 +174,7 @@ class ScriptedTeacher:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server = _Server(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.address = f"http://127.0.0.1:{self.server.server_port}"
         self.url = f"{self.address}/v1"
@@ -164,55 +194,51 @@ class ScriptedTeacher:
     def answer(self, request: BaseHTTPRequestHandler, data: bytes) -> None:
         """One request: counted and logged, then answered or not."""
         body = json.loads(data)
-        image, prompt, name = _asked(body)
+        sent = request.headers.get("x-goog-api-key") or request.headers.get("Authorization", "")
+        refusal = "401" if self.key and sent.removeprefix("Bearer ") != self.key else ""
+        made = self.made(body, request.headers.get("X-Client-Request-Id", ""), refusal, bool(sent))
+        self.closing.wait(self.latency)
+        if made.fault in _BROKEN:
+            _BROKEN[made.fault](self, request, made.value)
+        else:
+            _send(request, made.status, made.value, made.headers)
+
+    def made(self, body: JsonObject, name: str, refusal: str = "", has_key: bool = False) -> Made:
+        """What a request gets, which is in the log when this returns."""
+        image, prompt, task = _asked(body)
         digest = hashlib.sha256(image).hexdigest()
-        page = f"{digest} {name}"
+        page = f"{digest} {task}"
         with self._lock:
             self.bodies.append(body)
             count = self._counts[page]
             self._counts[page] += 1
-        fault = self.script(page, count) or self._refusal_of(request, body)
-        text = self.truth(digest, name, prompt)
+        fault = self.script(page, count) or refusal
+        kind = fault.partition(":")[0]
+        text = self.truth(digest, task, prompt)
         usage = _usage(image, prompt, text or "", fault)
-        is_charged = fault not in FREE and not fault.startswith("400") and text is not None
-        status = 404 if text is None else _STATUS.get(fault, 400 if fault.startswith("400") else 200)
-        self._log(request, page, name, fault, status, is_charged, usage)
-        shape = _as_geminis if "contents" in body else _as_it_is
-        self.closing.wait(self.latency)
-        if text is None:
-            _send(request, 404, {"error": {"message": f"no truth for the image {digest} and the task {name}"}})
-        elif fault in _BROKEN:
-            _BROKEN[fault](self, request, shape(_completion(text, usage, "stop")))
-        elif status != 200:
-            _send(request, status, *_ERRORS[fault.partition(":")[0]](fault))
-        else:
-            _send(request, 200, shape(_completion(*_changed(text, usage, fault))))
-
-    def _refusal_of(self, request: BaseHTTPRequestHandler, body: JsonObject) -> str:
-        sent = request.headers.get("x-goog-api-key") or request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return "401" if self.key and sent != self.key else ""
-
-    def _log(
-        self,
-        request: BaseHTTPRequestHandler,
-        page: str,
-        task: str,
-        fault: str,
-        status: int,
-        charged: bool,
-        usage: JsonObject,
-    ) -> None:
-        line = Served(
-            id=request.headers.get("X-Client-Request-Id", ""),
-            page=page.partition(" ")[0],
-            task=task,
-            fault=fault,
-            status=status,
-            charged=charged,
-            input=usage["prompt_tokens"] if charged else 0,
-            output=usage["completion_tokens"] if charged else 0,
-            authorization="Authorization" in request.headers or "x-goog-api-key" in request.headers,
+        is_charged = kind not in FREE and text is not None
+        status = 404 if text is None else _STATUS.get(kind, 200)
+        self._log(
+            Served(
+                id=name,
+                page=digest,
+                task=task,
+                fault=fault,
+                status=status,
+                charged=is_charged,
+                input=usage["prompt_tokens"] if is_charged else 0,
+                output=usage["completion_tokens"] if is_charged else 0,
+                authorization=has_key,
+            )
         )
+        shape = _as_geminis if "contents" in body else _as_it_is
+        if text is None:
+            return Made(fault, 404, _error(f"no truth for the image {digest} and the task {task}"))
+        if status != 200:
+            return Made(fault, status, *_ERRORS[kind](fault))
+        return Made(fault, 200, shape(_completion(*_changed(text, usage, fault))))
+
+    def _log(self, line: Served) -> None:
         with self._lock:
             self.served.append(line)
             if self.log:
@@ -308,14 +334,8 @@ def _google(seconds: float, quota: str) -> JsonObject:
 
 _MINUTE, _DAY = "GenerateRequestsPerMinutePerProjectPerModel", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 _STATUS = {
-    "429": 429,
-    "429 in the body": 429,
-    "429 for long": 429,
-    "quota": 429,
-    "quota of the day": 429,
-    "500": 500,
-    "401": 401,
-    "404": 404,
+    **dict.fromkeys(("429", "429 in the body", "429 for long", "quota", "quota of the day"), 429),
+    **{status: int(status) for status in ("400", "401", "404", "500")},
 }
 _ERRORS: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "429": lambda fault: (_error("Rate limit reached"), {"Retry-After": "1"}),
@@ -328,6 +348,15 @@ _ERRORS: dict[str, Callable[[str], tuple[Any, ...]]] = {
     "404": lambda fault: (_error("The model `m` does not exist or you do not have access to it.", "model_not_found"),),
     "400": lambda fault: (_error(fault.partition(":")[2].strip() or "Invalid request"),),
 }
+
+
+def _unchunked(stream: BinaryIO) -> bytes:
+    data = b""
+    while size := int(stream.readline(), 16):
+        data += stream.read(size)
+        stream.readline()
+    stream.readline()
+    return data
 
 
 def _send(request: BaseHTTPRequestHandler, status: int, value: Any, headers: dict[str, str] | None = None) -> None:

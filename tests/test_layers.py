@@ -235,7 +235,7 @@ def test_only_model_and_doctor_talk_to_the_hub_and_nothing_else_to_a_network() -
             "cli.doctor",
             "data.sources",
             "exporting.hub",
-            "documents.teacher.chat_completions",  # the HTTP client that it brings
+            "documents.teacher.http_client",  # the HTTP client that it brings
             "documents.teacher.gemini",
         },
         "http.client": {"data.downloads", "exporting.llama_cpp"},

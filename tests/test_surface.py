@@ -19,7 +19,7 @@ SOURCE = Path(gemtune.__file__).parent
 TREES = {
     path.relative_to(SOURCE).as_posix(): ast.parse(path.read_text("utf-8")) for path in sorted(SOURCE.rglob("*.py"))
 }
-VERBS = ("prepare", "check", "plan", "train", "evaluate", "export", "web", "report", "run")
+VERBS = ("distill", "prepare", "check", "plan", "train", "evaluate", "export", "web", "report", "run")
 
 
 PUBLIC = {
@@ -28,6 +28,7 @@ PUBLIC = {
     "Job",
     "Recipe",
     "check",
+    "distill",
     "evaluate",
     "export",
     "generate",
@@ -92,7 +93,7 @@ def test_every_verb_of_the_command_line_is_known_here() -> None:
     from gemtune.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == {*VERBS, "compare", "new", "show", "generate", "serve", "push", "doctor", "tiny"}
+    assert names == {*VERBS, "compare", "new", "import", "show", "generate", "serve", "push", "doctor", "tiny"}
 
 
 def test_a_task_has_the_methods_a_user_writes() -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gemtune.errors import GemtuneError
     from gemtune.pipeline.compare import compare
     from gemtune.pipeline.job import Job
-    from gemtune.pipeline.stages import check, evaluate, export, generate, plan, prepare, report, run, train
+    from gemtune.pipeline.stages import check, distill, evaluate, export, generate, plan, prepare, report, run, train
     from gemtune.recipe.schema import Recipe
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Recipe",
     "check",
     "compare",
+    "distill",
     "evaluate",
     "export",
     "generate",

@@ -340,10 +340,11 @@ class DataManifest(Sealed):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Sealed):
-    """One line of eval/base.jsonl or eval/tuned.jsonl: a test row with a model's reply."""
+    """One line of eval/base.jsonl, eval/tuned.jsonl, or of another's replies to the same rows: a test row with one."""
 
     where: Annotated[str, "the row"]
     key: Annotated[str, "its question, as in data/test.jsonl"]
+    group: Annotated[str, "what the split keeps together with it, as in data/test.jsonl"] = ""
     prompt: Annotated[str, "what was asked, without the system message"]
     images: Annotated[list[str], "its images, by path in `data/`"]
     gold: Annotated[str, "the row's answer"]
@@ -409,6 +410,16 @@ class Summary(Sealed):
         "score: `direction`, `base`, `tuned` and `difference`, below; the deciding one first",
     ]
     scored: Annotated[dict[str, int], "score: test rows that have it"] = field(default_factory=dict)
+    groups: Annotated[
+        int,
+        "groups of rows, such as documents or schemas, that the intervals and p-values keep together; 0: each row "
+        "stands alone",
+    ] = 0
+    beside: Annotated[
+        dict[str, dict[str, Comparison]],
+        "who else has answered rows, such as `teacher` or `ocr`: score: tuned against them on those rows, as in "
+        "`metrics`, with their side under `base`",
+    ] = field(default_factory=dict)
     regressions: Annotated[
         list[Regression],
         "up to ten rows where tuned is furthest behind base: `where`, `prompt`, `gold`, `base`, `tuned`, `difference`",

@@ -21,6 +21,8 @@ import command
 VERBS = (
     "new",
     "run",
+    "distill",
+    "import",
     "prepare",
     "show",
     "check",
@@ -34,7 +36,7 @@ VERBS = (
     "report",
     "doctor",
 )
-WITHOUT_KEYS = ("new", "generate", "serve", "push", "web", "report", "doctor")  # of a recipe
+WITHOUT_KEYS = ("new", "import", "generate", "serve", "push", "web", "report", "doctor")  # of a recipe
 SLOW = {"torch", "transformers", "peft", "numpy", "pyarrow", "sqlglot", "huggingface_hub"}  # pydantic may be there
 NAME_WHAT_IS_SLOW = f"""
 import atexit, sys

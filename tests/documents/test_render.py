@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from gemtune.documents import render
-from gemtune.documents.render import answer, dots_an_inch, pixels_of
+from gemtune.documents.render import answer, dots_an_inch
+from gemtune.documents.steps import pixels_of
 from made_pdfs import LINES, add_page, make_pdf, written_page
 
 

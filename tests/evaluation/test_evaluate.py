@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,12 @@ import pytest
 
 from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import RunError
-from gemtune.evaluation.evaluate import corpus_scores, summarise
+from gemtune.evaluation.evaluate import corpus_scores, summarise, write_replies_beside
 from gemtune.files import read_jsonl, write_jsonl
 from gemtune.metrics.statistics import Metric, Ratio
 from gemtune.metrics.text import cer
 from gemtune.recipe.schema import Recipe
-from gemtune.run_files import Evaluation
+from gemtune.run_files import Evaluation, Summary
 from gemtune.runs import EvaluationFolder
 from gemtune.tasks import Row, Task, metric_of
 
@@ -154,3 +156,71 @@ def test_a_score_counts_where_the_rows_own_answer_is_right_by_it() -> None:
     conversations = [task.conversation({"text": text}, "t.csv:2") for text in GOLD]
     scores = corpus_scores(task, conversations, GOLD)
     assert scores == {"same": 1.0, "close": 1.0, "short": 1.0}  # of the long answer, `short` is not asked
+
+
+# ---- groups, and replies of others than models
+
+
+class Witnessed(Typing):
+    """A scanner and a clerk have typed some of the texts, too."""
+
+    beside = ("clerk", "scanner")
+
+    def replies_beside(self, conversation: Conversation) -> Mapping[str, tuple[str, dict[str, float]]]:
+        if len(conversation.answer) < 3:
+            return {}
+        scores = self.score(conversation, "abcd")
+        return {"scanner": ("abcd", {name: score for name, score in scores.items() if name != "same"})}
+
+
+def grouped(path: Path, groups: list[str]) -> EvaluationFolder:
+    folder = replies(path, Typing(recipe()))
+    for name in ("base", "tuned"):
+        rows = [
+            replace(row, group=group, seal=None) for row, group in zip(folder.evaluations(name), groups, strict=True)
+        ]
+        write_jsonl(folder.replies(name), [row.to_json() for row in rows])
+    return folder
+
+
+def test_rows_of_a_group_are_resampled_together(tmp_path: Path) -> None:
+    task = Typing(recipe())
+    alone = summarise(grouped(tmp_path / "alone", ["a", "b", "c", "d"]), recipe(), task)
+    pairs = summarise(grouped(tmp_path / "pairs", ["a", "a", "b", "b"]), recipe(), task)
+    assert (alone.groups, pairs.groups) == (0, 2)
+    for name in ("cer", "same"):
+        assert pairs.metrics[name].base.mean == alone.metrics[name].base.mean
+        assert pairs.metrics[name].difference.wins == alone.metrics[name].difference.wins
+    assert pairs.metrics["same"].difference.p_value == 1.0 and pairs.metrics["same"].difference.method == "permutation"
+    assert alone.metrics["same"].difference.method == "mcnemar"
+
+
+def test_one_group_of_all_rows_or_none_leaves_each_row_alone(tmp_path: Path) -> None:
+    task = Typing(recipe())
+    expected = summarise(grouped(tmp_path / "rows", ["a", "b", "c", "d"]), recipe(), task).metrics
+    for number, groups in enumerate((["a"] * 4, [""] * 4)):
+        summary = summarise(grouped(tmp_path / str(number), groups), recipe(), task)
+        assert (summary.groups, summary.metrics) == (0, expected)
+
+
+def test_others_are_compared_on_the_rows_and_scores_that_they_have(tmp_path: Path) -> None:
+    task = Witnessed(recipe())
+    folder = replies(tmp_path, task)
+    conversations = [task.conversation({"text": text}, f"t.csv:{n}") for n, text in enumerate(GOLD, 2)]
+    write_replies_beside(folder, conversations, task)
+    assert [row.reply for row in folder.evaluations("scanner")] == ["abcd"] * 3
+    assert not folder.replies("clerk").exists()
+    summary = summarise(folder, recipe(), task)
+    [compared] = summary.beside.values()
+    assert compared.keys() == {"cer"}, "the scanner has no score `same`"
+    assert compared["cer"].base.mean == pytest.approx(10 / 22) and compared["cer"].tuned.mean == pytest.approx(3 / 22)
+    assert Summary.from_json(json.loads(folder.summary_file().read_text()), "s").beside == summary.beside
+
+
+def test_what_others_said_of_rows_that_are_gone_is_removed(tmp_path: Path) -> None:
+    task = Witnessed(recipe())
+    folder = replies(tmp_path, task)
+    write_replies_beside(folder, [task.conversation({"text": "abcd"}, "t.csv:2")], task)
+    assert folder.replies("scanner").exists()
+    write_replies_beside(folder, [task.conversation({"text": "ab"}, "t.csv:2")], task)
+    assert not folder.replies("scanner").exists() and summarise(folder, recipe(), task).beside == {}

@@ -33,6 +33,7 @@ _CHAT_KEYS = [
 _TASK_KEYS = {
     "emoji": ["text", "emoji"],
     "product": ["product", "category", "description", "image", "name", "keywords"],
+    "documents": ["image", "prompt", "answer", "task", "schema", "document", "number", "reference", "ocr", "layer"],
     "multi_image": ["question", "output", "context", "input_image_path", "images", "image"],
     "columns": ["a", "b"],
     "messages": _CHAT_KEYS,
@@ -40,6 +41,7 @@ _TASK_KEYS = {
 ROWS: dict[str, list[Json]] = {
     "emoji": [{"text": "to the beach", "emoji": "🏖️"}],
     "product": [{"product": "cup", "category": "kitchen", "description": "A cup.", "image": "a.png"}],
+    "documents": [{"image": "a.png", "prompt": "Read.", "answer": '{"elements": []}', "task": "content"}],
     "multi_image": [{"question": "Which?", "output": "A", "input_image_path": ["a.png", "b.png"]}],
     "columns": [{"a": "x", "b": "y"}],
     "messages": [

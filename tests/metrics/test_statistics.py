@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gemtune.metrics.statistics import (
+    F1,
     Interval,
     Metric,
     Ratio,
@@ -178,3 +179,54 @@ def test_corpora_of_different_rows_are_refused() -> None:
     one, two = {"a": [1.0], "b": [1.0]}, {"a": [1.0, 2.0], "b": [1.0, 1.0]}
     with pytest.raises(ValueError, match="the same rows are wanted in both"):
         combined_difference("a", Metric(combine=Ratio("a", "b")), one, two)
+
+
+# ---- groups of rows
+
+
+def test_one_row_a_group_changes_nothing() -> None:
+    scores = {"edits": [1.0, 0.0, 2.0, 3.0], "characters": [4.0, 4.0, 8.0, 4.0]}
+    rate = Ratio("edits", "characters")
+    assert combined_interval(rate, scores, groups=list("abcd")) == combined_interval(rate, scores)
+
+
+def test_pages_of_a_document_are_no_independent_witnesses() -> None:
+    """Ten documents of 20 pages that are all alike within: the interval is as wide as that of ten rows."""
+    draw = np.random.default_rng(5)
+    of_document = draw.random(10)
+    pages = {"found": np.repeat(of_document, 20), "rows": np.ones(200)}
+    groups = [f"{number}.pdf" for number in range(10) for _ in range(20)]
+    rate = Ratio("found", "rows")
+    alone, kept = combined_interval(rate, pages), combined_interval(rate, pages, groups=groups)
+    ten = mean_interval(of_document)
+    assert (kept.mean, kept.low, kept.high) == pytest.approx((ten.mean, ten.low, ten.high))
+    assert kept.high - kept.low > 3 * (alone.high - alone.low)
+
+
+def test_base_and_tuned_change_places_in_whole_groups() -> None:
+    metric = Metric(combine=Ratio("found", "rows"))
+    base = {"found": [0.0] * 12, "rows": [1.0] * 12}
+    tuned = {"found": [1.0] * 12, "rows": [1.0] * 12}
+    paired = combined_difference("found", metric, base, tuned, groups=["a"] * 4 + ["b"] * 4 + ["c"] * 4)
+    assert paired.p_value == 2 / 2**3, "three documents, not twelve pages"
+    assert (paired.wins, paired.mean) == (12, 1.0)
+
+
+def test_intervals_of_groups_cover_what_they_should() -> None:
+    """Of corpora whose documents differ: at least nine in ten intervals hold the true rate."""
+    draw, covered = np.random.default_rng(11), 0
+    for _ in range(100):
+        rates = np.repeat(draw.normal(0.5, 0.2, 30), 10)
+        found = (draw.random(300) < rates).astype(float)
+        groups = [str(number) for number in range(30) for _ in range(10)]
+        interval = combined_interval(
+            Ratio("found", "rows"), {"found": found, "rows": np.ones(300)}, groups=groups, resamples=400
+        )
+        covered += interval.low <= 0.5 <= interval.high
+    assert covered >= 85
+
+
+def test_f1_of_nothing_is_right() -> None:
+    nothing = {"found": np.zeros(2), "given": np.zeros(2), "true": np.zeros(2)}
+    assert F1("found", "given", "true")(nothing) == 1.0
+    assert Ratio("found", "given", of_nothing=1.0)(nothing) == 1.0

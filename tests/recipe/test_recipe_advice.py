@@ -32,7 +32,7 @@ RECIPES: dict[str, tuple[str | bytes, list[str], str, str, list[str]]] = {
     "a merge key": (f"{EMOJI}train: {{<<: {{epochs: 1}}}}\n", [], "write its keys out, or quote it if it is text", f"{EMOJI}train: {{epochs: 1}}\n", []),
     "a NUL": (EMOJI.replace("e.csv", '"e\\0.csv"'), [], "found a NUL or half a surrogate pair in it; mend it", EMOJI, []),
     "no layers": (EMOJI, ["lora.target_modules=[]"], "`lora: none` trains every weight", EMOJI, ["lora=none"]),
-    "an unknown task": (EMOJI, ["task=smiley"], "wanted emoji, sql, product, multi_image, columns, messages, or file.py:Class", EMOJI, []),
+    "an unknown task": (EMOJI, ["task=smiley"], "wanted emoji, sql, product, multi_image, documents, columns, messages, or file.py:Class", EMOJI, []),
     "a task that is no Python": (EMOJI, ["task=FOLDER/mine.txt:Mine"], "not a Python file; write file.py:Class", EMOJI, ["task=FOLDER/mine.py:Mine"]),
     "a task without its class": (EMOJI, ["task=FOLDER/mine.py:Other"], "no such class; wanted `class Other(Task)`", EMOJI, ["task=FOLDER/mine.py:Mine"]),
     "options in the wrong place": (f"{COLUMNS}options: {{answer: '{{b}}'}}\n", [], "has its options in the section `template`; move them", f"{COLUMNS}template: {{prompt: '{{a}}', answer: '{{b}}'}}\n", []),

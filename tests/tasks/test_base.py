@@ -7,14 +7,14 @@ import pytest
 
 from gemtune.errors import RecipeError
 from gemtune.recipe.schema import Sql
-from gemtune.tasks import TASKS, Task, task_of
+from gemtune.tasks import TASKS, Task, metric_of, task_of
 from tasks.task_rows import INSERTS, SCHEMA, made, recipe
 
 
 def test_an_unknown_task_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match="'sqll'; did you mean 'sql'"):
         task_of(recipe("sqll"))
-    with pytest.raises(RecipeError, match="wanted emoji, sql, product, multi_image, columns, messages"):
+    with pytest.raises(RecipeError, match="wanted emoji, sql, product, multi_image, documents, columns, messages"):
         task_of(recipe("vision_of_the_future"))
 
 
@@ -27,14 +27,16 @@ def test_the_metric_is_one_of_the_scores(name: str) -> None:
         "messages": {"prompt": "2 + 2", "completion": "4"},
         "product": {"name": "mug", "category": "c", "image": "a.png", "description": "A red mug", "attributes": "red"},
         "multi_image": {"question": "Which?", "input_image_path": ["a.png", "b.png"], "output": "B"},
+        "documents": {"image": "a.png", "prompt": "Read.", "answer": "a page that says something"},
     }
     task = task_of(recipe(name))
     conversation = made(task, rows[name])
     scores = task.score(conversation, conversation.answer)
     assert task.metric in scores
-    assert set(scores.values()) == {1.0}
+    shown = {name: metric_of(task, name) for name in scores if metric_of(task, name).reported}
+    assert {scores[name] == float(metric.higher_is_better) for name, metric in shown.items()} == {True}
     bad = task.score(conversation, "no idea")
-    assert all(0 <= score <= 1 for score in bad.values()) and bad[task.metric] < 1
+    assert all(0 <= bad[name] <= 1 for name in shown) and bad[task.metric] < 1
 
 
 def test_a_task_of_the_users_own(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ ANSWERED: dict[str, dict[str, Any]] = {  # of every task
     "sql": {"question": "How many?", "schema": SCHEMA, "sql": "SELECT count(*) FROM pet"},
     "product": {"name": "mug", "category": "c", "image": "a.png", "description": "A mug", "attributes": "red"},
     "multi_image": {"question": "Which?", "images": ["a.png", "b.png"], "output": "B"},
+    "documents": {"image": "a.png", "prompt": "Read.", "task": "fields", "answer": "{}"},
     "columns": {"tone": "dry", "name": "a cup", "text": "It holds tea."},
 }
 TEMPLATE = {"system": "You write {tone} text.", "prompt": "About {name}", "answer": "{name}: {text}"}

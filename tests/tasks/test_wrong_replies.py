@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gemtune.tasks import TASKS, counted_scores, doubtful_scores, task_of
+from gemtune.tasks import TASKS, counted_scores, doubtful_scores, metric_of, task_of
 from tasks.sql.queries import PETS, ROWS
 from tasks.task_rows import recipe
 
@@ -117,6 +117,16 @@ CASES: list[tuple[str, Row, tuple[str, ...]]] = [
         {"question": "What?", "input_image_path": ["a.png"], "output": "A red cup"},
         ("A", "A cup", "", "red cup A"),
     ),
+    (
+        "documents",
+        {"image": "a.png", "prompt": "Read.", "answer": "# إشعار\n\nيُدفع الإيجار في ١٢ مارس."},
+        ("", "{}", "# إشعار", "# إشعار\n\nيُدفع الإيجار في ١٣ مارس.", "في مارس ١٢ الإيجار يُدفع إشعار"),
+    ),
+    (
+        "documents",
+        {"image": "a.png", "prompt": "Read.", "task": "invoice", "answer": '{"sum": 12, "paid": false}'},
+        ("", "{}", '{"sum": 12}', '{"sum": 12, "paid": true}', '{"sum": 12, "paid": false, "by": "Ali"}', "12"),
+    ),
     *(("sql", {"question": "?", "schema": PETS, "inserts": ROWS, "sql": gold}, wrong) for gold, wrong in SQL.items()),
     *(("sql", {"question": "?", "schema": PETS, "sql": gold}, wrong) for gold, wrong in SQL.items()),
     (
@@ -142,7 +152,9 @@ def test_a_right_answer_gets_all_and_a_wrong_one_less(name: str, row: Row, wrong
     task = task_of(recipe(name))
     conversation = task.conversation(row, "t.csv:2")
     own = task.score(conversation, conversation.answer)
-    assert {score: value for score, value in own.items() if value != 1} == doubtful_scores(task, own)
+    shown = {score: metric_of(task, score) for score in own if metric_of(task, score).reported}
+    less = {score: own[score] for score, metric in shown.items() if own[score] != metric.higher_is_better}
+    assert less == doubtful_scores(task, own)
     assert own[task.metric] == 1
     for reply in wrong:
         assert counted_scores(task, conversation, reply)[task.metric] < 1, reply

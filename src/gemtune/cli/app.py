@@ -98,7 +98,10 @@ def run(
     as_json: Annotated[bool, JSON] = False,
     trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
-    """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped."""
+    """Prepares, checks, trains, evaluates base and tuned, and reports; resumes where it stopped.
+
+    Rows of documents are distilled first, where `gemtune distill` has not.
+    """
     from gemtune.cli.progress import Progress
     from gemtune.pipeline import stages
     from gemtune.reporting.page import report_lines
@@ -112,6 +115,52 @@ def run(
         tell(*report_lines(job.run))
     _fail_where_diverged(job.run)
     _fail_where_it_answers_otherwise([note for note in job.run.artifacts() if note.format in job.recipe.export])
+
+
+@app.command()
+def distill(
+    recipe: Annotated[str, RECIPE],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    llamafactory: Annotated[
+        bool, typer.Option("--llamafactory", help="Write the rows as a data set of LLaMA-Factory, too.")
+    ] = False,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Makes rows of documents: draws pages, looks for personal data, asks the teacher; resumes where it stopped.
+
+    Whatever was drawn, read and paid for is kept, and never done again. The budget of `teacher.budget` is not passed.
+    """
+    from gemtune.cli.output import distilled_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline import distilling
+
+    with Progress(quiet=as_json) as progress:
+        job = progress.job(recipe, overrides)
+        manifest = distilling.distill(job)
+        exported = distilling.export_llamafactory(job) if llamafactory else None
+    if as_json:
+        tell_json({**manifest.to_json(), "llamafactory": str(exported[0]) if exported else None})
+    else:
+        tell(*distilled_lines(manifest, distilling.folder_of(job)))
+        if exported:
+            tell(f"wrote {exported[0]}: {', '.join(f'{part} {rows}' for part, rows in exported[1].items())} rows")
+        tell(f"next: gemtune run {recipe}")
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A training YAML of LLaMA-Factory.", metavar="FILE")],
+    output: Annotated[Path | None, typer.Option(help="Where the recipe goes; beside FILE when not given.")] = None,
+    as_json: Annotated[bool, JSON] = False,
+) -> None:
+    """Makes a recipe of a LLaMA-Factory training YAML, and says what each of its keys became."""
+    from gemtune.pipeline.distilling import import_llamafactory
+
+    target, imported = import_llamafactory(source, output)
+    if as_json:
+        tell_json({"recipe": str(target), "keys": [vars(key) for key in imported.keys]})
+    else:
+        tell(*map(str, imported.keys), f"wrote {target}", f"next: gemtune run {target}")
 
 
 @app.command()
@@ -143,17 +192,26 @@ def show(
     part: Annotated[Literal["train", "val", "test"], typer.Option(help="Of which part.")] = "train",
     trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
-    """Prints rows as the model sees them (green is trained) and writes an HTML page of them."""
+    """Prints rows as the model sees them (green is trained) and writes an HTML page of them.
+
+    Of documents it first writes one of their pages, before and after every step.
+    """
     from rich.console import Console
     from rich.text import Text
 
     from gemtune.cli.progress import Progress
-    from gemtune.pipeline import stages
+    from gemtune.pipeline import distilling, stages
     from gemtune.rendering.preview import terminal_text, write_page
 
     with Progress() as progress:
         job = progress.job(recipe, overrides, trust_task=trust_task)
-        pairs = stages.examples(job, part, count)
+        sheet = distilling.contact_sheet(job)
+        pairs = stages.examples(job, part, count) if distilling.has_rows(job.recipe) else []
+    if sheet:
+        tell(f"pages: {sheet}")
+    if not pairs:
+        tell(f"next: gemtune distill {recipe}")
+        return
     console = Console(highlight=False)
     for conversation, example in pairs:
         title = f"{visible(conversation.where)}  {len(example.input_ids)} tokens"

@@ -15,8 +15,11 @@ from gemtune.run_files import DataManifest, PartLengths, Summary
 from gemtune.runs import PARTS, Run
 
 if TYPE_CHECKING:
+    from gemtune.documents.distill import DistillManifest
+    from gemtune.documents.folder import DistilledFolder
     from gemtune.exporting.hub import HubFile
 
+MOST_LEFT_OUT = 8  # pages without a row
 MOST_REASONS = 4  # why rows are not counted in a score
 LEFT_OUT = {
     "over_length": "left out: longer than train.max_length = {limit}",
@@ -91,6 +94,30 @@ def _scored_lines(run: Run, data: DataManifest) -> Iterator[str]:
             yield visible(f"    {rows} {words} {score}: {one_line(reason, 120)} ({where})")
     if first:
         yield f"    every one of them: {run.unscored_file}"
+
+
+def distilled_lines(manifest: DistillManifest, folder: DistilledFolder) -> Iterator[str]:
+    """The manifest of distilled rows in words: what there is, what is left out and why, what it has cost."""
+    tasks = ", ".join(f"{task} {rows}" for task, rows in manifest.tasks.items())
+    yield f"{manifest.rows} rows of {manifest.pages} pages of {manifest.documents} documents: {folder.rows_file}"
+    yield f"  {tasks}"
+    if manifest.merged:
+        several = f"{manifest.merged} of {manifest.groups} groups are several documents"
+        yield f"  {several}, which share a page or belong together: {folder.groups_file}"
+    if manifest.references:
+        yield f"  {manifest.references} pages have a true text beside their document"
+    for left_out in manifest.left_out[:MOST_LEFT_OUT]:
+        yield visible(f"  left out: {one_line(str(left_out), 200)}")
+    if len(manifest.left_out) > MOST_LEFT_OUT:
+        yield f"  and {len(manifest.left_out) - MOST_LEFT_OUT} more: {folder.manifest_file}"
+    for teacher in manifest.teachers:
+        cost = f", {teacher.cost:,.2f} in all" if teacher.cost else ""
+        yield (
+            f"teacher {teacher.model}: {teacher.requests} requests, {teacher.answered} answered; "
+            f"{teacher.input:,} tokens in, {teacher.output:,} out{cost}"
+        )
+        if teacher.perhaps:
+            yield f"  {teacher.perhaps} of them may have been charged without a reply: {folder.ledger_file}"
 
 
 def evaluation_lines(summary: JsonObject | None) -> Iterator[str]:

@@ -7,7 +7,6 @@ crash pdfium, so no two draw in one process.
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import math
 import struct
@@ -23,7 +22,7 @@ from PIL import Image, UnidentifiedImageError
 from gemtune.data.images import IMAGE_SUFFIXES, MOST_LONG, MOST_OPENED, MOST_PIXELS, to_rgb
 from gemtune.documents.fingerprints import fingerprint
 from gemtune.documents.ocr import OcrError
-from gemtune.documents.steps import is_blank, prepared
+from gemtune.documents.steps import is_blank, pixels_of, prepared
 from gemtune.documents.text_layer import MOST
 from gemtune.files import JsonObject
 
@@ -109,13 +108,6 @@ def _result(drawn: Image.Image, steps: list[Any], pixels: str) -> JsonObject:
     _check_size(image.size)
     stored = {"pixels": pixels} if image is drawn else _stored(image)
     return {**stored, "size": image.size, "steps": done, "fingerprint": fingerprint(image)}
-
-
-def pixels_of(image: Image.Image) -> str:
-    """The SHA-256 of an image's mode, size and pixels: how a file packs them has no part in it."""
-    digest = hashlib.sha256(f"{image.mode} {image.width} {image.height}\n".encode())
-    digest.update(image.tobytes())
-    return digest.hexdigest()
 
 
 def _stored(image: Image.Image) -> JsonObject:

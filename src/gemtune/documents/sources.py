@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from gemtune.data.images import IMAGE_SUFFIXES
 from gemtune.data.paths import composed, existing, expanded, is_there, matching, walk
+from gemtune.documents.references import ENDINGS
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.files import READING, os_errors
 from gemtune.recipe.document_sections import PAGE_RANGE, Pages
@@ -39,7 +40,8 @@ def documents_of(pages: Pages, *written: Path) -> tuple[list[Document], Counter[
     for text in [pages.source] if isinstance(pages.source, str) else pages.source:
         base, files = _files(existing(expanded(text, "pages.source")), [folder.resolve() for folder in written])
         chosen = [path for path in files if path == base or path.suffix.lower() in SUFFIXES]
-        others.update(path.suffix.lower() or path.name for path in files if path not in set(chosen))
+        unread = set(files) - {*chosen, *_references(files, chosen)}
+        others.update(path.suffix.lower() or path.name for path in unread)
         if not chosen:
             there = f"; found {listed(sorted(others))}" if others else ""
             raise DataError(f"pages.source: no PDF, TIFF or image in {text}{there}; check the path")
@@ -53,6 +55,13 @@ def documents_of(pages: Pages, *written: Path) -> tuple[list[Document], Counter[
                 )
                 raise DataError(f"pages.{key}: no document is called {name!r}{known}")
     return documents, others
+
+
+def _references(files: list[Path], documents: list[Path]) -> set[Path]:
+    """The files with the true text of a document or of a page of it, such as `a.md` and `a.3.md` beside `a.pdf`."""
+    stems = {path.with_suffix("") for path in documents}
+    texts = {path for path in files if path.suffix.lower() in ENDINGS}
+    return {path for path in texts if stems & {path.with_suffix(""), path.with_suffix("").with_suffix("")}}
 
 
 def _files(path: Path, written: list[Path]) -> tuple[Path, list[Path]]:

@@ -6,6 +6,7 @@ are measured on small copies; only the change itself touches every pixel.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -142,6 +143,13 @@ STEPS: dict[str, Step] = {
     "clahe": clahe,
     "gray": gray,
 }
+
+
+def pixels_of(image: Image.Image) -> str:
+    """The SHA-256 of an image's mode, size and pixels: how a file packs them has no part in it."""
+    digest = hashlib.sha256(f"{image.mode} {image.width} {image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
 
 
 def is_blank(image: Image.Image) -> bool:

@@ -17,6 +17,7 @@ from gemtune.files import read_jsonl, sha256_of_text, write_json, write_jsonl
 from gemtune.metrics.statistics import (
     Floats,
     Metric,
+    Ratio,
     combined_difference,
     combined_interval,
     mean_interval,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 REGRESSIONS = 10  # rows that a summary lists
+_ROWS = "rows"  # each 1, where a mean is taken as a ratio of sums
 
 
 def evaluation_rows(
@@ -69,20 +71,55 @@ def write_replies(
         return
     answers = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
     lines = (
-        Evaluation(
-            where=conversation.where,
-            key=conversation.key,
-            prompt=prompt_text(conversation),
-            images=conversation.image_paths,
-            gold=conversation.answer if answered else "",
-            reply=reply.text,
-            scores=counted_scores(task, conversation, reply.text) if answered else {},
+        _line(
+            conversation,
+            reply.text,
+            counted_scores(task, conversation, reply.text) if answered else {},
+            key,
+            gold=None if answered else "",
             cut=reply.cut,
-            evaluation=key,
         )
         for conversation, reply in zip(conversations, answers, strict=True)
     )
     write_jsonl(path, (line.to_json() for line in lines))
+
+
+def write_replies_beside(folder: EvaluationFolder, conversations: Sequence[Conversation], task: Task) -> None:
+    """Writes what others than models have answered to these rows, a file each as `write_replies` does."""
+    answers = [(conversation, task.replies_beside(conversation)) for conversation in conversations]
+    for who in task.beside:
+        lines = [
+            _line(conversation, *replies[who], sha256_of_text(who, replies[who][0]))
+            for conversation, replies in answers
+            if who in replies
+        ]
+        if lines:
+            write_jsonl(folder.replies(who), (line.to_json() for line in lines))
+        else:
+            folder.replies(who).unlink(missing_ok=True)
+
+
+def _line(
+    conversation: Conversation,
+    reply: str,
+    scores: dict[str, float],
+    key: str,
+    *,
+    gold: str | None = None,
+    cut: bool = False,
+) -> Evaluation:
+    return Evaluation(
+        where=conversation.where,
+        key=conversation.key,
+        group=conversation.group,
+        prompt=prompt_text(conversation),
+        images=conversation.image_paths,
+        gold=conversation.answer if gold is None else gold,
+        reply=reply,
+        scores=scores,
+        cut=cut,
+        evaluation=key,
+    )
 
 
 def _has_answered(path: Path, key: str, rows: int) -> bool:
@@ -178,6 +215,7 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     names = _names(scores)
     metric = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in scores)])
     base_scores, tuned_scores = ([row.scores for row in rows] for rows in (base, tuned))
+    groups = [row.group for row in tuned]
     order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
     settings = recipe.evaluate
     summary = Summary(
@@ -185,9 +223,12 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
         metric=metric,
         rows=len(base),
         metrics={
-            name: _compared(name, metric_of(task, name), base_scores, tuned_scores, settings.seed) for name in order
+            name: _compared(name, metric_of(task, name), base_scores, tuned_scores, groups, settings.seed)
+            for name in order
         },
         scored={name: sum(name in row for row in base_scores) for name in order},
+        groups=len(set(groups)) if _are_shared(groups) else 0,
+        beside=dict(_beside(folder, task, tuned, order, settings.seed)),
         regressions=_regressions(base, tuned, metric, metric_of(task, metric)),
         decoding=Decoding(
             temperature=settings.temperature,
@@ -201,15 +242,39 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     return summary
 
 
+def _beside(
+    folder: EvaluationFolder, task: Task, tuned: Sequence[Evaluation], order: Sequence[str], seed: int
+) -> Iterator[tuple[str, dict[str, Comparison]]]:
+    """Tuned against others than base, on the rows that they have answered, in the scores that they have."""
+    row_of = {row.where: row for row in tuned}
+    for who in task.beside:
+        others = folder.evaluations(who) if folder.replies(who).exists() else []
+        pairs = [(other, row_of[other.where]) for other in others if other.where in row_of]
+        sides = [other.scores for other, _ in pairs], [row.scores for _, row in pairs]
+        groups = [row.group for _, row in pairs]
+        names = [name for name in order if any(name in row for row in sides[0])]
+        if names:
+            yield who, {name: _compared(name, metric_of(task, name), *sides, groups, seed) for name in names}
+
+
+def _are_shared(groups: Sequence[str]) -> bool:
+    """Whether rows share groups, of which there are several; a file from before there were any names none."""
+    return all(groups) and 1 < len(set(groups)) < len(groups)
+
+
 def compared_scores(
-    recipe: Recipe, task: Task, base: Sequence[dict[str, float]], tuned: Sequence[dict[str, float]]
+    recipe: Recipe,
+    task: Task,
+    base: Sequence[dict[str, float]],
+    tuned: Sequence[dict[str, float]],
+    groups: Sequence[str] | None = None,
 ) -> tuple[str, Comparison] | None:
     """The score that decides and both sides' values of it, over the rows that have it; None where none has a score."""
     names = _names([*base, *tuned])
     if not reported(task, names):
         return None
     name = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in [*base, *tuned])])
-    return name, _compared(name, metric_of(task, name), base, tuned, recipe.evaluate.seed)
+    return name, _compared(name, metric_of(task, name), base, tuned, groups or [""] * len(base), recipe.evaluate.seed)
 
 
 def _require_same_scores(
@@ -232,18 +297,32 @@ def _names(rows: Sequence[dict[str, float]]) -> list[str]:
 
 
 def _compared(
-    name: str, metric: Metric, before: Sequence[dict[str, float]], after: Sequence[dict[str, float]], seed: int
+    name: str,
+    metric: Metric,
+    before: Sequence[dict[str, float]],
+    after: Sequence[dict[str, float]],
+    groups: Sequence[str],
+    seed: int,
 ) -> Comparison:
-    """One metric of the summary, over the rows that have it: both models with their intervals, paired difference."""
+    """One metric of the summary, over the rows that have it: both models with their intervals, paired difference.
+
+    Where rows share groups, these are what is resampled: pages of a document are not independent.
+    """
     base, tuned = _columns(before, name), _columns(after, name)
+    groups = [group for group, row in zip(groups, before, strict=True) if name in row]
+    shared = groups if _are_shared(groups) else None
+    if metric.combine is None and shared:
+        combine = Ratio(name, _ROWS)
+        metric = Metric(metric.higher_is_better, combine)
+        base, tuned = ({name: side[name], _ROWS: np.ones(len(groups))} for side in (base, tuned))
     if metric.combine is None:
         sides = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
         better = metric.higher_is_better
         difference = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
     else:
         with _parts_of(name):
-            sides = [combined_interval(metric.combine, scores, seed=seed) for scores in (base, tuned)]
-            difference = combined_difference(name, metric, base, tuned, seed=seed)
+            sides = [combined_interval(metric.combine, scores, groups=shared, seed=seed) for scores in (base, tuned)]
+            difference = combined_difference(name, metric, base, tuned, groups=shared, seed=seed)
     return Comparison(direction=metric.direction, base=sides[0], tuned=sides[1], difference=difference)
 
 

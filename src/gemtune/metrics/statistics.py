@@ -1,6 +1,6 @@
 """What the scores of many rows say: how a metric is read, its value for a corpus, and whether two models differ."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -19,18 +19,49 @@ Direction = Literal["higher", "lower"]  # which end of a score is the better one
 class Ratio:
     """Combines the rows of a corpus into a sum of one score over the sum of another, such as edits over characters.
 
+    `of_nothing` is the ratio of 0 to 0.
+
     >>> float(Ratio("edits", "characters")({"edits": np.array([1.0, 0.0]), "characters": np.array([2.0, 8.0])}))
     0.1
     """
 
     numerator: str
     denominator: str
+    of_nothing: float = 0.0
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.numerator, self.denominator
 
     def __call__(self, scores: Mapping[str, Floats]) -> Floats:
         above, below = (scores[name].sum(axis=-1) for name in (self.numerator, self.denominator))
         # As for one row in `cer`: against nothing, anything is all wrong.
-        ratio: Floats = np.where(below > 0, above / np.maximum(below, 1e-12), above > 0)
+        against_nothing = np.where(above > 0, 1.0, self.of_nothing)
+        ratio: Floats = np.where(below > 0, above / np.maximum(below, 1e-12), against_nothing)
         return ratio
+
+
+@dataclass(frozen=True)
+class F1:
+    """Combines the rows of a corpus into F1: twice what was found over what was given and what was there to be found.
+
+    >>> counts = {"found": np.array([1.0, 2.0]), "given": np.array([2.0, 2.0]), "true": np.array([1.0, 3.0])}
+    >>> float(F1("found", "given", "true")(counts))
+    0.75
+    """
+
+    found: str
+    given: str
+    true: str
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return self.found, self.given, self.true
+
+    def __call__(self, scores: Mapping[str, Floats]) -> Floats:
+        found, given, true = (scores[name].sum(axis=-1) for name in self.parts)
+        f1: Floats = np.where(given + true > 0, 2 * found / np.maximum(given + true, 1e-12), 1.0)
+        return f1
 
 
 @dataclass(frozen=True)
@@ -39,12 +70,14 @@ class Metric:
 
     `combine` takes every score of the rows, by name, each an array whose last axis is the rows (there is one before it
     when rows are resampled), and returns the corpus' value; None is the mean of the score's own values. A score that
-    only goes into another one's `combine` (a count) is not `reported`.
+    only goes into another one's `combine` (a count) is not `reported`. `of_answer`: a row's own answer gets full marks,
+    or the row is not counted; not so where a row has a truth apart from its answer.
     """
 
     higher_is_better: bool = True
     combine: Combine | None = None
     reported: bool = True
+    of_answer: bool = True
 
     @property
     def direction(self) -> Direction:
@@ -102,15 +135,24 @@ def _interval(value: float, draws: Floats, confidence: float) -> Interval:
 
 
 def combined_interval(
-    combine: Combine, scores: Mapping[str, npt.ArrayLike], *, resamples: int = 10_000, seed: int = 0
+    combine: Combine,
+    scores: Mapping[str, npt.ArrayLike],
+    *,
+    groups: Sequence[str] | None = None,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Interval:
     """Like `mean_interval`, for what `combine` makes of a corpus; rows are resampled with all their scores.
+
+    With `groups`, the name of each row's, whole groups are resampled, as `by_group` says.
 
     >>> scores = {"edits": [1, 0, 2, 0], "characters": [4, 4, 8, 4]}
     >>> combined_interval(Ratio("edits", "characters"), scores)
     Interval(mean=0.15, low=0.0, high=0.25)
     """
     columns = _columns("scores", scores)
+    if groups is not None:
+        columns = by_group(combine, columns, groups)
     draws = _resampled(lambda rows: combine(_rows_of(columns, rows)), _count(columns), resamples, seed)
     return _interval(float(combine(columns)), draws, 0.95)
 
@@ -150,12 +192,14 @@ def combined_difference(
     base: Mapping[str, npt.ArrayLike],
     tuned: Mapping[str, npt.ArrayLike],
     *,
+    groups: Sequence[str] | None = None,
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Difference:
     """Like `paired_difference`, for a metric that combines a corpus; `name` is the score that rows are compared by.
 
-    The p-value is of a permutation test: base and tuned change places in every row, or not, with equal chance.
+    The p-value is of a permutation test: base and tuned change places in every row, or not, with equal chance; with
+    `groups` in all rows of a group at once.
 
     >>> error_rate = Metric(higher_is_better=False, combine=Ratio("edits", "characters"))
     >>> base = {"cer": [0.5, 0.5, 0.25], "edits": [2, 4, 1], "characters": [4, 8, 4]}
@@ -166,7 +210,10 @@ def combined_difference(
     """
     before, after = _columns("base", base), _columns("tuned", tuned)
     _same_rows(_count(before), _count(after))
+    differences = after[name] - before[name]
     combine = metric.combine or (lambda scores: scores[name].mean(axis=-1))
+    if groups is not None:
+        before, after = (by_group(combine, columns, groups) for columns in (before, after))
 
     def gap(rows: npt.NDArray[np.int64]) -> Floats:
         return combine(_rows_of(after, rows)) - combine(_rows_of(before, rows))
@@ -174,7 +221,22 @@ def combined_difference(
     difference = float(combine(after) - combine(before))
     interval = _interval(difference, _resampled(gap, _count(before), resamples, seed), 0.95)
     p_value = _swap_test(combine, before, after, resamples, seed)
-    return _paired(interval, p_value, "permutation", after[name] - before[name], metric.higher_is_better)
+    return _paired(interval, p_value, "permutation", differences, metric.higher_is_better)
+
+
+def by_group(combine: Combine, columns: Mapping[str, Floats], groups: Sequence[str]) -> dict[str, Floats]:
+    """One row a group, for what only adds up rows (Ratio, F1): rows of a document or a schema are not independent.
+
+    For any other `combine` the rows stay as they are.
+
+    >>> by_group(Ratio("edits", "characters"), {"edits": np.array([1.0, 2.0, 4.0])}, ["a.pdf", "b.pdf", "a.pdf"])
+    {'edits': array([5., 2.])}
+    """
+    if not isinstance(combine, Ratio | F1):
+        return dict(columns)
+    number = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    of_row = np.array([number[group] for group in groups])
+    return {name: np.bincount(of_row, values, len(number)).astype(np.float64) for name, values in columns.items()}
 
 
 def _paired(interval: Interval, p_value: float, method: str, differences: Floats, higher_is_better: bool) -> Difference:
@@ -205,8 +267,26 @@ def _count(columns: Mapping[str, Floats]) -> int:
     return len(next(iter(columns.values())))
 
 
-def _rows_of(columns: Mapping[str, Floats], rows: npt.NDArray[np.int64]) -> dict[str, Floats]:
-    return {name: values[rows] for name, values in columns.items()}
+class _Made(Mapping[str, Floats]):
+    """Columns that are made when they are asked for: most scores of a row do not go into the one that is combined."""
+
+    def __init__(self, names: Mapping[str, Floats], make: Callable[[str], Floats]):
+        self._names, self._make = names, make
+
+    def __getitem__(self, name: str) -> Floats:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _rows_of(columns: Mapping[str, Floats], rows: npt.NDArray[np.int64]) -> Mapping[str, Floats]:
+    return _Made(columns, lambda name: columns[name][rows])
 
 
 def _scores(name: str, values: npt.ArrayLike) -> Floats:
@@ -262,8 +342,8 @@ def _swap_test(
     def difference(coins: npt.NDArray[np.int64]) -> Floats:
         swapped = np.zeros((len(coins), _count(base)), bool)
         swapped[:, differs] = coins == 1
-        first = {name: np.where(swapped, tuned[name], base[name]) for name in base}
-        second = {name: np.where(swapped, base[name], tuned[name]) for name in base}
+        first = _Made(base, lambda name: np.where(swapped, tuned[name], base[name]))
+        second = _Made(base, lambda name: np.where(swapped, base[name], tuned[name]))
         return combine(second) - combine(first)
 
     n = len(differs)

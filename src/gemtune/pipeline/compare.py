@@ -83,7 +83,7 @@ def compare(
     standings = []
     metric = ""
     for contestant, own_replies, own in zip(contestants, replies, scores, strict=True):
-        compared = compared_scores(first.recipe, first.task, scores[0], own)
+        compared = compared_scores(first.recipe, first.task, scores[0], own, [row.group for row in conversations])
         if compared is None:
             raise RunError(f"none of the {len(conversations)} rows has a score; give others, --data FILE")
         metric, comparison = compared
@@ -125,11 +125,16 @@ def _rows(contestants: Sequence[_Contestant], data: str | None) -> tuple[list[Co
         raise RunError(f"{job.run.data}: no prepared rows; give rows of a file, --data FILE")
     runs = {contestant.job.run.root: contestant.job.run for contestant in contestants}.values()
     parts = [run.part(part) for run in runs for part in ("train", "val")]
-    known = {row.key for path in parts if path.is_file() for row in read_conversations(path)}
-    kept = [row for row in rows if row.key not in known]
+    known = {_question(row) for path in parts if path.is_file() for row in read_conversations(path)}
+    kept = [row for row in rows if _question(row) not in known]
     if not kept:
         raise RunError(f"{len(rows)} rows to compare on, and a run knows every one; give rows of a file, --data FILE")
     return kept, len(rows) - len(kept)
+
+
+def _question(row: Conversation) -> tuple[str, ...]:
+    """The same words about another image, which is named by what is in it, are another question."""
+    return row.key, *row.image_paths
 
 
 def _replies(contestant: _Contestant, conversations: Sequence[Conversation], first: Job) -> list[Reply]:

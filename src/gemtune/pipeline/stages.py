@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError, memory_errors
 from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
+from gemtune.pipeline.distilling import distill, distils, require_rows
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import (
@@ -79,6 +80,7 @@ def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
     from gemtune.rendering.token_table import write_tables
 
     refuse_another_recipe(job)
+    require_rows(job.recipe)
     _ = job.task
     family, key = job.family, tokenizer_fingerprint(job.folder)
     rows, tokens = (partial(lambda what, done: job.tick(what, done, 0), what) for what in ("rows", "tokens"))
@@ -207,7 +209,13 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
 
     Rows of a file without answers are answered, and not scored.
     """
-    from gemtune.evaluation.evaluate import evaluation_rows, require_rows, summarise, write_replies
+    from gemtune.evaluation.evaluate import (
+        evaluation_rows,
+        require_rows,
+        summarise,
+        write_replies,
+        write_replies_beside,
+    )
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     refuse_another_recipe(job)
@@ -240,6 +248,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if unanswered:
         job.say(f"{unanswered}: these rows have no answers, so the replies in {folder.root} are not scored.")
         return None
+    write_replies_beside(folder, conversations, job.task)
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()
@@ -290,6 +299,8 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     from gemtune.kernels.native import release_memory
 
     require_formats(job.recipe)
+    if distils(job.recipe):
+        distill(job)
     training = train(job, progress)
     release_memory()
     has_weights = training["best_step"] is not None  # null: it diverged before any were good

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from gemtune.errors import did_you_mean, shown
+from gemtune.metrics.arabic import Folding
 from gemtune.recipe.section import MOST, Section, deciding
 
 ROWS = "rows.jsonl"  # in the folder that `distill` writes
@@ -207,7 +208,11 @@ class Teacher(Section):
         None, ge=0, le=MOST, description="In the prices' currency: reserved before a request is sent, never passed."
     )
     budget_tokens: int | None = Field(None, ge=1, le=MOST * 1000, description="As `budget`, where prices are unknown.")
-    batch: bool = Field(False, description="By the endpoint's batch API: half the price, hours later.")
+    batch: bool = Field(
+        False,
+        description="By the endpoint's batch API: hours later, and counted at half of the prices; the first page of a "
+        "task is asked for at once.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -215,6 +220,8 @@ class Teacher(Section):
             raise ValueError("wanted input_price and output_price for a budget, found none; or set budget_tokens")
         if self.samples > 1 and self.temperature == 0 and self.provider != "files":
             raise ValueError("wanted a temperature above 0 for several samples, found 0, which makes them all alike")
+        if self.batch and self.provider in ("local", "files"):
+            raise ValueError(f"wanted openai or gemini as provider for batch, found {self.provider}")
         return self
 
 
@@ -241,9 +248,6 @@ class Privacy(Section):
     )
 
 
-Folding = Literal["none", "punctuation", "arabic", "all"]
-
-
 class Documents(Section):
     """Options of the `documents` task."""
 
@@ -264,6 +268,12 @@ class Documents(Section):
     )
     folding: Folding = Field(
         "arabic",
-        description="How texts are compared in the score that decides; all foldings stand side by side in the report.",
+        description="How texts are compared in the score that decides: as they are, without punctuation, with "
+        "Arabic letters, marks and digits unified, or both. All stand side by side in the report.",
+        **deciding("evaluation"),
+    )
+    fold_hamza: bool = Field(
+        False,
+        description="Whether Arabic folding also takes hamza off waw and ya.",
         **deciding("evaluation"),
     )

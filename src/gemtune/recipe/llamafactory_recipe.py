@@ -238,10 +238,10 @@ def _datasets(value: object, values: JsonObject, folder: Path) -> Ruling:
     place = Path(str(values.get("dataset_dir") or "data"))
     here = next((root for root in (folder, Path.cwd()) if (root / place / INFO).is_file()), folder)
     info = (here / place / INFO).absolute()
-    images = {"images": [str((here / str(values["media_dir"])).absolute())]} if values.get("media_dir") else {}
+    media = [str((here / str(values["media_dir"])).absolute())] if values.get("media_dir") else []
     limit = {"limit": values["max_samples"]} if values.get("max_samples") else {}
     sources = [
-        {"source": f"{info}#{name}", **part, **images, **limit}
+        {"source": f"{info}#{name}", **part, **({"images": [*media]} if media else {}), **limit}
         for names, part in ((value, {}), (values.get("eval_dataset"), {"part": "val"}))
         for name in _names(names)
     ]

@@ -92,6 +92,14 @@ def scores_of(summary: Summary) -> list[Score]:
     return [_score(summary, name, comparison) for name, comparison in compared]
 
 
+def beside_of(summary: Summary) -> dict[str, list[Score]]:
+    """The scores of tuned against those who have answered rows besides the models, who take the place of base."""
+    return {
+        who: [_score(summary, name, compared[name]) for name in summary.metrics if name in compared]
+        for who, compared in summary.beside.items()
+    }
+
+
 def _score(summary: Summary, name: str, comparison: Comparison) -> Score:
     rows = summary.scored.get(name, summary.rows)
     sides = comparison.base, comparison.tuned, comparison.difference
@@ -109,6 +117,11 @@ def summary_lines(summary: Summary) -> Iterator[str]:
         yield visible("  ".join(cells).rstrip())
     yield ""
     yield visible(f"{scores[0].claim} {scores[0].sentence}")
+    for who, compared in beside_of(summary).items():
+        first = compared[0]
+        yield visible(
+            f"Against {who} in {first.title}: tuned {interval(first.tuned)}, {who} {interval(first.base)}; {first.p}."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,8 @@ from gemtune.recipe.schema import recipe_keys
 from gemtune.reporting import charts
 from gemtune.reporting.alarms import alarm_lines, alarms
 from gemtune.reporting.artifacts import HEAD, artifact_lines, artifact_rows, sentence_of
-from gemtune.reporting.comparison import answers_of, regressions_of, sample, scores_of, summary_lines
+from gemtune.reporting.comparison import answers_of, beside_of, regressions_of, sample, scores_of, summary_lines
+from gemtune.reporting.documents import documents_of
 from gemtune.reporting.fit import Verdict, verdict
 from gemtune.reporting.text import big, count, duration, number, one_line, value_text, visible
 from gemtune.run_files import DataManifest
@@ -25,7 +26,7 @@ from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
 TERMINAL_SAMPLES = 5
-THUMBNAIL = 96  # pixels
+THUMBNAIL, PAGE = 96, 720  # pixels of the longest side: to recognise it by, to read it
 
 Metrics = Sequence[JsonObject]  # the lines of metrics.jsonl
 
@@ -43,7 +44,10 @@ def page_data(run: Run) -> dict[str, object]:
         "commands": _commands(run),
         "summary": summary,
         "scores": scores_of(summary) if summary else [],
-        "thumbnail": partial(_thumbnail, run),
+        "beside": beside_of(summary) if summary else {},
+        "pages": documents_of(run, summary),
+        "thumbnail": partial(_thumbnail, run, THUMBNAIL),
+        "page_image": partial(_thumbnail, run, PAGE),
         "fit": fit_of(run),
         "losses": _loss_chart(metrics, best_step),
         "skill": _skill_chart(metrics, best_step),
@@ -108,10 +112,10 @@ def _artifacts(artifacts: Sequence[Artifact]) -> dict[str, object] | None:
     return {"head": HEAD, "rows": artifact_rows(artifacts), "sentences": sentences}
 
 
-def _thumbnail(run: Run, image: str) -> str:
+def _thumbnail(run: Run, side: int, image: str) -> str:
     """A small copy of an image of the data directory, or nothing where it is gone."""
     path = stored_image(run.data, image)
-    return thumbnail(path, THUMBNAIL) if path else ""
+    return thumbnail(path, side) if path else ""
 
 
 # --- curves -----------------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Answer:
 
 
 def model_json(served: Served) -> JsonObject:
+    """A model of the list."""
     return {"id": served.name, "object": "model", "created": served.created, "owned_by": "gemtune"}
 
 
@@ -68,12 +69,14 @@ def chunk(
     logprobs: Sequence[TokenLogprob] = (),
     finish: str | None = None,
 ) -> JsonObject:
+    """A piece of a stream: what one choice says next, or why it ended."""
     told = logprobs_json(answer, logprobs) if logprobs else None
     choice = {"index": number, "delta": delta, "logprobs": told, "finish_reason": finish}
     return answer.envelope("chat.completion.chunk", [choice])
 
 
 def logprobs_json(answer: Answer, logprobs: Sequence[TokenLogprob]) -> JsonObject | None:
+    """The log-probabilities of a choice's tokens, where the request asks for them."""
     if not answer.request.logprobs:
         return None
 
@@ -90,6 +93,7 @@ def logprobs_json(answer: Answer, logprobs: Sequence[TokenLogprob]) -> JsonObjec
 
 
 def event(value: JsonObject) -> str:
+    """A server-sent event."""
     return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 

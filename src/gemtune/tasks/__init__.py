@@ -13,6 +13,7 @@ from gemtune.recipe.schema import Recipe
 from gemtune.recipe.section import Section
 from gemtune.tasks.base import Row, Task, counted_scores, doubtful_scores, metric_of, reasons_of, text_of
 from gemtune.tasks.columns import Columns
+from gemtune.tasks.documents.task import Documents
 from gemtune.tasks.emoji import Emoji
 from gemtune.tasks.messages import Messages
 from gemtune.tasks.multi_image import MultiImage
@@ -27,6 +28,7 @@ TASKS: dict[str, type[Task]] = {
     "sql": Sql,
     "product": Product,
     "multi_image": MultiImage,
+    "documents": Documents,
     "columns": Columns,
     "messages": Messages,
 }
@@ -51,7 +53,7 @@ def task_of(recipe: Recipe, layout: str = "auto") -> Task:
     >>> task_of(Recipe(name="e", task="emoij", data=[{"source": "e.csv"}]))
     Traceback (most recent call last):
     gemtune.errors.RecipeError: task: unknown task 'emoij'; did you mean 'emoji'? wanted emoji, sql, product, \
-multi_image, columns, messages, or file.py:Class
+multi_image, documents, columns, messages, or file.py:Class
     """
     file, colon, name = recipe.task.rpartition(":")
     if colon:

@@ -47,6 +47,7 @@ class Task:
     metrics: Mapping[str, Metric] = MappingProxyType({})  # scores of which lower is better, or no mean is taken
     columns: tuple[str, ...] = ()  # the columns every row must have
     unanswered: Mapping[str, str] = MappingProxyType({})  # the columns of the answer alone -> placeholders for them
+    beside: tuple[str, ...] = ()  # who else than the models answers rows, in `replies_beside`
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):
         self.recipe = recipe
@@ -88,6 +89,10 @@ class Task:
         """
         return reasons_of(doubtful_scores(self, self.score(conversation, conversation.answer)))
 
+    def replies_beside(self, conversation: Conversation) -> Mapping[str, tuple[str, dict[str, float]]]:
+        """Who of `beside` has answered this row already -> the reply, and the scores of it that mean something."""
+        return {}
+
     def scope(self, conversation: Conversation) -> str:
         """What two rows must have in common to count as duplicates (`sql`: the database); by default nothing."""
         return ""
@@ -107,8 +112,12 @@ def counted_scores(task: Task, conversation: Conversation, reply: str) -> dict[s
 def doubtful_scores(task: Task, own: Mapping[str, float]) -> dict[str, float]:
     """The scores in which a row's own answer gets less than full marks."""
     metrics = {name: metric_of(task, name) for name in own}
-    judged = {name: score for name, score in own.items() if metrics[name].reported and metrics[name].combine is None}
+    judged = {name: score for name, score in own.items() if _is_judged(metrics[name])}
     return {name: score for name, score in judged.items() if abs(score - metrics[name].higher_is_better) > 1e-9}
+
+
+def _is_judged(metric: Metric) -> bool:
+    return metric.reported and metric.of_answer and metric.combine is None
 
 
 def reasons_of(doubtful: Mapping[str, float]) -> dict[str, str]:

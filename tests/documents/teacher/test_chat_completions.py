@@ -38,7 +38,7 @@ def test_the_key_is_in_the_headers_and_nowhere_else(
     teacher = Teacher(url=server.url, model="m", key="A_KEY")
     assert all(reply.value for reply in pages.ask(teacher))
     with chat_completions(teacher) as client:
-        shown = repr(client) + repr(vars(client)) + repr(client.place)
+        shown = "".join(map(repr, (client, vars(client), client.endpoint, vars(client.endpoint))))
     monkeypatch.setenv("A_KEY", KEY[:-1])
     other = Pages(pages.folder.root / "other", 1)
     with pytest.raises(TeacherError, match=r"check \$A_KEY") as caught:

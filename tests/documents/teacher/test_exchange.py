@@ -12,5 +12,6 @@ def test_a_corrected_request_says_what_was_wrong_and_is_else_the_same() -> None:
     corrected = request.corrected('{"a": 1', ("/a: no text", "no JSON"))
     assert corrected.prompt.startswith('Read it.\n\nYour previous reply was:\n{"a": 1\n\n')
     assert "- /a: no text\n- no JSON" in corrected.prompt
+    assert corrected.prompt.endswith('{"type": "object"}\n\nReply again with the corrected JSON alone.')
     assert (corrected.image, corrected.schema, str(corrected)) == (request.image, request.schema, str(request))
     assert str(request) == "a.pdf page 1, fields, sample 1"

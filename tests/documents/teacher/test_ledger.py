@@ -23,7 +23,7 @@ REQUEST = Request("a.pdf", 1, "content", 0, Path("x.png"), "Read it.", None)
 
 
 def begun(ledger: Ledger, cost: float | None = 1.0, reply: str = "k") -> str:
-    return ledger.begin(REQUEST, reply=reply, model="m", size=9, most=Usage(10, 500), cost=cost).intent
+    return ledger.begin(REQUEST, "m", reply, 9, Usage(10, 500), cost).intent
 
 
 def test_it_adds_up_by_model_and_day(tmp_path: Path) -> None:

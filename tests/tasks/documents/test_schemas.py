@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from gemtune.files import JsonObject
-from gemtune.tasks.documents.page_tasks import schema_fault
+from gemtune.tasks.documents.replies import schema_fault
 from gemtune.tasks.documents.schemas import SCHEMAS
 
 TAKEN = {

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gemtune.documents.folder import DistilledFolder
+from gemtune.documents.teacher.batches import BatchEndpoint, Batches
 from gemtune.documents.teacher.budget import cost_of, size_of
+from gemtune.documents.teacher.chat_batches import ChatBatches
 from gemtune.documents.teacher.chat_completions import chat_completions
 from gemtune.documents.teacher.exchange import Local, Reply, Request, Say, Send, Tick, Usage
 from gemtune.documents.teacher.failures import ANSWERED, Place
@@ -115,36 +117,48 @@ def _opened(
 ) -> Iterator[_Asking]:
     if not teacher.model:
         raise RecipeError(f"teacher.model: is missing; it names the model that {teacher.provider} has")
-    with Ledger.opened(folder.ledger_file) as ledger, _client(teacher, local) as (send, place):
+    with Ledger.opened(folder.ledger_file) as ledger, _client(teacher, local) as client:
         store = ReplyStore(folder.replies)
         store.reconcile(ledger)
-        if open_intents := ledger.open_intents():
+        batches = ledger.batches_under_way(teacher.model) if teacher.batch else []
+        in_batches = {name for batch in batches for name in batch.intents}
+        if lost := [intent for intent in ledger.open_intents() if intent.intent not in in_batches]:
             say(
-                f"{len(open_intents)} requests were under way when a run was ended; they may be paid for twice: "
-                + "; ".join(map(str, open_intents[:5]))
-                + (f"; and {len(open_intents) - 5} more" if len(open_intents) > 5 else "")
+                f"{len(lost)} requests were under way when a run was ended; they may be paid for twice: "
+                + "; ".join(map(str, lost[:5]))
+                + (f"; and {len(lost) - 5} more" if len(lost) > 5 else "")
             )
-        yield _Asking(requests, Loop(teacher, send, place, ledger, store, patience, say), say)
+        loop = Loop(teacher, client.send, client.place, ledger, store, patience, say)
+        by_batches = Batches(loop, client.batches, client.place.url, patience, say) if client.batches else None
+        yield _Asking(requests, loop, by_batches, say)
+
+
+@dataclass(frozen=True)
+class _Client:
+    send: Send
+    place: Place
+    batches: BatchEndpoint | None = None
 
 
 @contextlib.contextmanager
-def _client(teacher: Teacher, local: Local | None) -> Iterator[tuple[Send, Place]]:
+def _client(teacher: Teacher, local: Local | None) -> Iterator[_Client]:
     if teacher.provider == "local":
         if local is None:
             raise TypeError("a local teacher is handed in: local=")
-        yield (lambda request, name: local(request)), Place("this machine", teacher.model, None)
+        yield _Client(lambda request, name: local(request), Place("this machine", teacher.model, None))
     elif teacher.provider == "gemini":
         with gemini(teacher) as google:
-            yield google, google.place
+            yield _Client(google, google.place)
     else:
-        with chat_completions(teacher) as client:
-            yield client, client.place
+        with chat_completions(teacher) as chat:
+            yield _Client(chat, chat.place, ChatBatches(chat) if teacher.batch else None)
 
 
 class _Asking:
     """The replies to a list of requests, those of equal keys asked for once."""
 
-    def __init__(self, requests: list[Request], loop: Loop, say: Say):
+    def __init__(self, requests: list[Request], loop: Loop, batches: Batches | None, say: Say):
+        self._batches = batches
         self._loop, self._say, self._is_local = loop, say, loop.teacher.provider == "local"
         self._of_key: dict[str, list[Request]] = {}
         for request in requests:
@@ -161,8 +175,7 @@ class _Asking:
         for task, count in Counter(request.task for request in self._missing.values()).items():
             one = loop.estimate.mean(task)
             if one is None:
-                first = next(request for request in self._missing.values() if request.task == task)
-                one = loop.estimate.most(task, size_of(first))
+                one = loop.estimate.most(task, size_of(self._first(task)))
             usage += Usage(one.input * count, one.output * count, one.thinking * count)
         return Forecast(len(self._missing), usage, cost_of(usage, loop.teacher))
 
@@ -173,7 +186,11 @@ class _Asking:
         yield from self.probes()
         if self._missing and not self._is_local:
             self._say(self._forecast_line())
-        yield from self._by_workers()
+        if self._batches:
+            for key, reply in self._batches.replies(self._missing):
+                yield from (replace(reply, request=same) for same in self._of_key[key])
+        else:
+            yield from self._by_workers()
 
     def _known(self, key: str, same: list[Request]) -> Iterator[Reply]:
         stored, problem = self._loop.store.get(key), self._loop.problem(key)
@@ -190,10 +207,24 @@ class _Asking:
     def probes(self) -> Iterator[Reply]:
         """Asks for one page of each task of which it is not known what it takes, one after the other."""
         loop = self._loop
-        for task in dict.fromkeys(request.task for request in self._missing.values()):
+        unknown = [task for task in self._tasks() if loop.estimate.mean(task) is None]
+        if unknown and not self._is_local:
+            most = sum((loop.estimate.most(task, size_of(self._first(task))) for task in unknown), Usage())
+            cost = cost_of(most, loop.teacher)
+            self._say(
+                f"one page is asked for first ({', '.join(unknown)}), to learn what a reply takes: at most "
+                f"{most.total:,} tokens{'' if cost is None else f', or {cost:.2f}'}"
+            )
+        for task in unknown:
             for key in [key for key, request in self._missing.items() if request.task == task][:_PROBES]:
                 if loop.estimate.mean(task) is None:
                     yield from self._asked_for(key, self._missing.pop(key))
+
+    def _tasks(self) -> list[str]:
+        return list(dict.fromkeys(request.task for request in self._missing.values()))
+
+    def _first(self, task: str) -> Request:
+        return next(request for request in self._missing.values() if request.task == task)
 
     def _asked_for(self, key: str, request: Request) -> list[Reply]:
         reply = self._loop.reply(key, request)
@@ -212,6 +243,9 @@ class _Asking:
                         stop()
                     else:
                         yield from future.result()
+            except KeyboardInterrupt:
+                self._say("replies that are under way are waited for, since they are paid for; once more leaves them")
+                raise
             finally:
                 stop()
         if errors:

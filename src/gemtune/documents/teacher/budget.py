@@ -18,15 +18,15 @@ _AROUND = 100  # tokens of a chat's own words
 _SLACK = 1.1  # above the most that was seen
 
 
-def cost_of(usage: Usage, teacher: Teacher) -> float | None:
-    """In the currency of the recipe's prices; None without them.
+def cost_of(usage: Usage, teacher: Teacher, share: float = 1.0) -> float | None:
+    """In the currency of the recipe's prices, of which a batch pays a share; None without them.
 
     >>> cost_of(Usage(1_000_000, 500_000), Teacher(input_price=2.0, output_price=8.0))
     6.0
     """
     if teacher.input_price is None or teacher.output_price is None:
         return None
-    return (usage.input * teacher.input_price + usage.output * teacher.output_price) / 1e6
+    return share * (usage.input * teacher.input_price + usage.output * teacher.output_price) / 1e6
 
 
 @dataclass
@@ -96,32 +96,43 @@ class Budget:
         self._under_way = 0
         self._changed = threading.Condition()
 
-    def reserve(self, most: Usage) -> None:
+    def reserve(self, most: Usage, share: float = 1.0) -> None:
         """Waits until there is money for a request; TeacherError when there will be none."""
         with self._changed:
-            while not self._has(most):
+            while not self._has(most, share):
                 if not self._under_way:
-                    raise TeacherError(self._reached(most))
+                    raise TeacherError(self._reached(most, share))
                 self._changed.wait()
-            self._cost += cost_of(most, self._teacher) or 0.0
+            self._cost += cost_of(most, self._teacher, share) or 0.0
             self._tokens += most.total
             self._under_way += 1
 
-    def settle(self, reserved: Usage, charged: Usage) -> None:
+    def has(self, most: Usage, share: float = 1.0) -> bool:
+        """Whether there is money for a request now."""
+        with self._changed:
+            return self._has(most, share)
+
+    def resume(self, requests: int) -> None:
+        """Takes on requests that another process has reserved for."""
+        with self._changed:
+            self._under_way += requests
+
+    def settle(self, reserved: Usage, charged: Usage, share: float = 1.0) -> None:
         """Gives back what of a reservation was not charged."""
         with self._changed:
-            self._cost += (cost_of(charged, self._teacher) or 0.0) - (cost_of(reserved, self._teacher) or 0.0)
+            was, now = cost_of(reserved, self._teacher, share), cost_of(charged, self._teacher, share)
+            self._cost += (now or 0.0) - (was or 0.0)
             self._tokens += charged.total - reserved.total
             self._under_way -= 1
             self._changed.notify_all()
 
-    def _has(self, most: Usage) -> bool:
+    def _has(self, most: Usage, share: float) -> bool:
         money, tokens = self._teacher.budget, self._teacher.budget_tokens
-        cost = cost_of(most, self._teacher) or 0.0
+        cost = cost_of(most, self._teacher, share) or 0.0
         return (money is None or self._cost + cost <= money) and (tokens is None or self._tokens + most.total <= tokens)
 
-    def _reached(self, most: Usage) -> str:
-        money, cost = self._teacher.budget, cost_of(most, self._teacher) or 0.0
+    def _reached(self, most: Usage, share: float) -> str:
+        money, cost = self._teacher.budget, cost_of(most, self._teacher, share) or 0.0
         if money is not None and self._cost + cost > money:
             key, limit, spent, more = "budget", f"{money:g}", f"{self._cost:.4g}", f"{cost:.4g}"
         else:

@@ -7,13 +7,10 @@ import contextlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gemtune.documents.teacher.endpoints import (
-    Hidden,
     Level,
     check_address,
     easier_level,
@@ -22,28 +19,20 @@ from gemtune.documents.teacher.endpoints import (
     prompt_of,
 )
 from gemtune.documents.teacher.exchange import Answer, Request, Usage
-from gemtune.documents.teacher.failures import (
-    MOST_SAID,
-    Failure,
-    Place,
-    failure_of,
-    scrubbed,
-    server_words,
-)
+from gemtune.documents.teacher.failures import MOST_SAID, Failure, Place, scrubbed, server_words
+from gemtune.documents.teacher.http_client import HttpEndpoint
 from gemtune.documents.teacher.schemas import OPENAI, Converted, converted
 from gemtune.files import JsonObject
 from gemtune.recipe.document_sections import Teacher
 
 OWN_URL = "https://api.openai.com/v1"
-_CONNECT_SECONDS = 30.0
-_MOST_BYTES = 64 << 20  # of a reply
 # Words of an endpoint that does not take a field.
 _OTHER_TOKENS = re.compile(r"max_completion_tokens", re.I)
 _NO_TEMPERATURE = re.compile(r"temperature", re.I)
 
 
 @dataclass
-class _Dialect:
+class Dialect:
     """How the endpoint is asked; a field changes when it is refused."""
 
     level: Level
@@ -52,44 +41,44 @@ class _Dialect:
 
 
 class ChatCompletions:
-    """A function of a request. The key is in the headers of its HTTP client and nowhere else."""
+    """A function of a request."""
 
-    def __init__(self, teacher: Teacher, url: str, key: str | None):
-        from huggingface_hub.utils import httpx
-
-        self._httpx, self._teacher, self._key = httpx, teacher, Hidden(key)
-        self.place = Place(url, teacher.model, (teacher.key or "OPENAI_API_KEY") if key else None)
-        self._url = url.rstrip("/") + "/chat/completions"
-        self._dialect = _Dialect(first_level(teacher))
-        self._lock = threading.Lock()
-        self._client = httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(teacher.timeout, connect=min(_CONNECT_SECONDS, teacher.timeout), pool=None),
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=teacher.concurrency),
-        )
-
-    def close(self) -> None:
-        self._client.close()
+    def __init__(self, teacher: Teacher, endpoint: HttpEndpoint):
+        self.endpoint, self.place, self._teacher = endpoint, endpoint.place, teacher
+        self._dialect, self._lock = Dialect(first_level(teacher)), threading.Lock()
 
     def __call__(self, request: Request, name: str) -> Answer:
         """Sends a request, `name` its id in the ledger."""
-        with self._lock:
-            asked = _Dialect(**vars(self._dialect))
-        status, headers, body = self._posted(self.body(request, asked), name)
-        if status != 200:
-            body = scrubbed(body, self._key.value)
-            failure = failure_of(status, headers, body, self.place)
-            if failure.kind == "bad request" and self._changes(server_words(body), asked):
-                raise Failure("other dialect", failure.said)
-            raise failure
-        answer = _answer(body, self._teacher.max_tokens)
+        body, asked = self.body(request)
+        try:
+            headers = {"X-Client-Request-Id": name}
+            text = self.endpoint.text("POST", "chat/completions", json=body, headers=headers)
+        except Failure as failure:
+            raise self.understood(failure, asked) from failure
+        return self.answer(request, text, asked.level)
+
+    def understood(self, failure: Failure, asked: Dialect) -> Failure:
+        """The failure; `other dialect` where the request can be made in another way, as it is from then on."""
+        if failure.kind == "bad request" and self._changes(failure.said, asked):
+            return Failure("other dialect", failure.said)
+        return failure
+
+    def answer(self, request: Request, text: str, level: Level) -> Answer:
+        """What a chat completion says to a request that told the schema so."""
+        answer = answer_of(text, self._teacher.max_tokens)
         if request.schema is None:
             return answer
-        changes = openai_schema(request).changes if asked.level == "schema" else ()
-        return replace(answer, structured=asked.level, changes=changes)
+        changes = openai_schema(request).changes if level == "schema" else ()
+        return replace(answer, structured=level, changes=changes)
 
-    def body(self, request: Request, dialect: _Dialect) -> JsonObject:
-        """What is posted."""
+    def dialect(self) -> Dialect:
+        """How the endpoint is asked now."""
+        with self._lock:
+            return Dialect(**vars(self._dialect))
+
+    def body(self, request: Request) -> tuple[JsonObject, Dialect]:
+        """What is posted, and in which dialect."""
+        dialect = self.dialect()
         content = [
             {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{_base64(request)}"}},
             {"type": "text", "text": prompt_of(request, dialect.level)},
@@ -103,32 +92,9 @@ class ChatCompletions:
             body["temperature"] = self._teacher.temperature
         if request.schema is not None and dialect.level != "none":
             body["response_format"] = _response_format(request, dialect.level)
-        return body
+        return body, dialect
 
-    def _posted(self, body: JsonObject, name: str) -> tuple[int, Any, str]:
-        """Status, headers and text; all of it within the timeout, not each part of it."""
-        httpx, headers = self._httpx, {"X-Client-Request-Id": name}
-        ends, sent = time.monotonic() + self._teacher.timeout, False
-        try:
-            with self._client.stream("POST", self._url, json=body, headers=headers) as response:
-                sent, data = True, bytearray()
-                for part in response.iter_bytes():
-                    data += part
-                    if time.monotonic() > ends:
-                        raise Failure("timeout", f"no whole reply in {self._teacher.timeout:g} s")
-                    if len(data) > _MOST_BYTES:
-                        raise Failure("no answer", f"a reply of more than {_MOST_BYTES >> 20} MB")
-                return response.status_code, response.headers, data.decode("utf-8", "replace")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
-            raise Failure("unreachable", _words(error)) from error
-        except httpx.TimeoutException as error:
-            raise Failure("timeout", f"no reply in {self._teacher.timeout:g} s") from error
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Failure(
-                "connection lost", f"{_words(error)}{' in the middle of the reply' if sent else ''}"
-            ) from error
-
-    def _changes(self, said: str, asked: _Dialect) -> bool:
+    def _changes(self, said: str, asked: Dialect) -> bool:
         """Asks in another way from now on, where the endpoint says that it does not take this one."""
         with self._lock:
             now = self._dialect
@@ -152,11 +118,11 @@ def chat_completions(teacher: Teacher) -> Iterator[ChatCompletions]:
     check_address(url)
     name = teacher.key or (None if teacher.url else "OPENAI_API_KEY")  # no key of another's goes to an address
     key = key_in(name) if name else None
-    client = ChatCompletions(teacher, url, key)
+    endpoint = HttpEndpoint(teacher, Place(url, teacher.model, name), key)
     try:
-        yield client
+        yield ChatCompletions(teacher, endpoint)
     finally:
-        client.close()
+        endpoint.close()
 
 
 def openai_schema(request: Request) -> Converted:
@@ -176,11 +142,7 @@ def _base64(request: Request) -> str:
     return base64.b64encode(request.image.read_bytes()).decode("ascii")
 
 
-def _words(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _answer(body: str, max_tokens: int) -> Answer:
+def answer_of(body: str, max_tokens: int) -> Answer:
     """What a chat completion says; what it says about its end comes before its text."""
     try:
         value = json.loads(body)

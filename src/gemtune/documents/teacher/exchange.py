@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +34,13 @@ class Request:
         return f"{self.document} page {self.page}, {self.task}" + (f", sample {self.sample}" if self.sample else "")
 
     def corrected(self, text: str, faults: tuple[str, ...]) -> Request:
-        """The same request with a reply that did not fit, and why."""
+        """The same request with a reply that did not fit, and why; with the schema, which was not held to."""
         errors = "\n".join(f"- {fault}" for fault in faults)
+        schema = f"\n\nThe JSON Schema is:\n{json.dumps(self.schema, ensure_ascii=False)}" if self.schema else ""
         return replace(
             self,
-            prompt=f"{self.prompt}\n\nYour previous reply was:\n{text}\n\nIt is wrong:\n{errors}\n\n"
-            "Reply again with the corrected JSON alone.",
+            prompt=f"{self.prompt}\n\nYour previous reply was:\n{text}\n\nIt is wrong:\n{errors}{schema}\n\n"
+            f"Reply again with the corrected {'JSON' if self.schema else 'text'} alone.",
         )
 
 

@@ -66,6 +66,18 @@ class Charge(Stored):
         return Usage(self.input, self.output, self.thinking)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch(Stored):
+    """Intents that go to the endpoint's batch API together; the last line of a batch counts."""
+
+    batch: Annotated[str, "its name, which the endpoint gets, too"]
+    at: Annotated[str, "UTC"]
+    model: str
+    intents: list[str]
+    job: Annotated[str | None, "the endpoint's id of it; null before it has one"] = None
+    ended: Annotated[bool, "whether its results are stored"] = False
+
+
 @dataclass
 class Total:
     """What a model has cost, on a day or in all."""
@@ -94,6 +106,7 @@ class Ledger:
         self.path = path
         self.intents: dict[str, Intent] = {}
         self.charges: dict[str, Charge] = {}
+        self.batches: dict[str, Batch] = {}
         self._lock = threading.Lock()
         self._file = -1
         self._of_reply: defaultdict[str, list[str]] = defaultdict(list)
@@ -106,11 +119,15 @@ class Ledger:
     def _take(self, line: JsonObject, where: str) -> None:
         if "intent" in line:
             self._add(Intent.from_json(line, where))
+        elif "batch" in line:
+            self._add(Batch.from_json(line, where))
         else:
             self._add(Charge.from_json(line, where))
 
-    def _add(self, line: Intent | Charge) -> None:
-        if isinstance(line, Intent):
+    def _add(self, line: Intent | Charge | Batch) -> None:
+        if isinstance(line, Batch):
+            self.batches[line.batch] = line
+        elif isinstance(line, Intent):
             self.intents[line.intent] = line
             self._of_reply[line.reply].append(line.intent)
         else:
@@ -138,11 +155,11 @@ class Ledger:
                 os.close(ledger._file)
             lock.release()
 
-    def begin(self, request: Request, *, reply: str, model: str, size: int, most: Usage, cost: float | None) -> Intent:
+    def begin(self, request: Request, model: str, reply: str, size: int, most: Usage, cost: float | None) -> Intent:
         """Writes that a request is about to be sent."""
         intent = Intent(
             intent=uuid.uuid4().hex,
-            at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            at=now(),
             model=model,
             document=request.document,
             page=request.page,
@@ -161,7 +178,15 @@ class Ledger:
         """Writes what became of it."""
         self._append(charge)
 
-    def _append(self, line: Intent | Charge) -> None:
+    def note(self, batch: Batch) -> None:
+        """Writes how far a batch is."""
+        self._append(batch)
+
+    def batches_under_way(self, model: str) -> list[Batch]:
+        """Those of a model whose results are not stored yet."""
+        return [batch for batch in self.batches.values() if batch.model == model and not batch.ended]
+
+    def _append(self, line: Intent | Charge | Batch) -> None:
         data = (json.dumps(line.to_json(), ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
         with self._lock, os_errors(self.path):
             size = os.fstat(self._file).st_size
@@ -233,6 +258,11 @@ class Ledger:
         for model, day in days:
             found.setdefault(model, {})[day] = self.total(model, day)
         return found
+
+
+def now() -> str:
+    """The time, as lines of the ledger have it."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _whole_lines(path: Path) -> list[bytes]:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gemtune.documents.teacher.budget import Budget, Estimate, cost_of, size_of
-from gemtune.documents.teacher.exchange import Answer, Reply, Request, Say, Send, Usage
+from gemtune.documents.teacher.exchange import Reply, Request, Say, Send, Usage
 from gemtune.documents.teacher.failures import ANSWERED, KINDS, Failure, Place, TeacherError
 from gemtune.documents.teacher.ledger import Charge, Intent, Ledger
 from gemtune.documents.teacher.pacing import Pace, Patience
-from gemtune.documents.teacher.repair import Reading, read_reply
-from gemtune.documents.teacher.reply_store import FORMAT, ReplyStore, StoredReply
+from gemtune.documents.teacher.reply_store import ReplyStore, StoredReply
+from gemtune.documents.teacher.settling import charge_of, stored_reply
 from gemtune.recipe.document_sections import Teacher
 
 _FAILING_PAGES = 10  # in a row, without an answer between them: it is not the pages
 _BAD_REQUESTS = 3  # of different pages, before any answer
 _KEPT = "run it again later: what is paid for is kept"
-_BYTES_A_TOKEN = 2  # of a reply whose tokens the endpoint does not count
 
 
 @dataclass
@@ -112,54 +111,42 @@ class Loop:
             charged = Usage()
             try:
                 self.pace.check()
-                cost = cost_of(most, self.teacher)
-                intent = self.ledger.begin(
-                    request, reply=key, model=self.teacher.model, size=size, most=most, cost=cost
-                )
+                intent = self.ledger.begin(request, self.teacher.model, key, size, most, cost_of(most, self.teacher))
                 charged = most  # until it is known what became of it
                 try:
                     answer = self._send(asked, intent.intent)
                 except (Failure, TeacherError) as failure:
-                    charged = self._failed(key, intent, failure, began, most)
+                    charged = self._failed(key, intent, failure, began)
                     raise
                 with self._lock:
                     self._health.answered()
-                stored = self._stored(request, answer, intent, most)
-                self.store.put(key, room, stored)
-                charge = Charge.from_json(stored.charge, "the charge of a reply")
-                charged = charge.usage
-                self.ledger.settle(charge)
+                stored = stored_reply(request, answer, intent, self.teacher)
+                charged = self.keep(key, room, stored, intent)
             finally:
                 self.budget.settle(most, charged)
                 self.pace.correct(likely.total, charged.total)
-            if charge.counted and stored.outcome == ANSWERED:
-                self.estimate.learn(asked.task, size, charged)
             self.pace.succeeded()
         return stored
 
-    def _failed(self, key: str, intent: Intent, failure: Failure | TeacherError, began: float, most: Usage) -> Usage:
+    def keep(self, key: str, room: Path, stored: StoredReply, intent: Intent) -> Usage:
+        """Stores a reply, then settles its intent."""
+        self.store.put(key, room, stored)
+        charge = Charge.from_json(stored.charge, "the charge of a reply")
+        self.ledger.settle(charge)
+        if charge.counted and stored.outcome == ANSWERED:
+            self.estimate.learn(intent.task, intent.size, charge.usage)
+        return charge.usage
+
+    def _failed(self, key: str, intent: Intent, failure: Failure | TeacherError, began: float) -> Usage:
         """Settles a request without an answer; gives what of its reservation stays."""
-        if isinstance(failure, TeacherError):
-            self.ledger.settle(Charge(charge=intent.intent, outcome="stopped", said=str(failure)))
-            return Usage()
-        usage, is_open = failure.usage or Usage(), KINDS[failure.kind].charged and failure.usage is None
-        self.ledger.settle(
-            Charge(
-                charge=intent.intent,
-                outcome=failure.kind,
-                input=usage.input,
-                output=usage.output,
-                thinking=usage.thinking,
-                cost=cost_of(usage, self.teacher),
-                maybe=is_open,
-                said=failure.said,
-            )
-        )
-        if failure.kind == "rate limit":
-            self.pace.limited(began)
-        with self._lock:
-            self._health.failed(key, failure)
-        return most if is_open else usage
+        charge = charge_of(failure, intent, self.teacher)
+        self.ledger.settle(charge)
+        if isinstance(failure, Failure):
+            if failure.kind == "rate limit":
+                self.pace.limited(began)
+            with self._lock:
+                self._health.failed(key, failure)
+        return Usage(intent.input, intent.output) if charge.maybe else charge.usage
 
     def _after(self, failure: Failure, failures: int) -> None:
         """Waits as long as the server says, or longer."""
@@ -172,40 +159,6 @@ class Loop:
             self.pace.wait(seconds)
         else:
             self.pace.pause(seconds)
-
-    def _stored(self, request: Request, answer: Answer, intent: Intent, most: Usage) -> StoredReply:
-        reading = read_reply(answer.text, request.schema) if answer.finish == "stop" else Reading(None, "")
-        outcome = {"cut": "cut", "refused": "refused"}.get(answer.finish, "wrong reply" if reading.faults else ANSWERED)
-        usage = answer.usage or Usage(
-            most.input, math.ceil(len(answer.text.encode("utf-8", "replace")) / _BYTES_A_TOKEN)
-        )
-        charge = Charge(
-            charge=intent.intent,
-            outcome=outcome,
-            input=usage.input,
-            output=usage.output,
-            thinking=usage.thinking,
-            cost=cost_of(usage, self.teacher),
-            counted=answer.usage is not None,
-            said=answer.said or "; ".join(reading.faults)[:300],
-        )
-        return StoredReply(
-            format=FORMAT,
-            model=self.teacher.model,
-            document=request.document,
-            page=request.page,
-            task=request.task,
-            sample=request.sample,
-            outcome=outcome,
-            raw=answer.text,
-            value=reading.value,
-            text=reading.text,
-            repairs=list(reading.repairs),
-            faults=list(reading.faults),
-            charge=charge.to_json(),
-            structured=answer.structured,
-            changes=list(answer.changes),
-        )
 
 
 def _given_up(kind: str, count: int, said: str, teacher: Teacher) -> str:

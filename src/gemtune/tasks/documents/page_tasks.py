@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gemtune.errors import MissingExtra, RecipeError, did_you_mean, shown
+from gemtune.errors import RecipeError, did_you_mean, shown
 from gemtune.files import JsonObject
 from gemtune.recipe.document_sections import Documents
 from gemtune.tasks.documents.prompts import STUDENT, TEACHER, WITH_SCHEMA, asking_for
+from gemtune.tasks.documents.replies import schema_fault
 from gemtune.tasks.documents.schemas import SCHEMAS
 
 FILE = ".json"
@@ -42,12 +43,6 @@ def page_tasks(options: Documents) -> list[PageTask]:
     for key, prompts in (("prompts", options.prompts), ("teacher_prompts", options.teacher_prompts)):
         _check_names(key, prompts, names)
     return [_page_task(name, schema, options) for name, schema in schemas]
-
-
-def schemas_of(options: Documents) -> dict[str, JsonObject]:
-    """The schema of every page task that can be named: the built-in ones, and the recipe's files."""
-    files = {_name_of(task): _schema_of(task) for task in options.tasks if task.endswith(FILE)}
-    return {**SCHEMAS, **files}
 
 
 def _page_task(name: str, schema: JsonObject, options: Documents) -> PageTask:
@@ -107,20 +102,3 @@ def read_schema(path: Path) -> JsonObject:
 
 def _has_properties(schema: JsonObject) -> bool:
     return isinstance(schema.get("properties"), dict) and bool(schema["properties"])
-
-
-def schema_fault(schema: JsonObject) -> str | None:
-    """What is wrong with a JSON Schema, or None; nothing that it refers to is fetched."""
-    try:
-        from jsonschema_rs import validator_for
-    except ImportError as error:
-        raise MissingExtra("the task documents", "documents") from error
-    try:
-        validator_for(schema, retriever=_refuse)
-    except ValueError as error:  # of which jsonschema's ValidationError is one
-        return str(error).split("\n", 1)[0]
-    return None
-
-
-def _refuse(address: str) -> JsonObject:
-    raise ValueError("a schema refers only to itself; put what it refers to under $defs")

@@ -1,0 +1,174 @@
+"""`gemtune distill` or `run` of shipped documents, killed with SIGKILL on the way, against a teacher that misbehaves.
+
+    python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run]
+
+Two folders are made: one in one go, one whose process is killed `--kills` times, whenever the ledger has grown by
+another share. Both ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in
+its head or body, 500, HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are
+the same bytes, whether what the server charged is what the ledger has, and which replies may have been paid for twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.machine import ROOT
+from benchmarks.scripted_teacher import ScriptedTeacher, faults_of_ledger, seeded, truth_of
+from gemtune.documents.folder import DistilledFolder
+from gemtune.documents.teacher import Ledger
+
+DOCUMENTS = ROOT / "examples" / "documents"
+MOST_STOPS = 3  # of a verb that nobody has killed: the teacher may be ill for a while
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a folder has come to."""
+
+    kills: int
+    rows: bytes
+    requests: int  # that the server saw
+    charged: tuple[int, int]  # by the server: tokens in and out
+    ledger: tuple[int, int]
+    faults: list[str]  # where server and ledger differ
+    twice: list[str]  # replies that were paid for twice, and are not listed as such
+    listed: int  # requests that may have been charged for nothing
+    charged_for_listed: int  # by the server: tokens
+
+    def line(self) -> str:
+        return (
+            f"killed {self.kills} times: {len(self.rows.splitlines())} rows, {self.requests} requests; the server "
+            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} "
+            f"of the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
+            f"{len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
+        )
+
+    @property
+    def adds_up(self) -> bool:
+        return sum(self.charged) == sum(self.ledger) + self.charged_for_listed
+
+
+def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **sections: Any) -> Outcome:
+    """Runs a verb to its end in a new folder, with kills on the way."""
+    folder, log = DistilledFolder(place / "distilled" / "letters"), place / "served.jsonl"
+    truth = truth_of(_truth(place, documents), folder.root)
+    with ScriptedTeacher(truth, seeded(7), log=log, slow=6.0) as teacher:
+        recipe = place / "documents.yaml"
+        recipe.write_text(yaml.safe_dump(_recipe(place, documents, teacher.url) | sections), encoding="utf-8")
+        killed = 0
+        for _ in range(kills + MOST_STOPS):
+            process = _start(verb, recipe)
+            if killed < kills and _killed(process, folder.ledger_file):
+                killed += 1
+            elif process.wait() == 0:
+                break
+        else:
+            raise SystemExit(f"{verb} does not come to its end:\n{(place / 'said.txt').read_text()[-2000:]}")
+    served = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    ledger = Ledger(folder.ledger_file)
+    total, perhaps = ledger.total(), {intent.intent for intent in ledger.maybe_charged()}
+    charged = [line for line in served if line["charged"]]
+    whole = Counter((line["page"], line["task"]) for line in charged if not line["fault"] and line["id"] not in perhaps)
+    return Outcome(
+        kills=killed,
+        rows=folder.rows_file.read_bytes(),
+        requests=len(served),
+        charged=(sum(line["input"] for line in charged), sum(line["output"] for line in charged)),
+        ledger=(total.usage.input, total.usage.output),
+        faults=faults_of_ledger(log, folder.ledger_file),
+        twice=[f"{page} {task}" for (page, task), count in whole.items() if count > 1],
+        listed=len(perhaps),
+        charged_for_listed=sum(line["input"] + line["output"] for line in charged if line["id"] in perhaps),
+    )
+
+
+def _truth(place: Path, documents: str) -> Path:
+    """The true replies of the documents that a glob takes, under the names that it gives them."""
+    lines = map(json.loads, (DOCUMENTS / "truth.jsonl").read_text(encoding="utf-8").splitlines())
+    chosen = [line for line in lines if not documents or fnmatch(line["document"], documents)]
+    start = len(documents.rpartition("/")[0]) + 1 if documents else 0
+    path = place / "truth.jsonl"
+    texts = (json.dumps(line | {"document": line["document"][start:]}, ensure_ascii=False) for line in chosen)
+    path.write_text("\n".join(texts), encoding="utf-8")
+    return path
+
+
+def _recipe(place: Path, documents: str, url: str) -> dict[str, Any]:
+    return {
+        "name": "letters",
+        "task": "documents",
+        "runs_dir": str(place / "runs"),
+        "pages": {
+            "source": str(DOCUMENTS),
+            "folder": str(place / "distilled"),
+            "dpi": 60,
+            "least_side": 0,
+            "workers": 1,
+        }
+        | ({"source": str(DOCUMENTS / documents)} if documents else {}),
+        "teacher": {"url": url, "model": "m", "timeout": 3.0, "concurrency": 4, "attempts": 8},
+        "privacy": {"findings": "allow", "unscanned": "allow", "ocr": False},
+    }
+
+
+def _start(verb: str, recipe: Path) -> subprocess.Popen[bytes]:
+    """Starts gemtune in a session of its own, so that a kill takes the processes that draw, too."""
+    with (recipe.parent / "said.txt").open("ab") as said:
+        return subprocess.Popen(  # noqa: S603 (written here)
+            [sys.executable, "-m", "gemtune", verb, str(recipe)], stdout=said, stderr=said, start_new_session=True
+        )
+
+
+def _killed(process: subprocess.Popen[bytes], ledger: Path, lines: int = 12) -> bool:
+    """Kills the process once the ledger has grown by some lines; False where it has ended before."""
+    before = _lines(ledger)
+    while process.poll() is None:
+        if _lines(ledger) >= before + lines:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--documents", default="", help="a glob in a folder of examples/documents; else all")
+    parser.add_argument("--verb", choices=["distill", "run"], default="distill")
+    parser.add_argument("--model", help="of `run`: a folder")
+    options = parser.parse_args()
+    sections = {"model": str(Path(options.model).absolute())} if options.model else {}
+    with tempfile.TemporaryDirectory() as root:
+        outcomes = []
+        for kills in (0, options.kills):
+            place = Path(root) / str(kills)
+            place.mkdir()
+            outcomes.append(outcome(place, options.documents, kills, options.verb, **sections))
+            print(outcomes[-1].line(), flush=True)
+    plain, killed = outcomes
+    for fault in [*plain.faults, *killed.faults, *plain.twice, *killed.twice]:
+        print(f"  {fault}")
+    print(f"rows.jsonl the same, byte for byte: {'yes' if plain.rows == killed.rows else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()
