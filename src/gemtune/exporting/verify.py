@@ -97,18 +97,12 @@ def verify(
 ) -> Verification:
     """An artifact's answers against the reference's; `is_exact` says that its weights are not quantised."""
     agreement = _agreement(answers, reference, prompts, renderer.stop_ids)
-<<<<<<< HEAD
     silent, before, after = (
         [counted_scores(task, prompt.conversation, text) for prompt, text in zip(prompts, texts, strict=True)]
         for texts in ([""] * len(prompts), _texts(reference, renderer), _texts(answers, renderer))
     )
     compared, gained = compared_scores(recipe, task, before, after), compared_scores(recipe, task, silent, before)
     passed, why = judged(agreement, compared, gained, is_exact)
-=======
-    before, after = (_scores(side.replies, prompts, renderer, task) for side in (reference, answers))
-    compared = compared_scores(recipe, task, before, after)
-    passed, why = judged(agreement, compared, is_exact)
->>>>>>> main
     return Verification(
         key=verification_key(prompts, recipe.evaluate.max_new_tokens),
         runtime=answers.runtime,
