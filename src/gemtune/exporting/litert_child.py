@@ -63,7 +63,8 @@ def answer(file: str) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         reply = model.tokenize(request["text"]) if "text" in request else model.decode(**request)
-        print(json.dumps(reply), file=answers, flush=True)
+        answers.write(f"{json.dumps(reply)}\n")
+        answers.flush()
 
 
 class Interpreter:
