@@ -113,7 +113,7 @@ def test_an_image_that_takes_too_long_or_is_none_is_one_line(tmp_path):
     with pytest.raises(OcrError, match=r"noise\.png: tesseract takes longer than 0\.3 s"):
         read(tmp_path / "noise.png", seconds=0.3)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"\0" * 99)
-    with pytest.raises(OcrError, match=r"broken\.png: tesseract failed"):
+    with pytest.raises(OcrError, match=r"broken\.png: cannot be decoded"):
         read(tmp_path / "broken.png")
 
 
@@ -123,7 +123,7 @@ def test_a_page_on_its_side_says_how_to_turn_it(tmp_path):
     for turned in (0, 90, 180, 270):
         with Image.open(tmp_path / "page.png") as page:
             page.rotate(turned, expand=True).save(tmp_path / "turned.png")  # counterclockwise
-        assert orientation(tmp_path / "turned.png") == turned
+        assert orientation((tmp_path / "turned.png").read_bytes()) == turned
     Image.new("L", (800, 800), 255).save(tmp_path / "blank.png")
     assert orientation((tmp_path / "blank.png").read_bytes()) == 0
 

@@ -1,7 +1,6 @@
 import json
 from pathlib import Path
 
-import pypdfium2
 import pytest
 from PIL import Image
 
@@ -9,6 +8,7 @@ from documents.drawn_pages import draw, needs_tesseract, page_named
 from documents.layered_pdf import write_pdf
 from gemtune.documents.folder import DistilledFolder
 from gemtune.documents.ocr import read
+from gemtune.documents.pages import draw_pages
 from gemtune.documents.privacy import Finding, PrivacyError, gate, masked
 from gemtune.errors import RecipeError
 from gemtune.recipe.loader import parse_recipe
@@ -50,9 +50,7 @@ def test_personal_data_stops_a_teacher_elsewhere_with_a_list(tmp_path):
     with pytest.raises(PrivacyError) as stop:
         passed(recipe_with("{ocr: false}"), folder, pages)
     line = str(stop.value)
-    assert line.startswith(
-        "nothing was sent to the teacher: personal data in letter.pdf page 2 (phone), letter.pdf page 3 (email); "
-    )
+    assert line.startswith("nothing was sent to the teacher: personal data in letter.pdf page 2, 3 (phone, email); ")
     assert str(folder.findings_file) in line and "privacy.findings: redact, skip or allow" in line
     assert "unscanned" not in line and "\n" not in line and not any(secret in line for secret in SECRETS)
     found = findings_in(folder)
@@ -92,15 +90,20 @@ def test_pages_are_sent_or_skipped_as_the_recipe_says(tmp_path):
 
 def test_a_page_without_text_is_unscanned_and_never_clean(tmp_path):
     folder = DistilledFolder(tmp_path)
-    pages = pages_in(folder, "", "gl#rb&ge", trusted=False, why="no word of it is known")
+    pages = pages_in(folder, "", "", trusted=False, why="no text")
+    pages += pages_in(folder, "gl#rb&ge", document="other.pdf", trusted=False, why="no word of it is known")
     with pytest.raises(PrivacyError) as stop:
         passed(recipe_with("{ocr: false}"), folder, pages)
-    assert "no text to scan on letter.pdf page 1, letter.pdf page 2" in str(stop.value)
+    places = "letter.pdf page 1, 2, other.pdf page 1"
+    assert f"no text to scan in {places}: it has no text layer, and privacy.ocr is off;" in str(stop.value)
     assert "privacy.unscanned: skip or allow" in str(stop.value) and "privacy.findings" not in str(stop.value)
     notes = [finding.note for finding in findings_in(folder)]
-    assert notes == ["it has no text layer, and privacy.ocr is off", "no word of it is known, and privacy.ocr is off"]
+    assert notes[1:] == [
+        "it has no text layer, and privacy.ocr is off",
+        "no word of it is known, and privacy.ocr is off",
+    ]
     assert passed(recipe_with("{ocr: false, unscanned: skip}"), folder, pages) == []
-    assert len(passed(recipe_with("{ocr: false, unscanned: allow}"), folder, pages)) == 2
+    assert passed(recipe_with("{ocr: false, unscanned: allow}"), folder, pages) != []
 
 
 def test_without_tesseract_the_list_says_how_to_get_it(tmp_path, monkeypatch):
@@ -136,8 +139,15 @@ def test_patterns_of_the_recipe_are_looked_for(tmp_path):
     pages = pages_in(folder, "ملف رقم ٢٠٤-ق")
     with pytest.raises(PrivacyError, match=r"page 1 \(case\)"):
         passed(recipe_with(r"{ocr: false, patterns: {case: '\d{3}-ق'}}"), folder, pages)
-    with pytest.raises(RecipeError, match=r"privacy\.patterns"):
-        passed(recipe_with("{ocr: false, patterns: {case: '(a'}}"), folder, pages)
+    with pytest.raises(RecipeError, match=r"privacy\.patterns.*'case' is no regular expression \(missing \)"):
+        recipe_with("{patterns: {case: '(a'}}")
+
+
+def test_a_region_that_is_none_stops(tmp_path):
+    with pytest.raises(RecipeError, match=r"privacy\.regions: .*by two capital letters, such as EG; found 'Egypt'"):
+        recipe_with("{regions: [Egypt]}")
+    with pytest.raises(RecipeError, match=r"privacy\.regions: XX is no country that phonenumbers knows"):
+        passed(recipe_with("{ocr: false, regions: [EG, XX]}"), DistilledFolder(tmp_path), [])
 
 
 @pytest.mark.parametrize("groups_turned", [False, True])
@@ -150,14 +160,22 @@ def test_numbers_on_right_to_left_lines_are_found_through_pdfiums_layer(tmp_path
         "email": "راسلنا ahmed@example.org",
         "name": "الاسم: محمد أحمد",
     }
-    write_pdf(tmp_path / "made.pdf", list(lines.values()), groups_turned=groups_turned)
-    document = pypdfium2.PdfDocument(tmp_path / "made.pdf")
-    text = document[0].get_textpage().get_text_range()
-    assert "EG38 0019 0005 0000 0000 2631 8000 2" not in text or "+20 10 1234 5678" not in text  # one is turned around
-    folder = DistilledFolder(tmp_path)
+    source = tmp_path / "in"
+    source.mkdir()
+    write_pdf(source / "made.pdf", list(lines.values()), groups_turned=groups_turned, Author="Ahmed Hassan")
+    text = f"name: letters\ntask: documents\npages: {{source: {source}, folder: {tmp_path}, dpi: 50, least_side: 0}}\n"
+    recipe = parse_recipe(text + "teacher: {model: large}\nprivacy: {ocr: false, unscanned: allow}\n", Path("r.yaml"))
+    folder = DistilledFolder.of(recipe)
+    pages = draw_pages(recipe, folder, print, lambda what, done, total: None)
+    layer = pages[0].text
+    assert (
+        "EG38 0019 0005 0000 0000 2631 8000 2" not in layer or "+20 10 1234 5678" not in layer
+    )  # one is turned around
     with pytest.raises(PrivacyError):
-        passed(recipe_with("{ocr: false}"), folder, pages_in(folder, text))
-    assert {finding.kind for finding in findings_in(folder)} == set(lines)
+        passed(recipe, folder, pages)
+    found = findings_in(folder)
+    assert {finding.kind for finding in found if finding.where == "layer"} == set(lines)
+    assert [finding.kind for finding in found if finding.where == "metadata"] == ["name"]
 
 
 @needs_tesseract
@@ -196,7 +214,7 @@ def test_a_picture_that_tesseract_cannot_read_is_unscanned(tmp_path):
     folder = DistilledFolder(tmp_path)
     pages = pages_in(folder, "", trusted=False)
     Image.effect_noise((600, 600), 90).save(folder.root / pages[0].image)
-    with pytest.raises(PrivacyError, match=r"no text to scan on letter\.pdf page 1 \(it has no text layer, and tess"):
+    with pytest.raises(PrivacyError, match=r"no text to scan in letter\.pdf page 1: it has no text layer, and tess"):
         passed(recipe_with(), folder, pages)
 
 

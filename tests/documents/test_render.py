@@ -101,7 +101,7 @@ def test_passwords(tmp_path: Path) -> None:
     path = make_pdf(tmp_path / "locked.pdf", LINES, encryption=locked)
     assert opened(path)["problem"].startswith("needs a password; pages.passwords names")
     assert opened(path, "wrong")["problem"].startswith("its password is wrong")
-    assert opened(path, "sesame") == {"pages": 1, "remarks": []}
+    assert opened(path, "sesame") == {"pages": 1, "remarks": [], "metadata": {}}
     assert drawn(path, password="sesame")["drawn"]["text"]
 
 
@@ -164,7 +164,7 @@ def test_other_files_are_named_as_what_they_are_not(tmp_path: Path) -> None:
     (tmp_path / "letter.pdf").write_bytes(b"PK\x03\x04 a Word document")
     assert opened(tmp_path / "letter.pdf")["problem"].startswith("is neither a PDF nor an image (PNG, JPEG")
     written_page().save(tmp_path / "scan.pdf", "PNG")
-    assert opened(tmp_path / "scan.pdf") == {"pages": 1, "remarks": []}, "by its bytes, not by its name"
+    assert opened(tmp_path / "scan.pdf") == {"pages": 1, "remarks": [], "metadata": {}}, "by its bytes, not by its name"
 
 
 def test_frames_of_a_tiff_are_pages_with_their_resolution(tmp_path: Path) -> None:

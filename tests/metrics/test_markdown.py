@@ -53,6 +53,11 @@ def test_a_table_in_a_table_and_text_after_it() -> None:
     assert page.outline == ("table",) and page.text.endswith("after") and "out" in page.text
 
 
+def test_a_caption_is_text_of_the_page() -> None:
+    page = read_markdown("x <table border='1'><caption> جدول <b>١</b></caption><tr><td>a</td></tr></table> y <table>z")
+    assert page.text.split() == ["x", "جدول", "١", "a", "y", "z"] and len(page.tables) == 2
+
+
 def test_text_has_no_markup_and_all_the_words() -> None:
     source = "# T\n<div dir='rtl'>**Bold** and *thin* `code`</div>\n---\n> said\n* point\n١. أول\n![map](m.png) [site](http://x)"
     page = read_markdown(source)

@@ -19,7 +19,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
+from PIL import Image
+
 from gemtune.documents.folder import DistilledFolder, Page
+from gemtune.documents.light_ground import on_light_ground
 from gemtune.errors import GemtuneError, RunError
 from gemtune.files import read_json, write_text
 from gemtune.run_files import Stored
@@ -38,6 +41,10 @@ _ORIENTATION = "0"  # --psm: which side is up, and nothing else
 _SURE = 60.0  # confidence from which on a word tells which script it is in
 _ARABIC_ONLY, _LATIN_ONLY = 0.02, 0.98  # share of Latin letters, up to which and from which one language reads better
 _ARABIC, _LATIN = re.compile("[\u0620-\u064a\u066e-\u06d3]"), re.compile("[A-Za-z]")
+
+
+# What Pillow raises on damaged files.
+_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 class OcrError(GemtuneError):
@@ -112,13 +119,13 @@ def _names(languages: str) -> list[str]:
 
 @cache
 def _installed() -> frozenset[str]:
-    return frozenset(_run(["--list-langs"], None).splitlines()[1:])
+    return frozenset(_run(["--list-langs"]).splitlines()[1:])
 
 
 @cache
 def engine() -> str:
     """The program and its version, as in `tesseract 5.3.0`."""
-    return _run(["--version"], None).splitlines()[0].strip()
+    return _run(["--version"]).splitlines()[0].strip()
 
 
 def read(image: Path, cache: Path | None = None, languages: str = AUTO, *, seconds: float = SECONDS) -> OcrPage:
@@ -147,9 +154,13 @@ def _kept(path: Path) -> OcrPage | None:
 
 def _read(image: Path, asked: str, seconds: float) -> OcrPage:
     languages = "+".join(LANGUAGES) if asked == AUTO else asked
-    words = _words(image, languages, seconds)
+    try:
+        data = on_light_ground(image)
+    except _UNREADABLE as error:
+        raise OcrError(f"{image.name}: cannot be decoded ({error})") from error
+    words = _words(image.name, data, languages, seconds)
     if asked == AUTO and (better := languages_for(words)) != languages:
-        words, languages = _words(image, better, seconds), better
+        words, languages = _words(image.name, data, better, seconds), better
     return OcrPage(asked=asked, languages=languages, engine=engine(), words=words)
 
 
@@ -164,8 +175,8 @@ def languages_for(words: Sequence[Word]) -> str:
     return "ara" if share <= _ARABIC_ONLY else "eng" if share >= _LATIN_ONLY else "+".join(LANGUAGES)
 
 
-def _words(image: Path, languages: str, seconds: float) -> list[Word]:
-    table = _run(["stdin", "stdout", "-l", languages, "--psm", _WHOLE_PAGE, "tsv"], image, seconds)
+def _words(name: str, data: bytes, languages: str, seconds: float) -> list[Word]:
+    table = _run(["stdin", "stdout", "-l", languages, "--psm", _WHOLE_PAGE, "tsv"], data, name, seconds)
     lines: dict[tuple[str, ...], int] = {}
     paragraphs: dict[tuple[str, ...], int] = {}
     words = []
@@ -180,15 +191,15 @@ def _words(image: Path, languages: str, seconds: float) -> list[Word]:
     return words
 
 
-def orientation(image: Path | bytes, *, seconds: float = SECONDS) -> int:
+def orientation(image: bytes, *, seconds: float = SECONDS) -> int:
     """By how many degrees a page image must be turned clockwise to stand upright: 0, 90, 180 or 270.
 
-    0 where too little is on the page to tell. The image is a file, or its bytes.
+    0 where too little is on the page to tell. The image is the bytes of a file.
     """
     if fault := available("osd"):
         raise OcrError(fault)
     try:
-        report = _run(["stdin", "stdout", "--psm", _ORIENTATION], image, seconds)
+        report = _run(["stdin", "stdout", "--psm", _ORIENTATION], image, "a page", seconds)
     except OcrError as error:
         if "Too few characters" in str(error):
             return 0
@@ -222,11 +233,9 @@ def read_pages(
     return read_texts
 
 
-def _run(arguments: list[str], image: Path | bytes | None, seconds: float = SECONDS) -> str:
+def _run(arguments: list[str], data: bytes | None = None, name: str = "tesseract", seconds: float = SECONDS) -> str:
     """Tesseract's standard output; OcrError with its last words where it fails."""
     environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    data = image.read_bytes() if isinstance(image, Path) else image
-    name = image.name if isinstance(image, Path) else "a page image"
     try:
         done = subprocess.run(  # noqa: S603  # tesseract, with arguments of ours
             [shutil.which(_PROGRAM) or _PROGRAM, *arguments],

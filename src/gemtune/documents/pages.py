@@ -78,6 +78,10 @@ class _Wanted(NamedTuple):
     source: str  # the SHA-256 of the document
 
 
+def _open_key(source: str) -> str:
+    return sha256_of_text("open", source)
+
+
 class _Drawing:
     """Documents and pages as a recipe wants them drawn."""
 
@@ -132,7 +136,7 @@ class _Drawing:
             source = sha256_of(document.path)
         except OSError as error:
             return "", {"problem": f"cannot be read ({error.strerror}); check its permissions and the disk"}
-        key = sha256_of_text("open", source)
+        key = _open_key(source)
         if known := self.drawn.get(key):
             return source, known
         try:
@@ -168,6 +172,7 @@ class _Drawing:
             text=text,
             trusted=trusted,
             why=drawn["withheld"] or why,
+            metadata=(self.drawn.get(_open_key(page.source)) or {}).get("metadata", {}),
         )
 
     def _request(self, page: _Wanted, drawn: JsonObject | None) -> JsonObject:

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from gemtune.documents.folder import DistilledFolder, Page
 from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
+from gemtune.documents.personal_data.phones import require_regions
 from gemtune.documents.personal_data.recognisers import Match, matches
 from gemtune.documents.personal_data.user_patterns import UserPatterns
 from gemtune.documents.redaction import Redaction, Sendable, boxes_over, places_of, redact
@@ -28,6 +29,7 @@ Where = Literal["layer", "ocr", "metadata"]
 
 _HERE = ("local", "files")  # providers of which nothing leaves this machine
 _SEEN = 40.0  # confidence of tesseract, in percent, below which it has not seen what is on a page
+_MOST_NAMED = 6  # documents, and pages of one, in an error; findings.jsonl has all
 _ROUNDS = 3  # of covering and looking again, until nothing is left to be found
 
 
@@ -70,6 +72,7 @@ def gate(recipe: Recipe, folder: DistilledFolder, pages: Sequence[Page], tick: T
     if all(teacher.provider in _HERE for teacher in recipe.teacher):
         return [Sendable(page, folder.root / page.image) for page in pages]
     privacy = recipe.privacy
+    require_regions(privacy.regions)
     texts = read_pages(folder, pages, tick) if privacy.ocr else {}
     findings: list[Finding] = []
     sendable: list[Sendable] = []
@@ -110,7 +113,7 @@ def _scan(page: Page, image: Path, text: OcrPage | OcrError | None, search: Sear
 
 def _why_unscanned(page: Page, text: OcrPage | OcrError | None) -> str:
     """Why nothing can be said of a page without a trusted text layer; empty where tesseract could read it."""
-    layer = page.why if page.text else "it has no text layer"
+    layer = page.why if page.why not in ("", "no text") else "it has no text layer"
     if text is None:
         return f"{layer}, and privacy.ocr is off"
     if isinstance(text, OcrError):
@@ -215,24 +218,30 @@ def masked(value: str) -> str:
 
 def _why_stopped(findings: Sequence[Finding], folder: DistilledFolder) -> str:
     stopping = [finding for finding in findings if finding.decision == "stop"]
-    kinds: dict[str, list[str]] = {}
-    for finding in stopping:
-        if finding.kind != "unscanned":
-            place = (
-                f"{finding.document} page {finding.number}" if finding.number else f"{finding.document}, its metadata"
-            )
-            kinds.setdefault(place, []).append(finding.kind)
+    found = [finding for finding in stopping if finding.kind != "unscanned"]
     unscanned = [finding for finding in stopping if finding.kind == "unscanned"]
     said, moves = [], []
-    if kinds:
-        places = (f"{place} ({', '.join(dict.fromkeys(found))})" for place, found in kinds.items())
-        said.append(f"personal data in {listed(places, 8)}")
+    if found:
+        said.append(f"personal data in {listed(_by_document(found), _MOST_NAMED)}")
         moves.append("privacy.findings: redact, skip or allow")
     if unscanned:
-        pages = listed((f"{finding.document} page {finding.number}" for finding in unscanned), 8)
-        said.append(f"no text to scan on {pages} ({unscanned[0].note})")
+        said.append(f"no text to scan in {listed(_by_document(unscanned), _MOST_NAMED)}: {unscanned[0].note}")
         moves.append("privacy.unscanned: skip or allow")
     return (
         f"nothing was sent to the teacher: {'; '.join(said)}; {folder.findings_file} has the list, and "
         f"{' and '.join(moves)} decide what becomes of them"
     )
+
+
+def _by_document(findings: Sequence[Finding]) -> list[str]:
+    """Documents with their pages and what is on them, as in `a.pdf page 1, 3 (email, phone)`."""
+    of_documents: dict[str, list[Finding]] = {}
+    for finding in findings:
+        of_documents.setdefault(finding.document, []).append(finding)
+    words = []
+    for document, lines in of_documents.items():
+        pages = listed(dict.fromkeys(str(line.number) for line in lines if line.number), _MOST_NAMED)
+        kinds = ", ".join(dict.fromkeys(line.kind for line in lines if line.kind != "unscanned"))
+        place = f"{document} page {pages}" if any(line.number for line in lines) else f"{document}, its metadata"
+        words.append(f"{place} ({kinds})" if kinds else place)
+    return words

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
 from rapidfuzz.fuzz import partial_ratio_alignment
@@ -13,6 +12,7 @@ from rapidfuzz.fuzz import partial_ratio_alignment
 from gemtune.documents.folder import Page
 from gemtune.documents.ocr import OcrPage, Word
 from gemtune.documents.personal_data.reading_orders import Reading, fold, readings
+from gemtune.documents.render import pixels_of
 from gemtune.files import write_bytes
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -101,7 +101,7 @@ def redact(image: Path, boxes: Iterable[Box], folder: Path) -> Path:
     pen = ImageDraw.Draw(page)
     for box in boxes:
         pen.rectangle(box, "black")
-    name = sha256(repr((page.size, page.mode)).encode() + page.tobytes()).hexdigest()
+    name = pixels_of(page)
     path = folder / name[:2] / f"{name}.png"
     if not path.is_file():
         data = io.BytesIO()

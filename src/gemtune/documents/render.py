@@ -37,6 +37,7 @@ _LONGEST = 24  # inches: cameras write 72 dots an inch, and mean nothing by it
 _HEAD = 1_024  # bytes in which a PDF says that it is one
 _NEVER_SHOWN = "Please wait..."  # all that a form of Adobe's XFA kind draws
 
+_MOST_METADATA = 1_000  # characters of an author, a title, a subject
 _MAY_COPY = 1 << 4  # of a PDF's permissions
 _XFA = (2, 3)  # pdfium's numbers for such forms
 _PASSWORD = 4  # pdfium's number for a missing or a wrong one
@@ -59,18 +60,20 @@ def answer(request: JsonObject) -> JsonObject:
 
 
 def _open(request: JsonObject) -> JsonObject:
-    """{"pages": how many a document has, "remarks": what it holds that no page shows}."""
+    """{"pages": how many a document has, "remarks": what it holds that no page shows, "metadata": its author ...}."""
     path = Path(request["path"])
     if not _is_pdf(path):
         with _scan(path) as image:
-            return {"pages": getattr(image, "n_frames", 1) if image.format == "TIFF" else 1, "remarks": []}
+            count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            return {"pages": count, "remarks": [], "metadata": {}}
     document = _pdf(str(path), request["password"])
     count = len(document)
     if not count:
         raise _UnusableError("has no pages; check the file")
     attached = document.count_attachments()
     remarks = [f"{attached} attached files are not read; save them beside it to have them, too"] if attached else []
-    return {"pages": count, "remarks": remarks}
+    metadata = {key: text[:_MOST_METADATA] for key, text in document.get_metadata_dict(skip_empty=True).items()}
+    return {"pages": count, "remarks": remarks, "metadata": metadata}
 
 
 def _draw(request: JsonObject) -> JsonObject:

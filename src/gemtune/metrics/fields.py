@@ -48,6 +48,26 @@ def compare_fields(reply: object, truth: object, schema: JsonObject | None = Non
     return hits
 
 
+def texts_in(value: object, schema: JsonObject | None = None) -> list[str]:
+    """The texts in a value that stand on a page as they are: not what a schema makes a date, a choice or a number.
+
+    >>> texts_in({"on": "2024-03-05", "by": ["Ali"], "kind": "memo"}, {"properties": {"kind": {"enum": ["memo"]}}})
+    ['Ali']
+    """
+    return list(_texts_in(value, _Schema(schema or {}, schema or {})))
+
+
+def _texts_in(value: object, schema: _Schema) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, below in value.items():
+            yield from _texts_in(below, schema.field(name))
+    elif isinstance(value, list):
+        for below in value:
+            yield from _texts_in(below, schema.entries)
+    elif isinstance(value, str) and schema.type_of(value) == "text" and date_of(value) is None:
+        yield value
+
+
 class _Schema:
     """A part of a JSON Schema, and the whole that it refers to."""
 

@@ -140,21 +140,25 @@ def _split_tables(source: str) -> tuple[list[str], list[Table]]:
 
 def _split_html(source: str) -> tuple[list[str], list[Table]]:
     """What is around the HTML tables, one piece more than there are tables; a table in a table is part of it."""
-    pieces, tables, depth, start = [], [], 0, 0
+    pieces, tables, depth, start = [""], [], 0, 0
     for tag in _TABLE_ENDS.finditer(source):
         if not tag[1]:
             if depth == 0:
-                pieces.append(source[start : tag.start()])
+                pieces[-1] += source[start : tag.start()]
                 start = tag.end()
             depth += 1
         elif depth:
             depth -= 1
             if depth == 0:
-                tables.append(_html_table(source[start : tag.start()]))
+                beside, table = _html_table(source[start : tag.start()])
+                pieces[-1] += f"\n{beside}"
+                pieces.append("")
+                tables.append(table)
                 start = tag.end()
     if depth:
-        tables.append(_html_table(source[start:]))
-    return [*pieces, "" if depth else source[start:]], tables
+        beside, table = _html_table(source[start:])
+        return [*pieces[:-1], f"{pieces[-1]}\n{beside}", ""], [*tables, table]
+    return [*pieces[:-1], pieces[-1] + source[start:]], tables
 
 
 def _end_of_pipes(lines: Sequence[str], start: int) -> int:
@@ -181,20 +185,19 @@ def _pipe_cells(line: str) -> Iterator[str]:
     return (inline(cell.strip()) for cell in _PIPE.split(inner))
 
 
-def _html_table(inner: str) -> Table:
-    """Rows and cells of what is between <table> and </table>, whether or not their ends are marked."""
+def _html_table(inner: str) -> tuple[str, Table]:
+    """What is between <table> and </table>, whether or not its ends are marked: text beside the cells, and the rows."""
     rows: list[list[Cell]] = []
+    beside: list[str] = []  # a caption
     cell: list[str] | None = None  # the pieces of the one that is open
     spans: dict[str, int] = {}
     start = 0
     for tag in [*_TAG.finditer(inner), None]:
-        if cell is not None:
-            cell.append(inner[start : tag.start() if tag else len(inner)])
+        (beside if cell is None else cell).append(inner[start : tag.start() if tag else len(inner)])
         name = tag[2].lower() if tag else "tr"
         if name in ("td", "th", "tr") and cell is not None:
-            rows[-1].append(
-                Cell(" ".join(inline("".join(cell)).split()), spans.get("colspan", 1), spans.get("rowspan", 1))
-            )
+            words = " ".join(inline("".join(cell)).split())
+            rows[-1].append(Cell(words, spans.get("colspan", 1), spans.get("rowspan", 1)))
             cell = None
         if tag is None:
             break
@@ -207,7 +210,7 @@ def _html_table(inner: str) -> Table:
             rows = rows or [[]]
             cell = []
             spans = {key.lower(): min(max(int(number), 1), MOST_SPAN) for key, number in _SPAN.findall(tag[3])}
-    return tuple(tuple(row) for row in rows if row)
+    return " ".join(" ".join(beside).split()), tuple(tuple(row) for row in rows if row)
 
 
 # --- comparing --------------------------------------------------------------------------------------------------------

@@ -232,8 +232,9 @@ class Privacy(Section):
 
     findings: Literal["stop", "allow", "redact", "skip"] = Field(
         "stop",
-        description="Of a page with personal data. stop: with a list; allow: it is sent; redact: boxes are drawn over "
-        "the findings first; skip: the page is left out.",
+        description="Of a page with personal data, before it goes to a teacher by HTTP, also here (that may "
+        "pass it on). stop: with a list; allow: it is sent; redact: boxes are drawn over the findings first; skip: the "
+        "page is left out.",
     )
     unscanned: Literal["stop", "allow", "skip"] = Field(
         "stop", description="Of a page without text to scan: neither a layer that can be trusted nor OCR."
@@ -246,6 +247,23 @@ class Privacy(Section):
         default_factory=lambda: ["EG", "SA", "AE", "JO", "KW", "MA"],
         description="Countries whose phone numbers and national ids are known, as two letters.",
     )
+
+    @field_validator("patterns")
+    @classmethod
+    def _are_regular_expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, pattern in value.items():
+            try:
+                re.compile(pattern)
+            except (re.error, OverflowError, RecursionError) as error:
+                raise ValueError(f"{name!r} is no regular expression ({error}); mend {shown(pattern)}") from error
+        return value
+
+    @field_validator("regions")
+    @classmethod
+    def _are_countries(cls, value: list[str]) -> list[str]:
+        if wrong := [region for region in value if not re.fullmatch("[A-Z]{2}", region)]:
+            raise ValueError(f"wanted countries by two capital letters, such as EG; found {shown(wrong[0])}")
+        return value
 
 
 class Documents(Section):

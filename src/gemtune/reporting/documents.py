@@ -16,7 +16,7 @@ from gemtune.metrics.arabic import FOLDINGS, fold
 from gemtune.run_files import Evaluation, Summary
 from gemtune.runs import Run
 from gemtune.tasks.documents.replies import page_markdown, read_reply
-from gemtune.tasks.documents.scores import CONTENT, METRICS
+from gemtune.tasks.documents.scores import CONTENT, METRICS, is_apart
 
 TASK = "documents"
 SHOWN = ("cer", "word_f1", "field_f1", "unsupported")  # of a document and a page
@@ -177,10 +177,8 @@ def _chosen(pages: Sequence[_Page]) -> list[_Page]:
 
 def _view(page: _Page) -> View:
     meta, row = page.row.meta, page.row
-    given = read_reply(str(meta.get("reference") or ""))
-    is_content = meta["task"] == CONTENT
-    has_truth = bool(given.text) and (is_content or isinstance(given.value, dict))
-    truth = readable(given.text if has_truth else row.answer, is_content)
+    is_content, has_truth = meta["task"] == CONTENT, is_apart(meta)
+    truth = readable(str(meta["reference"]) if has_truth else row.answer, is_content)
     texts = {who: readable(line.reply, is_content) for who, line in page.replies.items()}
     marked = {who: differences(truth, text) for who, text in texts.items()}
     against = marked.get("tuned") or next(iter(marked.values()))

@@ -26,6 +26,7 @@ from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
 TERMINAL_SAMPLES = 5
+CURVES = 8  # scores that one chart shows; of more, the one that decides
 THUMBNAIL, PAGE = 96, 720  # pixels of the longest side: to recognise it by, to read it
 
 Metrics = Sequence[JsonObject]  # the lines of metrics.jsonl
@@ -141,6 +142,8 @@ def _loss_chart(metrics: Metrics, best_step: int | None) -> Markup:
 def _skill_chart(metrics: Metrics, best_step: int | None) -> Markup:
     """The task's score over steps, where the run was told to look at it (train.best_by=metric)."""
     names = sorted({key for line in metrics for key in line if key.startswith("eval_") and key != "eval_loss"})
+    if len(names) > CURVES:
+        names = ["eval_score"]
     curves = [
         charts.Curve(f"{name.removeprefix('eval_')}, val", "val", _points(metrics, name), dots=True) for name in names
     ]

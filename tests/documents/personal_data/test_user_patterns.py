@@ -18,11 +18,3 @@ def test_a_pattern_that_never_ends_is_named():
         ),
     ):
         list(patterns.find(["a" * 40]))
-
-
-def test_what_is_no_pattern_is_named():
-    with (
-        UserPatterns({"wrong": "(a"}) as patterns,
-        pytest.raises(RecipeError, match=r"patterns\.wrong: is no regular expression \(missing \), un"),
-    ):
-        list(patterns.find(["a"]))

@@ -77,8 +77,18 @@ def test_teacher_and_ocr_are_beside_where_they_can_be_judged() -> None:
     text, scores = both["ocr"]
     assert (text, scores["cer"]) == (ROW["ocr"], 0.0)
     assert not {"json_valid", "unsupported"} & scores.keys()
-    fields = {**ROW, "task": "fields", "answer": "{}", "schema": SCHEMAS["fields"]}
+    fields = {**ROW, "task": "fields", "answer": '{"a": "b"}', "schema": None}
     assert task.replies_beside(made(task, fields)) == {}
+    true_fields = task.replies_beside(made(task, {**fields, "reference": '{"a": "c"}'}))
+    assert true_fields["teacher"][1]["field_f1"] == 0.0
+
+
+def test_of_fields_a_page_of_text_tells_only_what_the_teacher_made_up() -> None:
+    task = task_of(recipe("documents"))
+    answer = json.dumps({"issuer": "وزارة التربية والتعليم", "subject": "طلب إجازة مرضية عاجلة"}, ensure_ascii=False)
+    row = {**ROW, "task": "letter", "answer": answer, "schema": None, "reference": "وزارة التربية والتعليم في القاهرة"}
+    [(text, scores)] = task.replies_beside(made(task, row)).values()
+    assert (text, scores) == (answer, {"unsupported": 0.5, "statements_without_source": 1.0, "statements": 2.0})
 
 
 def test_the_folding_of_the_recipe_is_that_of_the_score_that_decides() -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache, lru_cache
 
 from gemtune.documents.personal_data.numbers import Number, is_dates
-from gemtune.errors import MissingExtra
+from gemtune.errors import MissingExtra, RecipeError
 
 # Region: its country code, and its mobile numbers without the leading 0. phonenumbers knows them, too, but overlooks
 # one of two in "01228762033 / 01061319140".
@@ -68,12 +68,20 @@ def phones(text: str, regions: tuple[str, ...]) -> Iterator[tuple[int, int]]:
 
 @lru_cache(50_000)
 def _valid(text: str, regions: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
-    try:
-        from phonenumbers import Leniency, PhoneNumberMatcher
-    except ModuleNotFoundError as error:
-        raise MissingExtra("looking for phone numbers", "documents") from error
+    from phonenumbers import Leniency, PhoneNumberMatcher
+
     found = (match for region in regions for match in PhoneNumberMatcher(text, region, Leniency.VALID))
     return tuple({(match.start, match.end): None for match in found if _may_be_a_phone(match.raw_string)})
+
+
+def require_regions(regions: Sequence[str]) -> None:
+    """MissingExtra without phonenumbers, and RecipeError for a region that it does not know."""
+    try:
+        from phonenumbers import SUPPORTED_REGIONS
+    except ModuleNotFoundError as error:
+        raise MissingExtra("looking for phone numbers", "documents") from error
+    if unknown := [region for region in regions if region not in SUPPORTED_REGIONS]:
+        raise RecipeError(f"privacy.regions: {unknown[0]} is no country that phonenumbers knows; wanted one such as EG")
 
 
 def _may_be_a_phone(text: str) -> bool:

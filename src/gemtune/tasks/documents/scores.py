@@ -20,6 +20,12 @@ from gemtune.tasks.documents.replies import Reply, is_of_schema, leaves, page_ma
 CONTENT = "content"
 
 
+def is_apart(meta: Mapping[str, object]) -> bool:
+    """Whether the truth about a page is known apart from its answer: for its fields, a reference in JSON says it."""
+    reference = meta.get("reference")
+    return bool(reference) and (meta.get("task") == CONTENT or isinstance(read_reply(str(reference)).value, dict))
+
+
 @dataclass(frozen=True)
 class Truth:
     """What is true of a page: its text, its structure or its fields, and everything that it is known to say.
@@ -44,8 +50,8 @@ class Truth:
         is_content = meta.get("task") == CONTENT
         text = read_markdown(page_markdown(given if reference else taught)) if is_content else _EMPTY
         structure = text if text.outline or not is_content else read_markdown(page_markdown(taught))
-        truth = given.value if isinstance(given.value, dict) else taught.value
-        known = text.text if is_content else "\n".join([*leaves(truth), reference])
+        truth = given.value if is_apart(meta) else taught.value
+        known = text.text if is_content else "\n".join(leaves(given.value or given.text or truth))
         sources = (known, *(str(meta.get(name) or "") for name in ("ocr", "layer")))
         schema = meta.get("schema")
         return cls(
@@ -87,13 +93,14 @@ def _metrics() -> dict[str, Metric]:
 
 METRICS = _metrics()
 OF_A_FORM = ("json_valid", "schema_valid")  # scores that only a reply in JSON can have
+OF_SOURCES = ("unsupported", "statements", "statements_without_source")
 
 
 def score_reply(text: str, truth: Truth) -> dict[str, float]:
     """The scores of a reply; which there are depends on the page alone."""
     reply = read_reply(text)
     page = read_markdown(page_markdown(reply)) if truth.is_content else _EMPTY
-    said = page.text if truth.is_content else "\n".join(leaves(reply.value))
+    said = page.text if truth.is_content else "\n".join(fields.texts_in(reply.value, truth.schema))
     form = {} if truth.is_content and truth.schema is None else {"json_valid": float(reply.is_json)}
     if truth.schema is not None:
         form["schema_valid"] = float(reply.is_json and is_of_schema(reply.value, truth.schema))
@@ -199,17 +206,3 @@ def _support(text: str, truth: Truth) -> dict[str, float]:
 @lru_cache(maxsize=64)
 def _sources(texts: tuple[str, ...]) -> reading.Sources:
     return reading.Sources(texts)
-
-
-def similarity(reply: str, other: str, task: str, schema: JsonObject | None = None) -> float:
-    """How close two replies about a page are, from 0 to 1: 1 minus the CER of their texts, or F1 of their fields.
-
-    >>> similarity('{"sum": 12}', '{"sum": "12.0"}', "invoice", {"properties": {"sum": {"type": "number"}}})
-    1.0
-    """
-    truth = Truth.of({"task": task, "schema": schema}, other)
-    page = read_reply(reply)
-    about = (
-        _content_scores(read_markdown(page_markdown(page)), truth) if truth.is_content else _field_scores(page, truth)
-    )
-    return about["similarity"]

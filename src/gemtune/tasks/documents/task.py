@@ -14,7 +14,7 @@ from gemtune.recipe import document_sections
 from gemtune.tasks.base import Row, Task, text_of
 from gemtune.tasks.documents.replies import schema_fault
 from gemtune.tasks.documents.schemas import SCHEMAS
-from gemtune.tasks.documents.scores import CONTENT, METRICS, OF_A_FORM, Truth, score_reply
+from gemtune.tasks.documents.scores import CONTENT, METRICS, OF_A_FORM, OF_SOURCES, Truth, is_apart, score_reply
 
 TEXTS = ("document", "reference", "ocr", "layer")  # columns that a row may have, for its scores
 
@@ -60,15 +60,16 @@ class Documents(Task):
         return score_reply(reply, self._truth(conversation))
 
     def replies_beside(self, conversation: Conversation) -> dict[str, tuple[str, dict[str, float]]]:
-        """The teacher's answer where the truth is known apart from it, and what OCR read of a page's content."""
-        meta, truth = conversation.meta, self._truth(conversation)
-        others = {}
+        """The teacher's answer, as far as more than it is known of a page, and what OCR read of a page's content."""
+        meta, truth, others = conversation.meta, self._truth(conversation), {}
         if meta.get("reference"):
-            others["teacher"] = conversation.answer, score_reply(conversation.answer, truth)
+            scores = score_reply(conversation.answer, truth)
+            told = scores.keys() if is_apart(meta) else OF_SOURCES
+            others["teacher"] = conversation.answer, {name: scores[name] for name in scores if name in told}
         if meta.get("ocr") and truth.is_content:  # it is a source itself, and has no form
             scores = score_reply(meta["ocr"], truth)
-            without = {"unsupported", "statements", "statements_without_source", *OF_A_FORM}
-            others["ocr"] = meta["ocr"], {name: score for name, score in scores.items() if name not in without}
+            untold = {*OF_SOURCES, *OF_A_FORM}
+            others["ocr"] = meta["ocr"], {name: scores[name] for name in scores if name not in untold}
         return others
 
     def _truth(self, conversation: Conversation) -> Truth:
