@@ -97,9 +97,11 @@ class Interpreter:
             )
         cache = {name: np.zeros(detail["shape"], detail["dtype"]) for name, detail in self._empty.items()}
         done = 0
-        while len(prompt) - done > CHUNK:
-            _, cache = self._run(self._read, prompt[done : done + CHUNK], done, cache)
-            done += CHUNK
+        while done < len(prompt) - 1 and done + CHUNK <= self._context:
+            ids = prompt[done:-1][:CHUNK]
+            # What fills a chunk up lies at positions that are not seen before their own tokens are written there.
+            _, cache = self._run(self._read, ids + [0] * (CHUNK - len(ids)), done, cache)
+            done += len(ids)
         choices: list[tuple[int, float]] = []
         ids = prompt[done:]
         while len(choices) < limit and not (choices and choices[-1][0] in stops):
