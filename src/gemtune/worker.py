@@ -26,7 +26,7 @@ JsonValue = Any  # what json can write: the function behind a worker knows what 
 
 _START_SECONDS = 60.0  # for Python and the function's imports, on a machine that is busy
 _LENGTH = 8  # bytes of the length in front of a message
-_MOST = 64_000_000  # bytes of an answer
+_MOST = 64_000_000  # bytes of an answer, where nothing else is said
 # Of the environment, TESSDATA_PREFIX for the tesseract that a child asks: no token reaches it.
 _INHERITED = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TESSDATA_PREFIX")
 
@@ -45,10 +45,19 @@ class Worker:
     gemtune.worker.WorkerError: it takes longer than 0.2 s
     """
 
-    def __init__(self, function: str, *, seconds: float, memory: int = 512 * 2**20, stderr: int = subprocess.DEVNULL):
+    def __init__(
+        self,
+        function: str,
+        *,
+        seconds: float,
+        memory: int = 512 * 2**20,
+        answer: int = _MOST,
+        stderr: int = subprocess.DEVNULL,
+    ):
         self.function = function
         self.seconds = seconds  # for one request: of the wall clock, and of the processor
         self.memory = memory  # bytes that requests may add to what the child has after its imports
+        self.answer = answer  # bytes that it may have
         self.stderr = stderr  # where the child's standard error goes, as subprocess takes it
         self._child: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
@@ -102,7 +111,7 @@ class Worker:
         clock.start()
         try:
             _send(child.stdin, request)
-            answer = _receive(child.stdout)
+            answer = _receive(child.stdout, self.answer)
         except BrokenPipeError:
             answer = None
         finally:
@@ -122,11 +131,11 @@ def _send(pipe: IO[bytes] | None, value: JsonValue) -> None:
         pipe.flush()
 
 
-def _receive(pipe: IO[bytes] | None) -> JsonValue:
+def _receive(pipe: IO[bytes] | None, most: int = _MOST) -> JsonValue:
     """The next message, or None where there is none, or one that is too large."""
     head = pipe.read(_LENGTH) if pipe else b""
     size = int.from_bytes(head, "big")
-    if pipe is None or len(head) < _LENGTH or size > _MOST:
+    if pipe is None or len(head) < _LENGTH or size > most:
         return None
     data = pipe.read(size)
     return json.loads(data) if len(data) == size else None

@@ -55,6 +55,18 @@ def test_pages_of_one_document_and_blank_pages_are_no_pair() -> None:
     assert shared_pages([]) == []
 
 
+def test_pages_with_little_on_them_are_no_pair() -> None:
+    """A letterhead, a rule and a page number look alike in any document; forms are filled in differently."""
+    almost_empty = [page(f"{name}.pdf", 2, written_page([f"{name}, page 2"])) for name in "abc"]
+    assert shared_pages(almost_empty) == []
+    form = [f"{label}: ____________________" for label in LINES[:12]]
+    filled = [
+        page(f"{name}.pdf", 1, written_page([line for label in form for line in (label, answer * 3)]))
+        for name, answer in (("a", "on the left"), ("b", "          and to the right"))
+    ]
+    assert shared_pages(filled) == []
+
+
 @pytest.mark.parametrize("count", [3, 1_500])  # more than are compared at a time
 def test_every_pair_is_compared(count: int) -> None:
     bits = np.random.default_rng(1).integers(0, 256, (count, 32), np.uint8)

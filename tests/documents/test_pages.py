@@ -64,7 +64,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         ("scan.tiff", 1),
         ("scan.tiff", 2),
     ]
-    assert said == ["1 files there are no documents and are not read: 1 .md"]
+    assert said == ["not read, since they are no documents: 1 .md"]
     assert [Page.from_json(line, "") for line in read_jsonl(folder.pages_file)] == pages
     for page in pages:
         with Image.open(image_of(folder, page)) as image:
@@ -183,7 +183,9 @@ def test_what_is_broken_names_itself_and_the_rest_goes_on(tmp_path: Path, monkey
     assert found.keys() == starts.keys()
     for key, start in starts.items():
         assert found[key].startswith(start)
-    assert said[-1].startswith(f"10 problems with documents are in {folder.problems_file}; first empty.pdf: is empty")
+    assert said == [
+        f"{folder.problems_file} says what is wrong with documents (10); first empty.pdf: is empty; check the file"
+    ]
     for path in folder.root.rglob("*"):
         assert not path.is_file() or b'"c"' not in path.read_bytes(), "no password is kept"
 
@@ -198,7 +200,7 @@ def test_a_selection_that_takes_nothing_is_a_problem(tmp_path: Path) -> None:
 
 def test_nothing_that_can_be_drawn_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(b"")
-    with pytest.raises(DataError, match=r"no page of 1 documents could be drawn; first a.pdf: is empty"):
+    with pytest.raises(DataError, match=r"no page could be drawn, of documents: 1; first a.pdf: is empty"):
         draw(tmp_path / "a.pdf", tmp_path / "out")
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 from gemtune.documents import render
 from gemtune.documents.render import answer, dots_an_inch
 from gemtune.documents.steps import pixels_of
+from gemtune.documents.workers import Workers
 from made_pdfs import LINES, add_page, make_pdf, written_page
 
 
@@ -120,7 +121,7 @@ def test_attached_files_are_mentioned(tmp_path: Path) -> None:
         pdf.attachments["bill.xml"] = pikepdf.AttachedFileSpec(pdf, b"<bill/>", filename="bill.xml")
         pdf.save(tmp_path / "a.pdf")
     assert opened(tmp_path / "a.pdf")["remarks"] == [
-        "1 attached files are not read; save them beside it to have them, too"
+        "attached files (1) are not read; save them beside it to have them, too"
     ]
 
 
@@ -194,6 +195,20 @@ def test_photos_are_upright_on_white_and_their_resolution_is_guessed(tmp_path: P
     assert result["dpi"] == pytest.approx(342, abs=1), "as if it were A4: 72 would be 55 inches"
     Image.new("RGBA", (400, 500), (0, 0, 0, 0)).save(tmp_path / "b.png")
     assert image_of(drawn(tmp_path / "b.png")["drawn"]).getextrema() == (255, 255)
+
+
+def test_a_large_colour_page_of_noise_comes_through_a_worker(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (4000, 4000, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png", compress_level=0)
+    request = {
+        "do": "draw",
+        "path": str(tmp_path / "a.png"),
+        "number": 1,
+        "mode": "RGB",
+        "steps": [["autocontrast", 1]],
+    }
+    with Workers(1) as workers:
+        assert workers.ask(request)["prepared"]["size"] == [4000, 4000]
 
 
 def test_a_cut_scan_is_a_problem(tmp_path: Path) -> None:

@@ -54,6 +54,16 @@ def test_a_page_that_was_drawn_is_not_flattened() -> None:
     assert done == [{"step": "flatten", "setting": None, "light": "even"}]
 
 
+def test_a_dark_slide_is_not_flattened() -> None:
+    """White letters on a blue that grows lighter: divided by its background, it would be white on white."""
+    letters = np.asarray(written_page(), np.float32)[:, :, None] / 255
+    blue = np.linspace(0.5, 1.2, 1400)[:, None, None] * np.array([20, 50, 110])
+    slide = Image.fromarray((255 - letters * (255 - blue)).clip(0, 255).astype(np.uint8))
+    image, done = prepared(slide, [("flatten", None)])
+    assert image is slide
+    assert done[0]["light"] == "dark page"
+
+
 def test_coloured_paper_becomes_white_and_a_stamp_keeps_its_colour() -> None:
     page = written_page().convert("RGB")
     pixels = np.asarray(page).copy()
@@ -152,5 +162,8 @@ def test_blank_is_a_page_with_nothing_on_it_but_specks() -> None:
     for x in range(50, 1000, 190):
         page.putpixel((x, x), 20)
     assert is_blank(shaded(page, noise=4))
+    assert is_blank(shaded(page, noise=14))
     digit = written_page(["3"])
     assert not is_blank(digit), "a page with its number is not blank"
+    assert not is_blank(shaded(digit, noise=5))
+    assert not is_blank(written_page(["light grey"]).point(lambda grey: 205 + grey // 6)), "nor one in light grey"

@@ -46,6 +46,14 @@ WRONG = {
     "unknown key": (LEAST + "  dip: 100\n", "r.yaml:4: unknown key 'pages.dip'; did you mean 'pages.dpi'?"),
     "unknown choice": (LEAST + "privacy: {findings: alow}\n", "found 'alow'; did you mean 'allow'?"),
     "in a list": (LEAST + "teacher: [{modle: m}]\n", "unknown key 'teacher.0.modle'; did you mean 'teacher.model'?"),
+    "unknown step": (LEAST + "  steps: [flatten, deskw]\n", "no step is called 'deskw'; did you mean 'deskew'?"),
+    "a step without its setting": (LEAST + "  steps: [resize]\n", "resize needs its setting (pixels of the longest"),
+    "a setting for none": (LEAST + "  steps: [{gray: 3}]\n", "gray takes no setting, found 3; write `- gray`"),
+    "a setting out of bounds": (LEAST + "  steps: [{resize: 10}]\n", "from 64 to 20000; found 10"),
+    "two steps in one": (LEAST + "  steps: [{resize: 900, crop: 3}]\n", "give each step a `-` of its own"),
+    "page range": (LEAST + "  select: {a.pdf: 3-1}\n", "'a.pdf': '3-1' runs backward; the smaller page comes first"),
+    "no pages": (LEAST + "  select: {a.pdf: last}\n", "wanted pages such as `1-3,7`, `5-` or `-2-`, found 'last'"),
+    "no source in a list": ("task: documents\npages: {source: []}\n", "wanted files, folders or globs"),
     "out of bounds": (
         LEAST + "teacher: {agreement: 2}\n",
         "teacher.0.agreement: wanted less than or equal to 1, found 2",
@@ -59,3 +67,13 @@ def test_a_wrong_key_or_value_is_one_line(what: str) -> None:
     with pytest.raises(RecipeError) as error:
         parsed(text)
     assert wanted in str(error.value)
+
+
+def test_a_password_is_not_shown() -> None:
+    with pytest.raises(RecipeError, match="wanted the name of an environment variable") as error:
+        parsed(LEAST + "  passwords: {a.pdf: open-sesame!}\n")
+    assert "sesame" not in str(error.value)
+
+
+def test_one_page_may_be_a_number() -> None:
+    assert parsed(LEAST + "  select: {a.pdf: 3}\n").pages.select == {"a.pdf": "3"}  # type: ignore[union-attr]

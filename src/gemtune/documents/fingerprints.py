@@ -10,7 +10,9 @@ from PIL import Image
 from gemtune.documents.folder import Page
 
 SIDE = 16  # of the dHash: SIDE x SIDE comparisons of a cell with the one to its right
-NEAR = 10  # bits of 256 in which two pictures of one page differ at most
+NEAR = 10  # bits of 256 in which two pictures of one page differ at most, ...
+_SHARE = 0.15  # ... of the bits that either has: forms that are filled in differently differ in 0.24 of them, ...
+_TELLING = 10  # ... which are at least so many: a line and a page number look alike everywhere
 _SAME = 1  # grey levels: on empty paper, noise would decide
 _BLOCK = 1_024  # pages compared with all others at a time
 
@@ -35,7 +37,10 @@ def distance(one: str, other: str) -> int:
 
 
 def shared_pages(pages: Sequence[Page], most: int = NEAR) -> list[tuple[Page, Page, int]]:
-    """Pairs of pages of different documents that are one page, with their distance; blank pages are no such pair."""
+    """Pairs of pages of different documents that are one page, with their distance; nearly empty ones are no pair.
+
+    A page that was copied, resized or stored again is found; one that was scanned twice is not.
+    """
     marked = [page for page in pages if not page.blank]
     if not marked:
         return []
@@ -49,5 +54,7 @@ def shared_pages(pages: Sequence[Page], most: int = NEAR) -> list[tuple[Page, Pa
             differing += np.bitwise_count(bits[block, None, word] ^ bits[None, start:, word])
         is_pair = (differing <= most) & (documents[block, None] != documents[None, start:])
         for first, second in np.argwhere(np.triu(is_pair, 1)):
-            pairs.append((marked[start + first], marked[start + second], int(differing[first, second])))
+            either = int(np.bitwise_count(bits[start + first] | bits[start + second]).sum())
+            if either >= _TELLING and differing[first, second] <= _SHARE * either:
+                pairs.append((marked[start + first], marked[start + second], int(differing[first, second])))
     return pairs

@@ -39,7 +39,7 @@ def draw_pages(recipe: Recipe, folder: DistilledFolder, say: Say, tick: Tick) ->
     documents, others = documents_of(pages, Path(pages.folder), Path(recipe.runs_dir))
     if others:
         kinds = listed(f"{count} {suffix}" for suffix, count in others.most_common())
-        say(f"{sum(others.values())} files there are no documents and are not read: {kinds}")
+        say(f"not read, since they are no documents: {kinds}")
     with Workers(pages.workers or os.cpu_count() or 1) as workers, DrawnPages(folder) as drawn:
         drawing = _Drawing(pages, drawn, workers)
         wanted, problems = drawing.wanted(documents, tick)
@@ -47,9 +47,9 @@ def draw_pages(recipe: Recipe, folder: DistilledFolder, say: Say, tick: Tick) ->
     problems = sorted([*problems, *not_drawn], key=lambda problem: (problem.document, problem.number or 0))
     write_jsonl(folder.problems_file, (problem.to_json() for problem in problems))
     if problems:
-        say(f"{len(problems)} problems with documents are in {folder.problems_file}; first {_line(problems[0])}")
+        say(f"{folder.problems_file} says what is wrong with documents ({len(problems)}); first {_line(problems[0])}")
     if not lines:
-        raise DataError(f"no page of {len(documents)} documents could be drawn; first {_line(problems[0])}")
+        raise DataError(f"no page could be drawn, of documents: {len(documents)}; first {_line(problems[0])}")
     write_jsonl(folder.pages_file, (page.to_json() for page in lines))
     return lines
 

@@ -71,7 +71,7 @@ def _open(request: JsonObject) -> JsonObject:
     if not count:
         raise _UnusableError("has no pages; check the file")
     attached = document.count_attachments()
-    remarks = [f"{attached} attached files are not read; save them beside it to have them, too"] if attached else []
+    remarks = [f"attached files ({attached}) are not read; save them beside it to have them, too"] if attached else []
     metadata = {key: text[:_MOST_METADATA] for key, text in document.get_metadata_dict(skip_empty=True).items()}
     return {"pages": count, "remarks": remarks, "metadata": metadata}
 

@@ -25,7 +25,10 @@ _CELL = 8  # pixels of a side of the cells in which paper and ink are looked for
 _LETTERS = 7  # cells: wider than a stroke, so that the brightest of them is paper
 _LIGHT = 6  # cells over which the light is taken to be even
 _EVEN = 0.5  # share of the page that has one exact grey: then its paper was drawn or cleaned, not photographed
-_FAINT = 0.75  # of its paper: darker is ink
+_DARK = 0.6  # of its paper: a page whose middle grey is darker is no ink on paper
+_INK = 0.75  # of its paper: darker is ink, by which lines lie
+_FAINT = 0.08  # of its paper that a mark is darker, so that light grey letters count, ...
+_GRAINS = 7  # ... and times the grain of the paper, so that noise does not
 
 _SMALL = 1_000  # pixels of the copy that a page's angle is measured on
 _STEEPEST = 10.0  # degrees
@@ -66,12 +69,16 @@ def orient(image: Image.Image, _: Setting) -> tuple[Image.Image, JsonObject]:
 
 
 def flatten(image: Image.Image, _: Setting) -> tuple[Image.Image, JsonObject]:
-    """White paper everywhere: divided by its own background. A page that was drawn has nothing to flatten."""
-    paper = _commonest(image)
-    if paper >= _EVEN:
+    """White paper everywhere: divided by its own background. A page that was drawn has nothing to flatten.
+
+    Nor has one that is no ink on paper: a dark slide, a photo.
+    """
+    if _commonest(image) >= _EVEN:
         return image, {"light": "even"}
     papers = [_background(channel) for channel in image.split()]
     levels = [np.asarray(paper) for paper in papers]
+    if np.median(np.asarray(image)) < _DARK * np.median(levels):
+        return image, {"light": "dark page"}
     channels = [_flat(channel, paper) for channel, paper in zip(image.split(), papers, strict=True)]
     return Image.merge(image.mode, channels), {"light": "uneven", "paper": [int(np.min(levels)), int(np.max(levels))]}
 
@@ -171,7 +178,7 @@ def skew(image: Image.Image) -> float:
     small = image.convert("L")
     small.thumbnail((_SMALL, _SMALL), Image.Resampling.BOX)
     paper = _background(small, 4).resize(small.size, Image.Resampling.BILINEAR)
-    rows, columns = np.nonzero(np.asarray(small) < _FAINT * np.asarray(paper, np.float32))
+    rows, columns = np.nonzero(np.asarray(small) < _INK * np.asarray(paper, np.float32))
     if len(rows) < _SMALL:
         return 0.0
     height, across = small.height, (columns - small.width / 2).astype(np.float32)
@@ -227,11 +234,13 @@ def _inked(image: Image.Image) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The rows and columns of cells with ink on them."""
     grey = image.convert("L")
     cells = np.asarray(grey.reduce(_CELL // 2), np.float32)
-    paper = np.asarray(
-        _background(grey).resize((cells.shape[1], cells.shape[0]), Image.Resampling.BILINEAR), np.float32
-    )
-    ink = np.zeros((cells.shape[0] + cells.shape[0] % 2, cells.shape[1] + cells.shape[1] % 2), bool)
-    ink[: cells.shape[0], : cells.shape[1]] = cells < _FAINT * paper
+    size = (cells.shape[1], cells.shape[0])
+    paper = np.asarray(_background(grey).resize(size, Image.Resampling.BILINEAR), np.float32)
+    darker = paper - cells
+    usual = np.median(darker)
+    grain = np.median(np.abs(darker - usual))
+    ink = np.zeros([side + side % 2 for side in cells.shape], bool)
+    ink[: cells.shape[0], : cells.shape[1]] = darker > np.maximum(_FAINT * paper, usual + _GRAINS * grain)
     pairs = ink.reshape(ink.shape[0] // 2, 2, ink.shape[1] // 2, 2).sum((1, 3)) >= 2  # one alone is a speck
     return pairs.any(1), pairs.any(0)
 

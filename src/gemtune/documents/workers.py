@@ -12,6 +12,7 @@ from gemtune.worker import Worker, WorkerError
 
 SECONDS = 300.0  # a page may take, on a machine that is busy
 MEMORY = 3 << 30  # bytes of addresses a page may take; it uses a twentieth
+ANSWER = 256_000_000  # bytes: a colour page of 25 million pixels, before and after its steps, in base64
 
 Asked = TypeVar("Asked")
 Result = TypeVar("Result")
@@ -21,7 +22,7 @@ class Workers:
     """A function that draws, in as many children as pages are drawn at once."""
 
     def __init__(self, count: int, function: str = "gemtune.documents.render:answer"):
-        self._workers = [Worker(function, seconds=SECONDS, memory=MEMORY) for _ in range(count)]
+        self._workers = [Worker(function, seconds=SECONDS, memory=MEMORY, answer=ANSWER) for _ in range(count)]
         self._free: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)

@@ -38,6 +38,19 @@ STEPS: dict[str, StepSetting | None] = {  # None: a step without a setting
     "gray": None,
 }
 
+
+def _described(step: str) -> str:
+    """
+    >>> _described("flatten"), _described("deskew")
+    ('flatten', 'deskew (0.5: degrees from which on a page is turned)')
+    """
+    setting = STEPS[step]
+    if setting is None:
+        return step
+    default = "" if setting.default is None else f"{setting.default}: "
+    return f"{step} ({default}{setting.what})"
+
+
 # `1-3,7`: page 7 and those from 1 to 3. `5-`: from 5 on. `-2-`: the last two.
 PAGE_RANGE = re.compile(
     r"\s*(?P<first>[1-9]\d*)(?P<dash>\s*-\s*(?P<last>[1-9]\d*)?)?\s*|\s*-(?P<from_end>[1-9]\d*)-\s*"
@@ -99,8 +112,9 @@ class Pages(Section):
     )
     steps: list[Step] = Field(
         default_factory=lambda: list[Step](["flatten", "deskew", "gray"]),
-        description="What is done to a page image, in this order: orient, flatten, deskew, crop, resize, autocontrast, "
-        "clahe, gray. `{resize: 1600}` gives a setting.",
+        description="What is done to a page image, in this order; `{resize: 1600}` gives a setting. "
+        + ", ".join(map(_described, STEPS))
+        + ". Without gray, pages keep their colours.",
     )
     groups: list[list[str]] = Field(
         default_factory=list,
