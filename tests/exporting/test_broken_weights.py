@@ -29,10 +29,10 @@ def zeroed(weights: Weights) -> Weights:
     return weights | {MATRIX: torch.zeros_like(weights[MATRIX])}
 
 
-def doubled(weights: Weights) -> Weights:
+def scaled(weights: Weights) -> Weights:
     """As with wrong scales of half of the blocks; of all of them the norm behind it would take them off again."""
     matrix = weights[MATRIX].clone()
-    matrix[::2] *= 2
+    matrix[::2] *= 4
     return weights | {MATRIX: matrix}
 
 
@@ -69,7 +69,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return job
 
 
-@pytest.mark.parametrize("change", [whole, zeroed, doubled, swapped])
+@pytest.mark.parametrize("change", [whole, zeroed, scaled, swapped])
 @pytest.mark.parametrize("name", ["gguf-q8_0", "onnx-q8", "onnx-web"])
 def test_broken_weights_are_caught_without_a_score(
     name: str, change: Callable[[Weights], Weights], job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -88,6 +88,5 @@ def test_broken_weights_are_caught_without_a_score(
     (artifact,) = stages.export(job, [key], "base", limit=8)
     found = artifact.verification
     assert found and found.score and found.score.base.mean == 0.0
-    print(key, found.agreement.drift, found.why)
     assert found.passed is (change is whole), found.why
     assert ("shows nothing" in found.why) == (change is whole)

@@ -23,9 +23,10 @@ PROMPTS = 32  # that an artifact is verified on
 # Nats by which the reference's second choice may be behind where a full-precision artifact parts from it. bf16 and fp32
 # of Gemma 3 270M part at 0.02 to 0.05; a wrong scale or a lost norm parts at any margin.
 NEAR_TIE = 0.1
-# Of the reference's lead (of its first choice over its second), how much of it an artifact may differ by on average.
+# Of the reference's lead (of its first choice over its second), the share that an artifact may move on average. 8 bits
+# of Gemma 3 270M move 3 to 8 %, bf16 of a tiny model 2 %; a zeroed matrix of the 270M 22 to 67 %.
 EXACT_DRIFT = 0.05
-QUANTISED_DRIFT = 0.1
+QUANTISED_DRIFT = 0.15
 # Of the task's deciding score that quantisation may cost: a row of twenty.
 MOST_LOSS = 0.05
 
