@@ -30,12 +30,20 @@ class ScriptedBatches:
         self._polled: dict[str, int] = {}
 
     def takes(self, path: str) -> bool:
-        return path.startswith(("/v1/files", "/v1/batches"))
+        return path.startswith(("/v1/files", "/v1/batches")) or ":batchGenerateContent" in path
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Any]:
         """Status and value."""
         with self._lock:
             parts = path.partition("?")[0].strip("/").split("/")[1:]
+            if ":batchGenerateContent" in path:
+                return self._created_by_google(json.loads(body))
+            if "x-goog-api-key" in headers:
+                jobs = {f"batches/{name}": job for name, job in self.jobs.items()}
+                if parts == ["batches"]:
+                    return 200, {"operations": [_as_googles(job) for job in self.jobs.values()]}
+                there = "/".join(parts) in jobs
+                return (200, _as_googles(self._polled_job(parts[-1]))) if there else (404, {})
             if method == "POST" and parts == ["files"]:
                 return 200, {"id": self._kept(_file_in(headers, body)), "object": "file"}
             if method == "POST" and parts == ["batches"]:
@@ -62,6 +70,13 @@ class ScriptedBatches:
             return 500, {"error": {"message": "The server had an error"}}
         return 200, self.jobs[name]
 
+    def _created_by_google(self, body: JsonObject) -> tuple[int, Any]:
+        requests = body["batch"]["inputConfig"]["requests"]["requests"]
+        lines = [json.dumps({"custom_id": one["metadata"]["key"], "body": one["request"]}).encode() for one in requests]
+        keys = {"input_file_id": self._kept(b"\n".join(lines)), "metadata": {"name": body["batch"]["displayName"]}}
+        status, value = self._created(keys)
+        return status, _as_googles(value) if status == 200 else value
+
     def _polled_job(self, name: str) -> JsonObject:
         job = self.jobs[name]
         self._polled[name] = self._polled.get(name, 0) + 1
@@ -79,6 +94,11 @@ class ScriptedBatches:
         for line in done[::-1]:  # in no order, as the real one
             made = self._made(line["body"], line["custom_id"])
             response = {"status_code": made.status, "body": made.value}
+            if made.status == 200:
+                job.setdefault("responses", []).append({"metadata": {"key": line["custom_id"]}, "response": made.value})
+            else:
+                error = {"code": made.status, "message": made.value["error"]["message"]}
+                job.setdefault("responses", []).append({"metadata": {"key": line["custom_id"]}, "error": error})
             result = {"custom_id": line["custom_id"], "response": response, "error": None}
             results[made.status == 200].append(json.dumps(result))
         for line in lines[len(done) :]:
@@ -89,6 +109,17 @@ class ScriptedBatches:
             output_file_id=self._kept("\n".join(results[True]).encode()) if results[True] else None,
             error_file_id=self._kept("\n".join(results[False]).encode()) if results[False] else None,
         )
+
+
+_GOOGLES = {"validating": "PENDING", "completed": "SUCCEEDED", "failed": "FAILED", "expired": "EXPIRED"}
+
+
+def _as_googles(job: JsonObject) -> JsonObject:
+    """A job as Google has it: an operation."""
+    metadata = {"displayName": job["metadata"]["name"], "state": f"BATCH_STATE_{_GOOGLES[job['status']]}"}
+    if "responses" in job:
+        metadata["output"] = {"inlinedResponses": {"inlinedResponses": job["responses"]}}
+    return {"name": f"batches/{job['id']}", "metadata": metadata}
 
 
 def _file_in(headers: Mapping[str, str], body: bytes) -> bytes:

@@ -150,7 +150,7 @@ class ScriptedTeacher:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                _send(self, *teacher.batches.answer("GET", self.path, {}, b""))
+                _send(self, *teacher.batches.answer("GET", self.path, self.headers, b""))
 
             def do_POST(self) -> None:
                 if "chunked" in self.headers.get("Transfer-Encoding", ""):

@@ -69,3 +69,9 @@ def test_a_line_without_an_answer_has_its_kind(
     server.batches.jobs["job"] = {"id": "job", "status": "expired", "error_file_id": "out"}
     [(name, failure)] = batches.results("job", {"an-id": pages.requests()[0]})
     assert name == "an-id" and isinstance(failure, Failure) and failure.kind == kind
+
+
+def test_a_state_that_is_not_known_is_not_waited_for_for_ever(batches: ChatBatches, server: ScriptedTeacher) -> None:
+    server.batches.jobs["job"] = {"id": "job", "status": "on holiday"}
+    with pytest.raises(Failure, match=r"a batch in no state that is known \(on holiday\)"):
+        batches.state("job")

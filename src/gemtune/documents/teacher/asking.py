@@ -17,6 +17,7 @@ from gemtune.documents.teacher.chat_completions import chat_completions
 from gemtune.documents.teacher.exchange import Local, Reply, Request, Say, Send, Tick, Usage
 from gemtune.documents.teacher.failures import ANSWERED, Place
 from gemtune.documents.teacher.gemini import gemini
+from gemtune.documents.teacher.gemini_batches import GeminiBatches
 from gemtune.documents.teacher.given_replies import given_replies
 from gemtune.documents.teacher.ledger import Ledger
 from gemtune.documents.teacher.loop import Loop
@@ -151,7 +152,7 @@ def _client(teacher: Teacher, local: Local | None) -> Iterator[_Client]:
         yield _Client(lambda request, name: local(request), Place("this machine", teacher.model, None))
     elif teacher.provider == "gemini":
         with gemini(teacher) as google:
-            yield _Client(google, google.place)
+            yield _Client(google, google.place, GeminiBatches(google) if teacher.batch else None)
     else:
         with chat_completions(teacher) as chat:
             yield _Client(chat, chat.place, ChatBatches(chat) if teacher.batch else None)

@@ -11,6 +11,7 @@ from gemtune.documents.teacher.exchange import Answer, Request
 from gemtune.documents.teacher.failures import MOST_SAID, Failure, TeacherError, failure_of
 
 _RUNNING = ("validating", "in_progress", "finalizing", "cancelling")
+_ENDED = ("completed", "expired", "cancelled")  # with what was done until then
 _CHAT = "/v1/chat/completions"
 
 
@@ -53,8 +54,10 @@ class ChatBatches:
         there = self._endpoint.json("GET", f"batches/{job}")
         if there.get("status") in _RUNNING:
             return None
+        if there.get("status") in _ENDED:
+            return ""
         if there.get("status") != "failed":
-            return ""  # completed, or expired or cancelled with what was done until then
+            raise Failure("no answer", f"a batch in no state that is known ({str(there.get('status'))[:40]})")
         errors = (there.get("errors") or {}).get("data") or [{}]
         return str(errors[0].get("message") or "the batch failed")[:MOST_SAID]
 

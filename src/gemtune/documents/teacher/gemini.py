@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gemtune.documents.teacher.endpoints import (
@@ -34,7 +34,9 @@ _REFUSALS = {"SAFETY", "RECITATION", "SPII", "PROHIBITED_CONTENT", "BLOCKLIST", 
 
 
 @dataclass
-class _Dialect:
+class Dialect:
+    """How the model is asked; a field changes when it is refused."""
+
     level: Level
     thinks_little: bool = True  # reading needs no long thought, which is billed as output
 
@@ -51,10 +53,10 @@ class Gemini:
         from huggingface_hub.utils import httpx
 
         self._types, self._api_error, self._httpx = types, errors.APIError, httpx
-        self._teacher, self._key = teacher, Hidden(key)
+        self.teacher, self._key = teacher, Hidden(key)
         self.place = Place(url, teacher.model, (teacher.key or KEY) if key else None)
-        self._dialect, self._lock = _Dialect(first_level(teacher)), threading.Lock()
-        self._client = genai.Client(
+        self._dialect, self._lock = Dialect(first_level(teacher)), threading.Lock()
+        self.client = genai.Client(
             api_key=key or "none",  # it wants one
             vertexai=False,
             http_options=types.HttpOptions(
@@ -65,37 +67,32 @@ class Gemini:
         )
 
     def close(self) -> None:
-        self._client.close()
+        self.client.close()
 
     def __call__(self, request: Request, name: str) -> Answer:
         """Sends a request, `name` its id in the ledger."""
-        with self._lock:
-            asked = _Dialect(**vars(self._dialect))
-        try:
-            image = self._types.Part.from_bytes(data=request.image.read_bytes(), mime_type="image/png")
-            response = self._client.models.generate_content(
-                model=self._teacher.model,
-                contents=[image, prompt_of(request, asked.level)],
-                config=self._config(request, asked, name),
+        asked = self.dialect()
+        with self.failures(asked):
+            response = self.client.models.generate_content(
+                model=self.teacher.model,
+                contents=self.contents(request.image.read_bytes(), prompt_of(request, asked.level)),
+                config=self.config(request, asked).model_copy(
+                    update={"http_options": self._types.HttpOptions(headers={"X-Client-Request-Id": name})}
+                ),
             )
-        except self._api_error as error:
-            raise self._failure(error, asked) from None  # its text quotes the request's answer, keys and all
-        except self._httpx.TimeoutException as error:
-            kind = "unreachable" if isinstance(error, self._httpx.ConnectTimeout) else "timeout"
-            raise Failure(kind, f"no reply in {self._teacher.timeout:g} s") from error
-        except (self._httpx.ConnectError, self._httpx.ProxyError) as error:
-            raise Failure("unreachable", _words(error)) from error
-        except self._httpx.TransportError as error:
-            raise Failure("connection lost", _words(error)) from error
-        except ValueError as error:  # no JSON, or another JSON than Google's
-            raise Failure("no answer", "no reply of Gemini's") from error
-        answer = answer_of(response)
-        if request.schema is None:
-            return answer
-        changes = converted(request.schema, GEMINI).changes if asked.level == "schema" else ()
-        return Answer(answer.text, answer.usage, answer.finish, answer.said, asked.level, changes)
+        return self.answer(request, response, asked)
 
-    def _config(self, request: Request, asked: _Dialect, name: str) -> types.GenerateContentConfig:
+    def dialect(self) -> Dialect:
+        """How the model is asked now."""
+        with self._lock:
+            return Dialect(**vars(self._dialect))
+
+    def contents(self, image: bytes, prompt: str) -> list[Any]:
+        """An image and what is asked of it."""
+        return [self._types.Part.from_bytes(data=image, mime_type="image/png"), prompt]
+
+    def config(self, request: Request, asked: Dialect) -> types.GenerateContentConfig:
+        """How a request is to be answered."""
         types, keys = self._types, dict[str, Any]()
         if request.schema is not None and asked.level != "none":
             keys["response_mime_type"] = "application/json"
@@ -104,13 +101,35 @@ class Gemini:
         if asked.thinks_little:
             keys["thinking_config"] = types.ThinkingConfig(thinking_level=types.ThinkingLevel.LOW)
         return types.GenerateContentConfig(
-            temperature=self._teacher.temperature,
-            max_output_tokens=self._teacher.max_tokens,
-            http_options=types.HttpOptions(headers={"X-Client-Request-Id": name}),
-            **keys,
+            temperature=self.teacher.temperature, max_output_tokens=self.teacher.max_tokens, **keys
         )
 
-    def _failure(self, error: Any, asked: _Dialect) -> Failure:
+    def answer(self, request: Request, response: types.GenerateContentResponse, asked: Dialect) -> Answer:
+        """What Gemini says to a request that told the schema so."""
+        answer = answer_of(response)
+        if request.schema is None:
+            return answer
+        changes = converted(request.schema, GEMINI).changes if asked.level == "schema" else ()
+        return replace(answer, structured=asked.level, changes=changes)
+
+    @contextlib.contextmanager
+    def failures(self, asked: Dialect) -> Iterator[None]:
+        """Turns what Google's client raises into the failure that it is."""
+        try:
+            yield
+        except self._api_error as error:
+            raise self._failure(error, asked) from None  # its text quotes the whole answer
+        except self._httpx.TimeoutException as error:
+            kind = "unreachable" if isinstance(error, self._httpx.ConnectTimeout) else "timeout"
+            raise Failure(kind, f"no reply in {self.teacher.timeout:g} s") from error
+        except (self._httpx.ConnectError, self._httpx.ProxyError) as error:
+            raise Failure("unreachable", _words(error)) from error
+        except self._httpx.TransportError as error:
+            raise Failure("connection lost", _words(error)) from error
+        except ValueError as error:  # no JSON, or another JSON than Google's
+            raise Failure("no answer", "no reply of Gemini's") from error
+
+    def _failure(self, error: Any, asked: Dialect) -> Failure:
         """What Google's error is; TeacherError where the user has to act."""
         body = scrubbed(json.dumps(error.details), self._key.value)
         if _NO_KEY in body:  # Google says so with the status of a bad request
@@ -121,14 +140,14 @@ class Gemini:
             return Failure("other dialect", failure.said)
         return failure
 
-    def _changes(self, said: str, asked: _Dialect) -> bool:
+    def _changes(self, said: str, asked: Dialect) -> bool:
         with self._lock:
             now = self._dialect
             if vars(now) != vars(asked):  # another worker was told the same
                 return True
             if asked.thinks_little and "think" in said.lower():
                 now.thinks_little = False
-            elif easier := easier_level(asked.level, said, self._teacher):
+            elif easier := easier_level(asked.level, said, self.teacher):
                 now.level = easier
             else:
                 return False
