@@ -45,7 +45,19 @@ TRANSIENT = (
 )
 LASTING = ("cut", "refused")  # of a page for good, so that a data set does not hang on when a run was killed
 _SHARE_TRANSIENT, _SHARE_LASTING = 0.5, 0.04
-FREE = ("429", "429 in the body", "quota", "quota of the day", "500", "html", "401", "404", "400", "429 for long")
+FREE = (
+    "429",
+    "429 in the body",
+    "quota",
+    "quota of the day",
+    "500",
+    "html",
+    "401",
+    "404",
+    "400",
+    "429 for long",
+    "error in a 200",
+)
 HTML = "<html><body><h1>Please sign in</h1></body></html>"
 
 Truth = Callable[[str, str, str], str | None]  # (SHA-256 of the image's bytes, task, prompt) -> the true reply
@@ -408,7 +420,18 @@ def _html(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: Json
     _send(request, 200, HTML)
 
 
-_BROKEN = {"slow": _slow, "trickle": _trickle, "dropped": _dropped, "half": _half, "html": _html}
+def _router(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
+    _send(request, 200, {"error": {"message": "Provider returned error", "code": 502}})
+
+
+_BROKEN = {
+    "error in a 200": _router,
+    "slow": _slow,
+    "trickle": _trickle,
+    "dropped": _dropped,
+    "half": _half,
+    "html": _html,
+}
 
 
 def truth_of(path: Path, folder: Path) -> Truth:

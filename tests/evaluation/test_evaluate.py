@@ -170,7 +170,8 @@ class Witnessed(Typing):
         if len(conversation.answer) < 3:
             return {}
         scores = self.score(conversation, "abcd")
-        return {"scanner": ("abcd", {name: score for name, score in scores.items() if name != "same"})}
+        told = scores if len(conversation.answer) == 4 else scores.keys() - {"same"}
+        return {"scanner": ("abcd", {name: scores[name] for name in scores if name in told})}
 
 
 def grouped(path: Path, groups: list[str]) -> EvaluationFolder:
@@ -212,7 +213,8 @@ def test_others_are_compared_on_the_rows_and_scores_that_they_have(tmp_path: Pat
     assert not folder.replies("clerk").exists()
     summary = summarise(folder, recipe(), task)
     [compared] = summary.beside.values()
-    assert compared.keys() == {"cer"}, "the scanner has no score `same`"
+    assert compared.keys() == {"same", "cer"}
+    assert (compared["same"].base.mean, compared["same"].difference.ties) == (1.0, 1), "of the one row that has both"
     assert compared["cer"].base.mean == pytest.approx(10 / 22) and compared["cer"].tuned.mean == pytest.approx(3 / 22)
     assert Summary.from_json(json.loads(folder.summary_file().read_text()), "s").beside == summary.beside
 

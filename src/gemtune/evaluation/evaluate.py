@@ -252,7 +252,7 @@ def _beside(
         pairs = [(other, row_of[other.where]) for other in others if other.where in row_of]
         sides = [other.scores for other, _ in pairs], [row.scores for _, row in pairs]
         groups = [row.group for _, row in pairs]
-        names = [name for name in order if any(name in row for row in sides[0])]
+        names = [name for name in order if any(name in one and name in two for one, two in zip(*sides, strict=True))]
         if names:
             yield who, {name: _compared(name, metric_of(task, name), *sides, groups, seed) for name in names}
 
@@ -304,26 +304,29 @@ def _compared(
     groups: Sequence[str],
     seed: int,
 ) -> Comparison:
-    """One metric of the summary, over the rows that have it: both models with their intervals, paired difference.
+    """One metric of the summary, over the rows that have it on both sides: their intervals, paired difference.
 
     Where rows share groups, these are what is resampled: pages of a document are not independent.
     """
-    base, tuned = _columns(before, name), _columns(after, name)
-    groups = [group for group, row in zip(groups, before, strict=True) if name in row]
-    shared = groups if _are_shared(groups) else None
+    sides = zip(before, after, groups, strict=True)
+    first, second, kept = zip(*(rows for rows in sides if name in rows[0] and name in rows[1]), strict=True)
+    base, tuned = _columns(first, name), _columns(second, name)
+    shared = kept if _are_shared(kept) else None
     if metric.combine is None and shared:
         combine = Ratio(name, _ROWS)
         metric = Metric(metric.higher_is_better, combine)
-        base, tuned = ({name: side[name], _ROWS: np.ones(len(groups))} for side in (base, tuned))
+        base, tuned = ({name: side[name], _ROWS: np.ones(len(kept))} for side in (base, tuned))
     if metric.combine is None:
-        sides = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
+        intervals = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
         better = metric.higher_is_better
         difference = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
     else:
         with _parts_of(name):
-            sides = [combined_interval(metric.combine, scores, groups=shared, seed=seed) for scores in (base, tuned)]
+            intervals = [
+                combined_interval(metric.combine, scores, groups=shared, seed=seed) for scores in (base, tuned)
+            ]
             difference = combined_difference(name, metric, base, tuned, groups=shared, seed=seed)
-    return Comparison(direction=metric.direction, base=sides[0], tuned=sides[1], difference=difference)
+    return Comparison(direction=metric.direction, base=intervals[0], tuned=intervals[1], difference=difference)
 
 
 @contextmanager

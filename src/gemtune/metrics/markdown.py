@@ -29,7 +29,7 @@ _LINE = re.compile(r"[ \t]*([-*_=][ \t]*){3,}")
 _FENCE = re.compile(r"[ \t]*(```|~~~)[\w-]{0,20}[ \t]*")
 _MARKUP = re.compile(
     r"!\[[^\[\]\n]{0,500}\](?:\([^()\n]{0,2000}\))?"  # a figure: what it shows is not on the page
-    r"|<!--.{0,10000}?-->|</?[a-zA-Z][^<>]{0,2000}>",
+    r"|<!--[^<]{0,2000}-->|</?[a-zA-Z][^<>]{0,2000}>",
     re.DOTALL,
 )
 _LINK = re.compile(r"\[([^\[\]\n]{0,500})\]\([^()\n]{0,2000}\)")
