@@ -52,6 +52,7 @@ class Document:
     name: str
     read: str
     truth: str
+    pages: int  # that its true text covers
     languages: str
     confidence: float
 
@@ -75,7 +76,7 @@ def main() -> None:
     documents = arms[AUTO]
     body = BODY.format(
         documents=len(documents),
-        pages=len(pages),
+        pages=sum(document.pages for document in documents),
         engine=engine(),
         foldings=table(
             "languages | compared | CER | mean CER | WER | mean WER",
@@ -116,6 +117,7 @@ def read_documents(source: Path, folder: DistilledFolder, pages: Sequence[Page],
                     name,
                     "\n".join(reading.text for reading in covered),
                     "\n".join(read_markdown(truth).text for truth in truths.values()),
+                    len(covered),
                     ", ".join(dict.fromkeys(reading.languages for reading in covered)),
                     mean_confidence(covered),
                 )

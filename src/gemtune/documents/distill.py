@@ -18,6 +18,7 @@ from gemtune.documents.redaction import Sendable
 from gemtune.documents.references import references_of
 from gemtune.documents.rows import Group, LeftOut, Vote, agreed, groups_of, row_of
 from gemtune.documents.teacher import Ledger, Local, Request, ask
+from gemtune.documents.text_layer import trust
 from gemtune.errors import DataError, RecipeError, RunError
 from gemtune.files import (
     JsonObject,
@@ -186,7 +187,7 @@ def _texts(
     for one in sendable:
         page, is_whole = one.page, not one.redactions  # what a redacted page says is not in its layer or reference
         ocr = read_texts.get(page.image, "") if is_whole else read(one.image, folder.ocr).text
-        layer = page.text if page.trusted and is_whole else ""
+        layer = page.text if page.trusted and is_whole and trust(page.text, ocr)[0] else ""
         reference = references.get(page.document, {}).get(page.number, "") if is_whole else ""
         known = {"ocr": ocr, "layer": layer, "reference": reference}
         texts[page.document, page.number] = {name: text for name, text in known.items() if text}
