@@ -1,4 +1,4 @@
-"""LLaMA-Factory, in an environment of its own, parses the training YAML and loads the data set that `distill` exported.
+"""Do LLaMA-Factory's own argument parser and loader take the data set that `distill --llamafactory` wrote?
 
     python -m benchmarks.studies.llamafactory_reads distilled/letters/llamafactory [--model TINY]
 
