@@ -1,8 +1,8 @@
-"""Is anything lost, or paid for twice, when `gemtune distill` or `run` is killed on the way?
+"""Does `gemtune distill` (or `run`) of shipped documents, killed on the way, lose a page or pay for one unlisted?
 
     python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run]
 
-Two folders are made of the shipped documents: one in one go, one whose process is killed `--kills` times, whenever the ledger has grown by
+Two folders are made: one in one go, one whose process is killed `--kills` times, whenever the ledger has grown by
 another share. Both ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in
 its head or body, 500, HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are
 the same bytes, whether what the server charged is what the ledger has, and which replies may have been paid for twice.
