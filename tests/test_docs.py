@@ -16,6 +16,7 @@ import pytest
 import typer
 import yaml
 
+from command import gemtune
 from gemtune.cli.app import app
 from gemtune.evaluation.evaluate import summarise
 from gemtune.exporting.formats import DEFAULTS
@@ -193,6 +194,21 @@ def test_the_example_tasks_run(recipe: str, tmp_path: Path, tiny_model: Path, mo
     assert job.run.report_page.is_file() and not list(read_jsonl(job.run.dropped_file))
     assert "I want my money back" in job.task.asked("I want my money back").messages[-2].text
     assert isinstance("".join(stages.stream_reply(job, "I want my money back")), str)
+
+
+def test_the_documents_page_leads_from_pdfs_to_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    (block,) = blocks(TEXTS["docs/documents.md"], "sh", "run")
+    for line in block.splitlines():
+        coarse = ["pages.dpi=72", "pages.least_side=0"] if "documents.yaml" in line else []  # drawn in seconds
+        answer = gemtune(capfd, *shlex.split(line)[1:], *coarse)
+        assert answer.code == 0, f"{line}: {answer.err}"
+    assert Path("distilled/documents/pages.html").is_file() and Path("runs/documents/report.html").is_file()
+    seen = read_json(Path("runs/documents/data/manifest.json"))["lengths"]["train"]
+    assert seen["images"] > 100 and seen["characters"] > 1
 
 
 # --- pages and what they lead to --------------------------------------------------------------------------------------

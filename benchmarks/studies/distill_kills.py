@@ -1,4 +1,4 @@
-"""`gemtune distill` or `run` of shipped documents, killed with SIGKILL on the way, against a teacher that misbehaves.
+"""Does `gemtune distill` (or `run`) of shipped documents, killed on the way, lose a page or pay for one unlisted?
 
     python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run]
 

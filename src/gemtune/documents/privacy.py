@@ -46,7 +46,9 @@ class Finding(Stored):
     kind: Annotated[
         str, "email, phone, iban, card, national id, account, birth date, name, a name of `privacy.patterns`; unscanned"
     ]
-    where: Annotated[Where | None, "layer: the document's text; ocr: what tesseract read; null where it is unscanned"]
+    where: Annotated[
+        Where | None, "layer: the page's text; metadata: its document's author, title ...; ocr: what tesseract read"
+    ]
     excerpt: Annotated[str, "its first and last characters; the rest is masked"]
     decision: Annotated[Decision, "what becomes of the page"]
     note: Annotated[str, "why it could not be scanned, or not be redacted"] = ""
