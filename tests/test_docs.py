@@ -17,7 +17,7 @@ import typer
 import yaml
 
 from gemtune.cli.app import app
-from gemtune.evaluation.evaluate import summarise
+from gemtune.evaluation.summary import summarise
 from gemtune.exporting.formats import DEFAULTS
 from gemtune.exporting.formats import FORMATS as EXPORTS
 from gemtune.files import read_json, read_jsonl, write_jsonl
