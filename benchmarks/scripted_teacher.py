@@ -10,23 +10,33 @@ log (`--log`), with what was charged for it, written before the answer is sent.
 from __future__ import annotations
 
 import argparse
-import base64
 import hashlib
 import json
-import math
 import random
-import struct
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from benchmarks.scripted_batches import ScriptedBatches
+from benchmarks.scripted_replies import (
+    BROKEN,
+    ERRORS,
+    STATUS,
+    as_geminis,
+    as_it_is,
+    asked,
+    changed,
+    completion,
+    error,
+    send,
+    tokens_of,
+    unchunked,
+)
 from gemtune.documents.teacher.ledger import Ledger
 from gemtune.files import JsonObject
 
@@ -45,8 +55,19 @@ TRANSIENT = (
 )
 LASTING = ("cut", "refused")  # of a page for good, so that a data set does not hang on when a run was killed
 _SHARE_TRANSIENT, _SHARE_LASTING = 0.5, 0.04
-FREE = ("429", "429 in the body", "quota", "quota of the day", "500", "html", "401", "404", "400", "429 for long")
-HTML = "<html><body><h1>Please sign in</h1></body></html>"
+FREE = (
+    "429",
+    "429 in the body",
+    "quota",
+    "quota of the day",
+    "500",
+    "html",
+    "401",
+    "404",
+    "400",
+    "429 for long",
+    "error in a 200",
+)
 
 Truth = Callable[[str, str, str], str | None]  # (SHA-256 of the image's bytes, task, prompt) -> the true reply
 Script = Callable[[str, int], str]  # (image and task, how many requests for them before) -> a fault, or ""
@@ -150,15 +171,15 @@ class ScriptedTeacher:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                _send(self, *teacher.batches.answer("GET", self.path, self.headers, b""))
+                send(self, *teacher.batches.answer("GET", self.path, self.headers, b""))
 
             def do_POST(self) -> None:
                 if "chunked" in self.headers.get("Transfer-Encoding", ""):
-                    body = _unchunked(self.rfile)
+                    body = unchunked(self.rfile)
                 else:
                     body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if teacher.batches.takes(self.path):
-                    _send(self, *teacher.batches.answer("POST", self.path, self.headers, body))
+                    send(self, *teacher.batches.answer("POST", self.path, self.headers, body))
                     return
                 with teacher._lock:
                     teacher.active += 1
@@ -198,14 +219,14 @@ class ScriptedTeacher:
         refusal = "401" if self.key and sent.removeprefix("Bearer ") != self.key else ""
         made = self.made(body, request.headers.get("X-Client-Request-Id", ""), refusal, bool(sent))
         self.closing.wait(self.latency)
-        if made.fault in _BROKEN:
-            _BROKEN[made.fault](self, request, made.value)
+        if made.fault in BROKEN:
+            BROKEN[made.fault](self, request, made.value)
         else:
-            _send(request, made.status, made.value, made.headers)
+            send(request, made.status, made.value, made.headers)
 
     def made(self, body: JsonObject, name: str, refusal: str = "", has_key: bool = False) -> Made:
         """What a request gets, which is in the log when this returns."""
-        image, prompt, task = _asked(body)
+        image, prompt, task = asked(body)
         digest = hashlib.sha256(image).hexdigest()
         page = f"{digest} {task}"
         with self._lock:
@@ -215,9 +236,9 @@ class ScriptedTeacher:
         fault = self.script(page, count) or refusal
         kind = fault.partition(":")[0]
         text = self.truth(digest, task, prompt)
-        usage = _usage(image, prompt, text or "", fault)
+        usage = tokens_of(image, prompt, text or "", fault)
         is_charged = kind not in FREE and text is not None
-        status = 404 if text is None else _STATUS.get(kind, 200)
+        status = 404 if text is None else STATUS.get(kind, 200)
         self._log(
             Served(
                 id=name,
@@ -231,12 +252,12 @@ class ScriptedTeacher:
                 authorization=has_key,
             )
         )
-        shape = _as_geminis if "contents" in body else _as_it_is
+        shape = as_geminis if "contents" in body else as_it_is
         if text is None:
-            return Made(fault, 404, _error(f"no truth for the image {digest} and the task {task}"))
+            return Made(fault, 404, error(f"no truth for the image {digest} and the task {task}"))
         if status != 200:
-            return Made(fault, status, *_ERRORS[kind](fault))
-        return Made(fault, 200, shape(_completion(*_changed(text, usage, fault))))
+            return Made(fault, status, *ERRORS[kind](fault))
+        return Made(fault, 200, shape(completion(*changed(text, usage, fault))))
 
     def _log(self, line: Served) -> None:
         with self._lock:
@@ -244,171 +265,6 @@ class ScriptedTeacher:
             if self.log:
                 with self.log.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(asdict(line)) + "\n")
-
-
-def _asked(body: JsonObject) -> tuple[bytes, str, str]:
-    """The image, the prompt, and the task, where the schema has its name."""
-    image, prompt = b"", ""
-    if "contents" in body:  # Gemini's
-        for part in body["contents"][-1]["parts"]:
-            image += base64.urlsafe_b64decode(part["inlineData"]["data"] + "==") if "inlineData" in part else b""
-            prompt += part.get("text", "")
-        return image, prompt, ""
-    for part in body["messages"][-1]["content"]:
-        if part["type"] == "image_url":
-            image = base64.b64decode(part["image_url"]["url"].partition(",")[2])
-        else:
-            prompt += part["text"]
-    schema = (body.get("response_format") or {}).get("json_schema") or {}
-    return image, prompt, schema.get("name", "")
-
-
-def _usage(image: bytes, prompt: str, text: str, fault: str) -> JsonObject:
-    """Tokens by a rule: one a patch of 28 pixels, one each three letters."""
-    width, height = struct.unpack(">II", image[16:24]) if image[:4] == b"\x89PNG" else (28, 28)
-    thinking = 50 if fault == "thinking" else 0
-    given = len(text) // 2 if fault == "cut" else len(text)
-    return {
-        "prompt_tokens": math.ceil(width / 28) * math.ceil(height / 28) + len(prompt) // 3,
-        "completion_tokens": given // 3 + 1 + thinking,
-        "completion_tokens_details": {"reasoning_tokens": thinking},
-    }
-
-
-def _completion(text: str, usage: JsonObject, finish: str, refusal: str | None = None) -> JsonObject:
-    message = {"role": "assistant", "content": None if refusal else text, "refusal": refusal}
-    choice = {"index": 0, "message": message, "finish_reason": finish}
-    return {"id": "chatcmpl-1", "object": "chat.completion", "model": "m", "choices": [choice], "usage": usage}
-
-
-def _as_it_is(completion: JsonObject) -> JsonObject:
-    return completion
-
-
-def _as_geminis(completion: JsonObject) -> JsonObject:
-    """The same as Google says it."""
-    [choice], usage = completion["choices"], completion["usage"]
-    message, thinking = choice["message"], usage["completion_tokens_details"]["reasoning_tokens"]
-    counts = {
-        "promptTokenCount": usage["prompt_tokens"],
-        "candidatesTokenCount": usage["completion_tokens"] - thinking,
-        "thoughtsTokenCount": thinking,
-    }
-    if message["refusal"]:
-        return {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": counts}
-    finish = {"stop": "STOP", "length": "MAX_TOKENS", "content_filter": "RECITATION"}[choice["finish_reason"]]
-    parts = [*([{"text": "Let me see.", "thought": True}] if thinking else []), {"text": message["content"]}]
-    candidate = {"content": {"role": "model", "parts": parts}, "finishReason": finish, "index": 0}
-    return {"candidates": [candidate], "usageMetadata": counts}
-
-
-def _changed(text: str, usage: JsonObject, fault: str) -> tuple[str, JsonObject, str, str | None]:
-    """A reply as a fault has it."""
-    if fault == "cut":
-        return text[: len(text) // 2], usage, "length", None
-    if fault == "refused":
-        return "", usage, "stop", "I cannot help with this page."
-    if fault == "filtered":
-        return "", usage, "content_filter", None
-    if fault == "wrong":
-        return '{"quite": "another thing"}', usage, "stop", None
-    if fault == "escaped":
-        return json.dumps(json.loads(text)), usage, "stop", None
-    if fault == "fenced":
-        return f"```json\n{text}\n```", usage, "stop", None
-    if fault == "broken":
-        return text.rstrip()[:-1] + ",}", usage, "stop", None
-    return text, usage, "stop", None
-
-
-def _error(message: str, code: str = "", **more: object) -> JsonObject:
-    return {"error": {"message": message, "code": code, **more}}
-
-
-def _google(seconds: float, quota: str) -> JsonObject:
-    violation = {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [{"quotaId": quota}]}
-    retry = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
-    words = "You exceeded your current quota, please check your plan and billing details."
-    return {"error": {"code": 429, "message": words, "status": "RESOURCE_EXHAUSTED", "details": [violation, retry]}}
-
-
-_MINUTE, _DAY = "GenerateRequestsPerMinutePerProjectPerModel", "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
-_STATUS = {
-    **dict.fromkeys(("429", "429 in the body", "429 for long", "quota", "quota of the day"), 429),
-    **{status: int(status) for status in ("400", "401", "404", "500")},
-}
-_ERRORS: dict[str, Callable[[str], tuple[Any, ...]]] = {
-    "429": lambda fault: (_error("Rate limit reached"), {"Retry-After": "1"}),
-    "429 in the body": lambda fault: (_google(0.75, _MINUTE),),
-    "429 for long": lambda fault: (_error("Rate limit reached"), {"Retry-After": "7200"}),
-    "quota": lambda fault: (_error("You exceeded your current quota, please check your plan.", "insufficient_quota"),),
-    "quota of the day": lambda fault: (_google(45.83, _DAY),),
-    "500": lambda fault: (_error("The server had an error"),),
-    "401": lambda fault: (_error("Incorrect API key provided: sk-te**********cret.", "invalid_api_key"),),
-    "404": lambda fault: (_error("The model `m` does not exist or you do not have access to it.", "model_not_found"),),
-    "400": lambda fault: (_error(fault.partition(":")[2].strip() or "Invalid request"),),
-}
-
-
-def _unchunked(stream: BinaryIO) -> bytes:
-    data = b""
-    while size := int(stream.readline(), 16):
-        data += stream.read(size)
-        stream.readline()
-    stream.readline()
-    return data
-
-
-def _send(request: BaseHTTPRequestHandler, status: int, value: Any, headers: dict[str, str] | None = None) -> None:
-    data = value.encode() if isinstance(value, str) else json.dumps(value, ensure_ascii=False).encode()
-    request.send_response(status)
-    for name, text in (headers or {}).items():
-        request.send_header(name, text)
-    request.send_header("Content-Type", "text/html" if isinstance(value, str) else "application/json")
-    request.send_header("Content-Length", str(len(data)))
-    request.end_headers()
-    request.wfile.write(data)
-
-
-def _slow(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
-    teacher.closing.wait(teacher.slow)
-    _send(request, 200, value)
-
-
-def _trickle(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
-    """A byte now and then: no single read takes long."""
-    data = json.dumps(value).encode()
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(data)))
-    request.end_headers()
-    ends = time.monotonic() + teacher.slow
-    for byte in data:
-        if time.monotonic() > ends or teacher.closing.wait(0.05):
-            break
-        request.wfile.write(bytes([byte]))
-    request.close_connection = True
-
-
-def _dropped(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
-    request.close_connection = True
-    request.connection.close()
-
-
-def _half(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
-    data = json.dumps(value).encode()
-    request.send_response(200)
-    request.send_header("Content-Length", str(len(data)))
-    request.end_headers()
-    request.wfile.write(data[: len(data) // 2])
-    request.wfile.flush()
-    request.close_connection = True
-
-
-def _html(teacher: ScriptedTeacher, request: BaseHTTPRequestHandler, value: JsonObject) -> None:
-    _send(request, 200, HTML)
-
-
-_BROKEN = {"slow": _slow, "trickle": _trickle, "dropped": _dropped, "half": _half, "html": _html}
 
 
 def truth_of(path: Path, folder: Path) -> Truth:

@@ -11,6 +11,12 @@ from gemtune.artifact_files import Agreement, Artifact, Verification
 from gemtune.data.chat_layouts import LAYOUTS
 from gemtune.data.chat_turns import PART_TYPES, PARTS_BECOME, ROLES
 from gemtune.data.row_fields import FIELDS
+from gemtune.documents.audit import Sent
+from gemtune.documents.folder import Page, Problem
+from gemtune.documents.manifest import DistillManifest, TeacherNote
+from gemtune.documents.privacy import Finding
+from gemtune.documents.rows import Group, LeftOut, SharedPage
+from gemtune.documents.teacher.ledger import Charge, Intent
 from gemtune.metrics.statistics import Difference
 from gemtune.recipe.schema import Recipe
 from gemtune.run_files import DataManifest, Evaluation, PartLengths, Summary, Training
@@ -29,6 +35,17 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
     "artifact.verification.agreement": (Agreement, ("field of `agreement`", "unit", "what")),
     "data": (DataManifest, ("field", "what")),
     "data.lengths": (PartLengths, ("field of a part", "unit", "what")),
+    "pages": (Page, ("field", "unit", "what")),
+    "problems": (Problem, ("field", "what")),
+    "documents.finding": (Finding, ("field", "what")),
+    "documents.sent": (Sent, ("field", "what")),
+    "documents.intent": (Intent, ("field", "unit", "what")),
+    "documents.charge": (Charge, ("field", "unit", "what")),
+    "documents.group": (Group, ("field", "what")),
+    "documents.shared": (SharedPage, ("field of `shared`", "unit", "what")),
+    "documents.manifest": (DistillManifest, ("field", "what")),
+    "documents.left_out": (LeftOut, ("field of `left_out`", "what")),
+    "documents.teacher": (TeacherNote, ("field of `teachers`", "unit", "what")),
 }
 
 
@@ -104,7 +121,7 @@ def _fields(kind: type, columns: int) -> list[list[str]]:
     """
     rows = []
     for name, hint in get_type_hints(kind, include_extras=True).items():
-        meaning, *unit = hint.__metadata__
+        meaning, *unit = getattr(hint, "__metadata__", ("",))  # some names say it all
         rows.append([f"`{name}`", *([*unit, ""][:1] if columns == 3 else []), meaning])
     return rows
 

@@ -412,7 +412,7 @@ def in_sight_order(text: str) -> str:
 
 # --- the truth --------------------------------------------------------------------------------------------------------
 
-DATE = re.compile(r"[\d٠-٩]{1,2}/[\d٠-٩]{1,2}/[\d٠-٩]{4}")
+DATE = re.compile(r"(?<![\d٠-٩])[\d٠-٩]{1,2}/[\d٠-٩]{1,2}/[\d٠-٩]{4}")
 JOINED = {"item": "list", "pair": "form"}  # blocks that are one element with the same ones beside them
 
 

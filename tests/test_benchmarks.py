@@ -78,7 +78,14 @@ def test_the_arm_of_gemtune_trains_a_workload(variant: str, workload: Path, monk
 
 
 def test_the_examples_in_the_docstrings_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("machine", "studies.growth", "gpu_steps.results", "gpu_steps.pack", "gpu_steps.speed"):
+    for name in (
+        "machine",
+        "studies.growth",
+        "studies.learns_to_read",
+        "gpu_steps.results",
+        "gpu_steps.pack",
+        "gpu_steps.speed",
+    ):
         result = doctest.testmod(module(name, monkeypatch))
         assert result.attempted and not result.failed
 

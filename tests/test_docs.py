@@ -16,6 +16,7 @@ import pytest
 import typer
 import yaml
 
+from command import gemtune
 from gemtune.cli.app import app
 from gemtune.evaluation.summary import summarise
 from gemtune.exporting.formats import DEFAULTS
@@ -32,6 +33,7 @@ from gemtune.rendering.preview import write_page
 from gemtune.rendering.renderer import Renderer
 from gemtune.runs import PARTS, EvaluationFolder, Run
 from gemtune.serving.chat import ChatRequest
+from gemtune.tasks import TASKS as BUILT_IN
 from gemtune.tasks import task_of
 
 ROOT = Path(__file__).parents[1]
@@ -194,6 +196,21 @@ def test_the_example_tasks_run(recipe: str, tmp_path: Path, tiny_model: Path, mo
     assert isinstance("".join(stages.stream_reply(job, "I want my money back")), str)
 
 
+def test_the_documents_page_leads_from_pdfs_to_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GEMTUNE_CACHE", str(tmp_path / "cache"))
+    (block,) = blocks(TEXTS["docs/documents.md"], "sh", "run")
+    for line in block.splitlines():
+        coarse = ["pages.dpi=72", "pages.least_side=0"] if "documents.yaml" in line else []  # drawn in seconds
+        answer = gemtune(capfd, *shlex.split(line)[1:], *coarse)
+        assert answer.code == 0, f"{line}: {answer.err}"
+    assert Path("distilled/documents/pages.html").is_file() and Path("runs/documents/report.html").is_file()
+    seen = read_json(Path("runs/documents/data/manifest.json"))["lengths"]["train"]
+    assert seen["images"] > 100 and seen["characters"] > 1
+
+
 # --- pages and what they lead to --------------------------------------------------------------------------------------
 
 
@@ -319,6 +336,7 @@ def test_every_file_of_a_run_is_in_the_table(run: Run, tiny_model: Path, tmp_pat
     written = [
         path.relative_to(r.root).as_posix() for r in (run, full.run) for path in r.root.rglob("*") if path.is_file()
     ]
+    written += [f"eval/{name}.jsonl" for task in BUILT_IN.values() for name in task.beside]  # of rows that these lack
     patterns = {name: re.sub(r"<\w+>", "*", name) for name in rows(FORMATS, "files")}
     for name in written:
         assert any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns.values()), (

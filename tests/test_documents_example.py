@@ -7,16 +7,19 @@ import importlib
 import itertools
 import json
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pypdfium2
 import pytest
+from jsonschema_rs import ValidationError, Validator, validator_for
 from PIL import features
 
 from command import tree
-from gemtune.files import read_jsonl
+from gemtune.files import JsonObject, read_jsonl
 from gemtune.recipe.scaffold import shipped
+from gemtune.tasks.documents.schemas import SCHEMAS
 
 SHIPPED = shipped("examples") / "documents"
 TRUTH = list(read_jsonl(SHIPPED / "truth.jsonl"))
@@ -77,6 +80,14 @@ def test_every_page_has_its_truth_but_the_empty_one(layers: dict[str, list[str]]
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 2_650_000
 
 
+def test_the_truth_is_of_the_schemas_that_it_answers() -> None:
+    validators = {name: validator_for(schema, validate_formats=True) for name, schema in SCHEMAS.items()}
+    faults = [(line["document"], error.message) for line in TRUTH for error in _faults(validators, line)]
+    assert faults == []
+    first = [line["reply"] for line in TRUTH if line["task"] == "fields" and line["page"] == 1]
+    assert {reply["dates"][0]["role"] for reply in first} == {"issued"}
+
+
 def test_the_text_beside_a_document_is_that_of_its_pages(layers: dict[str, list[str]]) -> None:
     for name, texts in layers.items():
         *pages, end = (SHIPPED / name).with_suffix(".md").read_text(encoding="utf-8").split("\f")
@@ -125,6 +136,10 @@ def test_without_what_joins_letters_it_refuses(
         monkeypatch.setattr(maker, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match=says):
         maker.font_files()
+
+
+def _faults(validators: dict[str, Validator], line: JsonObject) -> Iterator[ValidationError]:
+    return validators[line["task"]].iter_errors(line["reply"])
 
 
 def _pixels(name: str, page: int) -> bytes:

@@ -48,6 +48,8 @@ ROOMS = (
 WITHOUT_TORCH = ROOMS[: ROOMS.index("kernels")]
 LONG = 45  # lines from which a module has a test file of its name, in the folder of its room
 TESTED_ELSEWHERE = {
+    "exporting/litert_child.py": "runs in LiteRT's environment: tests/exporting/test_litert.py asks it through litert",
+    "serving/answers.py": "the shapes of answers: tests/serving/test_api.py reads them with OpenAI's client",
     "models/families/base.py": "what families have in common: tests/models/test_families.py goes through all of them",
     "models/families/llava.py": "a row of FAMILIES: tests/models/test_families.py and test_vision_language.py",
     "models/families/qwen3_vl.py": "a row of FAMILIES: tests/models/test_families.py and test_vision_language.py",

@@ -1,4 +1,4 @@
-"""`gemtune distill` or `run` of shipped documents, killed with SIGKILL on the way, against a teacher that misbehaves.
+"""Does `gemtune distill` (or `run`) of shipped documents, killed on the way, lose a page or pay for one unlisted?
 
     python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run]
 
@@ -122,6 +122,8 @@ def _recipe(place: Path, documents: str, url: str) -> dict[str, Any]:
         | ({"source": str(DOCUMENTS / documents)} if documents else {}),
         "teacher": {"url": url, "model": "m", "timeout": 3.0, "concurrency": 4, "attempts": 8},
         "privacy": {"findings": "allow", "unscanned": "allow", "ocr": False},
+        "train": {"max_steps": 2, "batch_size": 2, "max_length": 8000},
+        "evaluate": {"limit": 2, "max_new_tokens": 8},
     }
 
 
@@ -154,7 +156,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--documents", default="", help="a glob in a folder of examples/documents; else all")
     parser.add_argument("--verb", choices=["distill", "run"], default="distill")
-    parser.add_argument("--model", help="of `run`: a folder")
+    parser.add_argument("--model", help="of `run`: a folder; `gemtune tiny gemma3-vision TINY` writes one")
     options = parser.parse_args()
     sections = {"model": str(Path(options.model).absolute())} if options.model else {}
     with tempfile.TemporaryDirectory() as root:

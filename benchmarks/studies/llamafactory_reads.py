@@ -1,8 +1,8 @@
-"""LLaMA-Factory, in an environment of its own, parses the training YAML and loads the data set that `distill` exported.
+"""Does LLaMA-Factory, in an environment of its own, parse the YAML and load the data set that `distill` exported?
 
     python -m benchmarks.studies.llamafactory_reads distilled/letters/llamafactory [--model TINY]
 
-prints what its argument parser made of the YAML, and for each part how many rows its loader has, with how many tokens
+Prints what its argument parser made of the YAML, and for each part how many rows its loader has, with how many tokens
 and images. `--model` takes a folder instead of the YAML's model: `gemtune tiny gemma3-vision TINY` writes one.
 """
 

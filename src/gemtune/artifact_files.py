@@ -26,6 +26,11 @@ class Agreement(Stored):
     tokens: Annotated[int, "of the reference's replies, stop tokens counted", "tokens"]
     tokens_agreed: Annotated[int, "until the two part", "tokens"]
     replies_equal: Annotated[int, "to the last token", "rows"]
+    drift: Annotated[
+        float | None,
+        "how far the likeliest token's lead over the next moved until the replies part, as a share of the reference's "
+        "lead; null where that has none",
+    ] = None
     reference_stopped: Annotated[int, "replies of the reference that end with a stop token", "rows"]
     stopped: Annotated[int, "the same of the artifact", "rows"]
     partings: Annotated[list[Parting], "for each reply that differs: `where`, `token`, `margin`"]
@@ -43,7 +48,7 @@ class Verification(Stored):
     metric: Annotated[str | None, "the task's score that decides; null where it counts for none of the rows"]
     score: Annotated[Comparison | None, "`base` is the reference, `tuned` the artifact, as in eval/summary.json"]
     seconds: Annotated[float, "that it took", "s"]
-    passed: Annotated[bool, "whether the artifact answers as the model does"]
+    passed: Annotated[bool | None, "whether the artifact answers as the model does; null where that cannot be seen"]
     why: Annotated[str, "what decided, in words"]
 
 

@@ -18,7 +18,7 @@ from gemtune.errors import DataError, GemtuneError, RunError
 JsonObject = dict[str, Any]  # a JSON object whose keys the reader knows, and its type does not
 
 _REDO = "run the stage that wrote it again"
-_ELSEWHERE = "choose another folder (for a run: runs_dir)"
+_ELSEWHERE = "choose another folder (runs_dir or pages.folder in a recipe)"
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,18 @@ import json
 from pathlib import Path
 
 from documents.drawn_pages import page_named
-from gemtune.documents.audit import record_sent
+from gemtune.documents.audit import recorder
 from gemtune.documents.folder import DistilledFolder
 from gemtune.documents.redaction import Redaction, Sendable
+from gemtune.documents.teacher.exchange import Request
 from gemtune.recipe.document_sections import Teacher
 
 TEACHER = Teacher(url="https://user:secret@models.example.org:8443/v1", model="large")
+IMAGE = Path("redacted/cd/cdef.png")
+REQUEST = Request("letter.pdf", 3, "content", 0, IMAGE, "Read it.", None)
+SENDABLE = Sendable(
+    page_named("images/ab/ab.png", number=3), IMAGE, (Redaction("phone", "01228762033", ((1, 2, 3, 4),)),)
+)
 
 
 def lines_of(folder):
@@ -16,14 +22,13 @@ def lines_of(folder):
 
 def test_a_line_says_which_image_of_which_page_went_where(tmp_path):
     folder = DistilledFolder(tmp_path / "new")
-    redaction = Redaction("phone", "01228762033", ((1, 2, 3, 4),))
-    sendable = Sendable(page_named("images/ab/ab.png", number=3), Path("redacted/cd/cdef.png"), (redaction,))
-    record_sent(folder, [sendable], TEACHER)
+    recorder(folder, [SENDABLE], TEACHER)(REQUEST)
     (line,) = lines_of(folder)
     assert line.pop("at").endswith("+00:00")
     assert line == {
         "document": "letter.pdf",
         "number": 3,
+        "task": "content",
         "image": "cdef",
         "host": "models.example.org:8443",
         "model": "large",
@@ -34,11 +39,12 @@ def test_a_line_says_which_image_of_which_page_went_where(tmp_path):
 
 def test_lines_are_only_added_also_after_a_torn_one(tmp_path):
     folder = DistilledFolder(tmp_path)
-    sendable = Sendable(page_named("images/ab/ab.png"), Path("images/ab/ab.png"))
-    record_sent(folder, [sendable, sendable], TEACHER)
+    record = recorder(folder, [SENDABLE], TEACHER)
+    record(REQUEST)
+    record(REQUEST)
     whole = folder.audit_file.read_bytes()
     folder.audit_file.write_bytes(whole[:-20])  # a kill
-    record_sent(folder, [sendable], Teacher(provider="gemini", model="g"))
+    recorder(folder, [SENDABLE], Teacher(provider="gemini", model="g"))(REQUEST)
     text = folder.audit_file.read_bytes()
     assert text.startswith(whole[:-20] + b"\n")
     assert json.loads(text.splitlines()[-1])["host"] == "generativelanguage.googleapis.com"

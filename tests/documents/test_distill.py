@@ -8,63 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from gemtune.documents.distill import DistillManifest, distill
-from gemtune.documents.folder import DistilledFolder
+from documents.distilled_place import EXAMPLES, TRUTH, Place, replies, three_letters
+from gemtune.documents.manifest import DistillManifest
 from gemtune.documents.teacher import Answer, Request, TeacherError, Usage
 from gemtune.errors import DataError, GemtuneError, RecipeError
-from gemtune.recipe.loader import load_recipe
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # the package benchmarks
 
 from benchmarks.scripted_teacher import ScriptedTeacher, truth_of
 from benchmarks.studies.distill_kills import outcome
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "documents"
-TRUTH = EXAMPLES / "truth.jsonl"
-
-
-class Place:
-    """A recipe over some of the shipped documents, drawn small, and what its distillation said."""
-
-    def __init__(self, root: Path, **sections: Any):
-        self.root, self.said = root, list[str]()
-        recipe = {
-            "name": "letters",
-            "task": "documents",
-            "pages": {"source": [str(EXAMPLES / "letter"), str(EXAMPLES / "form" / "2[23].pdf")]},
-            "teacher": {"provider": "files", "replies": str(TRUTH)},
-            "privacy": {"ocr": False},
-        }
-        recipe |= sections
-        recipe["pages"] = {"folder": str(root), "dpi": 50, "least_side": 0, "workers": 1, **recipe["pages"]}
-        self.file = root / "documents.yaml"
-        self.file.write_text(yaml.safe_dump(recipe, allow_unicode=True), encoding="utf-8")
-        self.folder = DistilledFolder(root / "letters")
-
-    def distill(self, *overrides: str, **more: Any) -> DistillManifest:
-        recipe = load_recipe(self.file, overrides)
-        return distill(recipe, self.folder, self.said.append, lambda what, done, total: None, **more)
-
-    def rows(self) -> list[dict[str, Any]]:
-        return list(map(json.loads, self.folder.rows_file.read_text(encoding="utf-8").splitlines()))
-
-
-def replies(root: Path, *names: str) -> Path:
-    """The shipped replies for the pages of some documents, by the names that a source of one folder gives them."""
-    lines = [json.loads(line) for line in TRUTH.read_text(encoding="utf-8").splitlines()]
-    own = [{**line, "document": line["document"].rpartition("/")[2]} for line in lines]
-    path = root / "replies.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in own if line["document"] in names), encoding="utf-8")
-    return path
-
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    source = [str(EXAMPLES / "letter" / name) for name in ("01.pdf", "02.pdf", "08.pdf")]
-    given = replies(tmp_path, "01.pdf", "02.pdf", "08.pdf")
-    return Place(tmp_path, pages={"source": source}, teacher={"provider": "files", "replies": str(given)})
+    return three_letters(tmp_path)
 
 
 def test_a_row_has_all_that_its_task_needs(place: Place) -> None:
@@ -89,20 +47,6 @@ def test_the_manifest_says_what_is_left_out(place: Place) -> None:
     assert [(one.document, one.number) for one in manifest.left_out] == [("08.pdf", 2)]  # an empty page
     assert "nothing is drawn on it" in manifest.left_out[0].why
     assert manifest == DistillManifest.from_json(json.loads(place.folder.manifest_file.read_text()), "manifest.json")
-
-
-def test_nothing_is_done_again_until_something_changes(place: Place) -> None:
-    first = place.distill()
-    rows, place.said = place.folder.rows_file.read_bytes(), []
-    stamp = place.folder.pages_file.stat().st_mtime_ns
-    assert place.distill() == first
-    assert place.said == [f"{place.folder.rows_file}: {first.rows} rows of 3 documents, and nothing has changed"]
-    assert place.folder.pages_file.stat().st_mtime_ns == stamp
-    assert set(place.distill("documents.tasks=[content]").tasks) == {"content"}
-    next(place.folder.images.rglob("*.png")).unlink()
-    place.distill()
-    assert place.folder.rows_file.read_bytes() == rows
-    assert all((place.folder.root / row["image"]).is_file() for row in place.rows())
 
 
 def test_a_page_without_a_reply_is_left_out_with_the_reason(place: Place, tmp_path: Path) -> None:
@@ -197,6 +141,7 @@ def test_a_teacher_that_stops_is_one_line_and_the_next_run_goes_on(tmp_path: Pat
         assert len(asked) == len(set(asked)) == manifest.rows
         sent = place.folder.audit_file.read_text(encoding="utf-8").splitlines()
         assert len(server.served) == manifest.rows + 1
+    assert len(sent) == len(server.served), "a line a request, none for what was not sent"
     assert {json.loads(line)["host"].split(":")[0] for line in sent} == {"127.0.0.1"}
 
 

@@ -19,7 +19,9 @@ ENGLISH = ["The committee met on Monday morning", "and approved the budget of th
 
 
 def page_of(words, **fields):
-    return OcrPage(**{"asked": "auto", "languages": "ara", "engine": "tesseract 5.3.0", "words": words, **fields})
+    return OcrPage(
+        **{"first": [], "asked": "auto", "languages": "ara", "engine": "tesseract 5.3.0", "words": words, **fields}
+    )
 
 
 @st.composite
@@ -83,6 +85,7 @@ def test_a_page_is_read_in_order_with_the_languages_on_it(tmp_path, lines, langu
     boxes = draw(tmp_path / "page.png", lines)
     page = read(tmp_path / "page.png")
     assert (page.languages, page.asked) == (languages, "auto")
+    assert [reading.languages for reading in page.readings] == list(dict.fromkeys([languages, "ara+eng"]))
     words = page.text.split()
     assert len(set(words) & {word for line in lines for word in line.split()}) >= 0.8 * len(words)
     assert [word.line for word in page.words] == sorted(word.line for word in page.words)

@@ -200,6 +200,19 @@ def test_a_scan_is_read_and_redacted_where_the_number_stands(tmp_path):
 
 
 @needs_tesseract
+def test_one_latin_address_on_an_arabic_page_is_found_and_covered(tmp_path):
+    folder = DistilledFolder(tmp_path)
+    (page,) = pages_in(folder, "", trusted=False)
+    arabic = "بدأ الاجتماع في الساعة العاشرة صباح يوم الاثنين وناقش التقرير السنوي"
+    draw(folder.root / page.image, [*[arabic] * 18, "ahmed@example.org"], size=(1700, 1800))
+    kept = read(folder.root / page.image)
+    assert kept.languages == "ara" and "@example" not in kept.text  # one language alone would have missed it
+    (sendable,) = passed(recipe_with("{findings: redact}"), folder, [page])
+    assert [redaction.kind for redaction in sendable.redactions] == ["email"]
+    assert all("example" not in reading.text for reading in read(sendable.image).readings)
+
+
+@needs_tesseract
 def test_a_finding_that_is_nowhere_on_the_image_keeps_its_page_here(tmp_path):
     folder = DistilledFolder(tmp_path)
     pages = pages_in(folder, "الهاتف ٠١٠٦١٣١٩١٤٠")

@@ -13,7 +13,8 @@ from gemtune.exporting.formats import DEFAULTS, FORMATS, formats_of
 
 def test_every_short_name_means_a_format() -> None:
     assert set(DEFAULTS.values()) <= FORMATS.keys() and not DEFAULTS.keys() & FORMATS.keys()
-    assert formats_of([*DEFAULTS, *FORMATS, *DEFAULTS]) == list(dict.fromkeys([*DEFAULTS.values(), *FORMATS]))
+    here = [name for name in FORMATS if name != "litert"]  # which has an environment of its own
+    assert formats_of([*DEFAULTS, *here, *DEFAULTS]) == list(dict.fromkeys([*DEFAULTS.values(), *here]))
 
 
 def test_every_format_says_what_it_needs() -> None:

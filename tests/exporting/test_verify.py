@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,12 @@ def answers(renderer: Renderer, texts: list[str], margin: float = 1.0, **changes
     return Answers(**{"runtime": "r 1", "seconds": 0.5, "cut_alike": [True] * len(texts), "replies": replies} | changes)
 
 
+def doubting(found: Answers, count: int, margin: float = 0.01) -> Answers:
+    """The first replies begin with a choice that the next best is close behind."""
+    near = [[replace(reply[0], margin=margin), *reply[1:]] for reply in found.replies[:count]]
+    return replace(found, replies=near + found.replies[count:])
+
+
 def judged(renderer: Renderer, prompts: list[Prompt], reference: Answers, found: Answers, exact: bool) -> Verification:
     settings = {"is_exact": exact, "renderer": renderer, "task": task_of(recipe()), "recipe": recipe()}
     return verify(found, reference, prompts, **settings)  # type: ignore[arg-type]
@@ -68,7 +76,8 @@ def test_the_same_replies_pass(exact: bool, renderer: Renderer, prompts: list[Pr
 def test_full_precision_may_part_at_a_near_tie_alone(
     margin: float, passes: bool, renderer: Renderer, prompts: list[Prompt]
 ) -> None:
-    reference, found = answers(renderer, GOLD, margin), answers(renderer, ["🐶", *GOLD[1:]])
+    reference = doubting(answers(renderer, GOLD, 5.0), 1, margin)
+    found = doubting(answers(renderer, ["🐶", *GOLD[1:]], 5.0), 1, margin)
     verification = judged(renderer, prompts, reference, found, exact=True)
     (parting,) = verification.agreement.partings
     assert verification.passed == passes and parting.where == "e.csv:2" and parting.margin == margin
@@ -76,21 +85,66 @@ def test_full_precision_may_part_at_a_near_tie_alone(
     assert f"{margin:.3f}" in verification.why and ("near ties" in verification.why) == passes
 
 
-@pytest.mark.parametrize(("wrong", "passes"), [(1, True), (2, False)])
+@pytest.mark.parametrize(
+    ("wrong", "passed", "words"),
+    [
+        (1, True, "0.950 against 1.000, a loss of 0.050 (0.000 to 0.150); up to 0.05 passes"),
+        (3, None, "a loss of 0.150 (0.000 to 0.300): too few rows to tell whether it is more than 0.05"),
+        (8, False, "more than the 0.05 that passes"),
+    ],
+)
 def test_a_quantised_one_may_lose_a_row_of_twenty(
-    wrong: int, passes: bool, renderer: Renderer, prompts: list[Prompt]
+    wrong: int, passed: bool | None, words: str, renderer: Renderer, prompts: list[Prompt]
 ) -> None:
-    """Whatever its tokens."""
-    found = answers(renderer, ["🐶"] * wrong + GOLD[wrong:])
-    verification = judged(renderer, prompts, answers(renderer, GOLD), found, exact=False)
-    assert verification.passed == passes and verification.score
+    """Whatever its tokens, where they part at near ties; a loss that chance explains shows nothing."""
+    reference = doubting(answers(renderer, GOLD, 5.0), wrong)
+    found = doubting(answers(renderer, ["🐶"] * wrong + GOLD[wrong:], 5.0), wrong)
+    verification = judged(renderer, prompts, reference, found, exact=False)
+    assert verification.passed is passed and words in verification.why and verification.score
     assert verification.score.difference.mean == pytest.approx(-wrong / 20)
-    assert f"{1 - wrong / 20:.3f} against 1.000" in verification.why
 
 
 def test_a_quantised_one_may_be_better(renderer: Renderer, prompts: list[Prompt]) -> None:
-    reference = answers(renderer, ["🐶"] * 10 + GOLD[10:])
-    assert judged(renderer, prompts, reference, answers(renderer, GOLD), exact=False).passed
+    reference = doubting(answers(renderer, ["🐶"] * 10 + GOLD[10:], 5.0), 10)
+    found = doubting(answers(renderer, GOLD, 5.0), 10)
+    assert judged(renderer, prompts, reference, found, exact=False).passed
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("texts", [GOLD, ["🐶"] * 20])
+def test_leads_that_move_fail_whatever_the_score(
+    exact: bool, texts: list[str], renderer: Renderer, prompts: list[Prompt]
+) -> None:
+    """The same tokens, with half of the reference's certainty: that is another model."""
+    found = answers(renderer, texts, 0.5)
+    verification = judged(renderer, prompts, answers(renderer, texts, 1.0), found, exact)
+    assert verification.passed is False and verification.agreement.drift == 0.5
+    assert verification.why.startswith("the lead of the likeliest token moved by 50.0% on average, where")
+
+
+def test_a_score_that_silence_gets_too_shows_nothing(renderer: Renderer, prompts: list[Prompt]) -> None:
+    """Then the leads decide alone, and it is said."""
+    reference = answers(renderer, ["🐶"] * 20)
+    verification = judged(renderer, prompts, reference, answers(renderer, ["🐶"] * 20, 0.95), exact=False)
+    assert verification.passed and verification.why.endswith(
+        "f1 0.000 against 0.000 shows nothing: empty replies get 0.000"
+    )
+    other = judged(renderer, prompts, reference, answers(renderer, ["🏊"] * 20), exact=False)
+    assert other.passed is False and other.agreement.drift == 2.0
+
+
+def test_without_any_lead_nothing_is_shown(renderer: Renderer, prompts: list[Prompt]) -> None:
+    reference = answers(renderer, GOLD, 0.0)
+    verification = judged(renderer, prompts, reference, reference, exact=False)
+    assert verification.passed is None and verification.agreement.drift is None
+    assert verification.why == "nothing is shown: the reference prefers no token to another"
+
+
+def test_a_margin_that_a_runtime_does_not_say_moves_nothing(renderer: Renderer, prompts: list[Prompt]) -> None:
+    reference = answers(renderer, GOLD)
+    same, other = answers(renderer, GOLD, math.nan), answers(renderer, ["🐶"] * 20, math.nan)
+    assert judged(renderer, prompts, reference, same, exact=True).agreement.drift == 0.0
+    assert judged(renderer, prompts, reference, other, exact=True).agreement.drift == 1.0
 
 
 @pytest.mark.parametrize("exact", [True, False])

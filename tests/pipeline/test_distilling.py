@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -61,12 +60,25 @@ def test_rows_that_are_not_there_are_asked_for_by_name(recipe: Path) -> None:
     assert not (recipe.parent / "runs").exists()
 
 
-def test_an_export_for_llamafactory_is_divided_by_document(recipe: Path) -> None:
+def test_a_run_distils_first_and_holds_out_the_documents_that_are_named(recipe: Path) -> None:
+    said: list[str] = []
+    page = stages.run(work := job(recipe, said))
+    assert page.is_file()
+    documents = {
+        part: {line["group"] for line in map(json.loads, work.run.part(part).read_text(encoding="utf-8").splitlines())}
+        for part in ("train", "val", "test")
+    }
+    assert documents == {"train": {"01.pdf", "02.pdf"}, "val": {"03.pdf"}, "test": {"04.pdf"}}
+    assert not any("nothing has changed" in line for line in said)
+    stages.run(job(recipe, said))
+    assert any(line.endswith("rows of 4 documents, and nothing has changed") for line in said)
+
+
+def test_an_export_for_llamafactory_is_divided_as_the_run_is(recipe: Path) -> None:
     distilling.distill(job(recipe))
     folder, counts = distilling.export_llamafactory(job(recipe))
-    rows = map(json.loads, (recipe.parent / "letters" / "rows.jsonl").read_text(encoding="utf-8").splitlines())
-    part_of = {"01.pdf": "train", "02.pdf": "train", "03.pdf": "val", "04.pdf": "test"}
-    assert counts == Counter(part_of[row["document"]] for row in rows)
+    manifest = stages.prepare(job(recipe))
+    assert counts == manifest["kept"]
     assert yaml.safe_load((folder / "train.yaml").read_text())["template"] == "gemma3"
 
 

@@ -54,6 +54,12 @@ WRONG = {
     "page range": (LEAST + "  select: {a.pdf: 3-1}\n", "'a.pdf': '3-1' runs backward; the smaller page comes first"),
     "no pages": (LEAST + "  select: {a.pdf: last}\n", "wanted pages such as `1-3,7`, `5-` or `-2-`, found 'last'"),
     "no source in a list": ("task: documents\npages: {source: []}\n", "wanted files, folders or globs"),
+    "twice": (
+        LEAST + "teacher: [{model: m}, {model: m, url: http://x/v1}]\n",
+        "wanted models that differ, found one twice",
+    ),
+    "no prices": (LEAST + "teacher: {model: m, budget: 1}\n", "wanted input_price and output_price for a budget"),
+    "samples alike": (LEAST + "teacher: {model: m, samples: 2}\n", "wanted a temperature above 0 for several samples"),
     "out of bounds": (
         LEAST + "teacher: {agreement: 2}\n",
         "teacher.0.agreement: wanted less than or equal to 1, found 2",

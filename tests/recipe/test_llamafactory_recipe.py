@@ -120,6 +120,7 @@ def test_settings_become_those_of_the_recipe(tmp_path: Path) -> None:
     assert (recipe.split.val, recipe.split.test) == (0, 0)
     assert keys.keys() >= yaml.safe_load(FLAT).keys()
     assert not any(key.unknown for key in keys.values())
+    assert str(keys["dataset_dir"]) == "dataset_dir: pages -> see dataset"
     assert str(keys["template"]) == "template: gemma3 -> nothing: the model's own chat template is used"
 
 

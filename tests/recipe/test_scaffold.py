@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 
 from command import tree
+from gemtune.documents.distill import distill
+from gemtune.documents.folder import DistilledFolder
 from gemtune.errors import GemtuneError, RecipeError
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.loader import load_recipe
 from gemtune.recipe.scaffold import shipped, write_example
 from gemtune.runs import Run
 
+# Pages that are drawn in seconds.
+COARSE = ("pages.dpi=72", "pages.least_side=0", "pages.steps=[gray]", "privacy.ocr=false")
 NAMES = sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
 
 
@@ -25,11 +29,15 @@ def test_a_new_recipe_finds_its_data_and_prepares(name: str, tmp_path: Path) -> 
     written = list(write_example(name, str(tmp_path / "new")))
     assert written[0] == tmp_path / "new" / f"{name}.yaml"
     assert sorted(written) == sorted((tmp_path / "new").iterdir())
-    recipe = load_recipe(
-        written[0], [f"runs_dir={tmp_path}/runs", "data.0.limit=200", "split.val=0.1", "split.test=0.1"]
-    )
-    named = [Path(name) for data in recipe.data for name in (data.source, *data.images)]
-    assert all(path.is_file() and any(path.is_relative_to(top) for top in written[1:]) for path in named)
+    quick = ["data.0.limit=200"] if name != "documents" else [f"pages.folder={tmp_path}/distilled", *COARSE]
+    recipe = load_recipe(written[0], [f"runs_dir={tmp_path}/runs", "split.val=0.1", "split.test=0.1", *quick])
+    if recipe.pages:
+        distill(recipe, DistilledFolder.of(recipe), lambda text: None, lambda *_: None)
+        named = [*recipe.pages.source, *(teacher.replies for teacher in recipe.teacher)]
+    else:
+        named = [name for data in recipe.data for name in (data.source, *data.images)]
+    paths = [Path(name or "") for name in named]
+    assert all(path.exists() and any(path.is_relative_to(top) for top in written[1:]) for path in paths)
     manifest = prepare(recipe, Run.of(recipe))
     assert sum(manifest.kept.values()) > 100
 
@@ -64,7 +72,7 @@ def test_what_a_stopped_process_has_left_is_written_on(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_known(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no recipe is called 'emojis'; there are emoji, .*sql"):
+    with pytest.raises(RecipeError, match=r"no recipe is called 'emojis'; there are documents, emoji, .*sql"):
         list(write_example("emojis", str(tmp_path)))
     assert list(tmp_path.iterdir()) == []
 

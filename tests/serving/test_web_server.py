@@ -39,3 +39,21 @@ def test_nothing_else_is_shown(address: str, path: str) -> None:
 def test_a_port_that_is_taken_is_said(address: str, tmp_path: Path) -> None:
     with pytest.raises(GemtuneError, match="give another --port"):
         web_server(tmp_path, int(address.rpartition(":")[2]))
+
+
+def test_a_name_that_leads_here_from_elsewhere_is_refused(address: str) -> None:
+    """As a web page does that has its own name point to 127.0.0.1: it would read the model."""
+    port = address.rpartition(":")[2]
+    for host, status in (
+        ("evil.example", 403),
+        (f"evil.example:{port}", 403),
+        (f"localhost:{port}", 200),
+        ("[::1]", 200),
+    ):
+        request = urllib.request.Request(f"{address}/page.js", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request) as response:
+                found = response.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status, host

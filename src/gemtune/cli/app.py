@@ -551,7 +551,7 @@ def _fail_where_diverged(run: Run) -> None:
 def _fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
     failed = [(note.format, note.verification) for note in artifacts if note.verification]
     for name, verification in failed:
-        if not verification.passed:
+        if verification.passed is False:
             raise VerificationError(
                 f"{name} does not answer as the model it was made from: {verification.why}; export another format"
             )

@@ -15,8 +15,8 @@ from gemtune.run_files import DataManifest, PartLengths, Summary
 from gemtune.runs import PARTS, Run
 
 if TYPE_CHECKING:
-    from gemtune.documents.distill import DistillManifest
     from gemtune.documents.folder import DistilledFolder
+    from gemtune.documents.manifest import DistillManifest
     from gemtune.exporting.hub import HubFile
 
 MOST_LEFT_OUT = 8  # pages without a row

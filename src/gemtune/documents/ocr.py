@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +39,7 @@ _INHERITED = ("PATH", "HOME", "SYSTEMROOT", "TMPDIR", "TEMP", "TESSDATA_PREFIX")
 _WHOLE_PAGE = "3"  # --psm: the one that never fails badly
 _DPI = "200"  # without it tesseract guesses by the page, and reads pdf3 and pdf6 of KITAB-Bench at 21 and 13 %, not 14 and 7
 _ORIENTATION = "0"  # --psm: which side is up, and nothing else
-_SURE = 60.0  # confidence from which on a word tells which script it is in
+_SURE = 80.0  # confidence from which on a word tells which script it is in; Arabic misread as Latin has less
 _ARABIC_ONLY, _LATIN_ONLY = 0.02, 0.98  # share of Latin letters, up to which and from which one language reads better
 _ARABIC, _LATIN = re.compile("[\u0620-\u064a\u066e-\u06d3]"), re.compile("[A-Za-z]")
 
@@ -71,6 +71,15 @@ class OcrPage(Stored):
     languages: Annotated[str, "those it was read with"]
     engine: Annotated[str, "tesseract's version"]
     words: Annotated[list[Word], "in reading order"]
+    first: Annotated[list[Word], "as read with all languages, before those of the page were known"] = field(
+        default_factory=list
+    )
+
+    @property
+    def readings(self) -> list[OcrPage]:
+        """The page and, where there was one, its first reading: that has the one address in Latin letters."""
+        both = "+".join(LANGUAGES)
+        return [self, *([replace(self, languages=both, words=self.first, first=[])] if self.first else [])]
 
     @property
     def text(self) -> str:
@@ -159,10 +168,10 @@ def _read(image: Path, asked: str, seconds: float) -> OcrPage:
         data = on_light_ground(image)
     except _UNREADABLE as error:
         raise OcrError(f"{image.name}: cannot be decoded ({error})") from error
-    words = _words(image.name, data, languages, seconds)
+    words, first = _words(image.name, data, languages, seconds), []
     if asked == AUTO and (better := languages_for(words)) != languages:
-        words, languages = _words(image.name, data, better, seconds), better
-    return OcrPage(asked=asked, languages=languages, engine=engine(), words=words)
+        words, first, languages = _words(image.name, data, better, seconds), words, better
+    return OcrPage(asked=asked, languages=languages, engine=engine(), words=words, first=first)
 
 
 def languages_for(words: Sequence[Word]) -> str:

@@ -16,7 +16,7 @@ from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
 from gemtune.documents.personal_data.phones import require_regions
 from gemtune.documents.personal_data.recognisers import Match, matches
 from gemtune.documents.personal_data.user_patterns import UserPatterns
-from gemtune.documents.redaction import Redaction, Sendable, boxes_over, places_of, redact
+from gemtune.documents.redaction import Box, Redaction, Sendable, boxes_over, places_of, redact
 from gemtune.errors import GemtuneError, listed
 from gemtune.files import write_jsonl
 from gemtune.recipe.schema import Recipe
@@ -46,10 +46,20 @@ class Finding(Stored):
     kind: Annotated[
         str, "email, phone, iban, card, national id, account, birth date, name, a name of `privacy.patterns`; unscanned"
     ]
-    where: Annotated[Where | None, "layer: the document's text; ocr: what tesseract read; null where it is unscanned"]
+    where: Annotated[
+        Where | None, "layer: the page's text; metadata: its document's author, title ...; ocr: what tesseract read"
+    ]
     excerpt: Annotated[str, "its first and last characters; the rest is masked"]
     decision: Annotated[Decision, "what becomes of the page"]
     note: Annotated[str, "why it could not be scanned, or not be redacted"] = ""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Personal data on a page, with the reading whose words it stands in; None: it is in the layer."""
+
+    match: Match
+    reading: OcrPage | None = None
 
 
 @dataclass
@@ -59,7 +69,7 @@ class _Scan:
     page: Page
     image: Path
     text: OcrPage | None
-    found: list[tuple[Where, Match]] = field(default_factory=list)
+    found: list[_Seen] = field(default_factory=list)
     unscanned: str = ""  # why; empty where it was scanned
 
 
@@ -105,10 +115,19 @@ def gate(recipe: Recipe, folder: DistilledFolder, pages: Sequence[Page], tick: T
 def _scan(page: Page, image: Path, text: OcrPage | OcrError | None, search: Search) -> _Scan:
     read_text = text if isinstance(text, OcrPage) else None
     scan = _Scan(page, image, read_text, unscanned="" if page.trusted else _why_unscanned(page, text))
-    scan.found += [("layer", match) for match in search(page.text)]  # also in a layer that cannot be trusted
+    scan.found += [_Seen(match) for match in search(page.text)]  # also in a layer that cannot be trusted
     if read_text:
-        scan.found += [("ocr", match) for match in search(read_text.text)]
+        scan.found += _seen_in(read_text, search)
     return scan
+
+
+def _seen_in(text: OcrPage, search: Search) -> list[_Seen]:
+    """What is found in the readings of a page; a value that the better one has is not said again."""
+    seen: list[_Seen] = []
+    for reading in text.readings:
+        known = {(one.match.kind, one.match.value) for one in seen}
+        seen += [_Seen(match, reading) for match in search(reading.text) if (match.kind, match.value) not in known]
+    return seen
 
 
 def _why_unscanned(page: Page, text: OcrPage | OcrError | None) -> str:
@@ -154,21 +173,29 @@ def _redacted(scan: _Scan, folder: DistilledFolder, search: Search) -> tuple[Sen
     text, found = scan.text, scan.found
     redactions: list[Redaction] = []
     for _ in range(_ROUNDS):
-        for where, match in found:
-            spans = [(match.start, match.end)] if where == "ocr" else places_of(match.value, text)
-            if not spans:
-                return whole, f"it cannot be redacted: tesseract does not read the {match.kind} of its text layer"
-            boxes = tuple(box for span in spans for box in boxes_over(text, *span))
-            redactions.append(Redaction(match.kind, match.value, boxes))
+        for seen in found:
+            boxes = _boxes(seen, text)
+            if not boxes:
+                return whole, f"it cannot be redacted: tesseract does not read the {seen.match.kind} of its text layer"
+            redactions.append(Redaction(seen.match.kind, seen.match.value, tuple(boxes)))
         image = redact(scan.image, [box for redaction in redactions for box in redaction.boxes], folder.redacted)
         try:
             text = read(image, folder.ocr)
         except OcrError as error:
             return whole, f"it cannot be looked at again once it is redacted: {error}"
-        found = [("ocr", match) for match in search(text.text)]
+        found = _seen_in(text, search)
         if not found:
             return Sendable(scan.page, image, tuple(redactions)), ""
-    return whole, f"it cannot be redacted: {found[0][1].kind} is still found on it"
+    return whole, f"it cannot be redacted: {found[0].match.kind} is still found on it"
+
+
+def _boxes(seen: _Seen, text: OcrPage) -> list[Box]:
+    """Where something stands on the image; none where it is in the layer and tesseract does not read it."""
+    if seen.reading:
+        return boxes_over(seen.reading, seen.match.start, seen.match.end)
+    placed = ((reading, places_of(seen.match.value, reading)) for reading in text.readings)
+    reading, spans = next(((reading, spans) for reading, spans in placed if spans), (text, []))
+    return [box for span in spans for box in boxes_over(reading, *span)]
 
 
 # --- what is said of it -----------------------------------------------------------------------------------------------
@@ -176,7 +203,10 @@ def _redacted(scan: _Scan, folder: DistilledFolder, search: Search) -> tuple[Sen
 
 def _findings(scan: _Scan, decision: Decision, note: str) -> list[Finding]:
     page = scan.page
-    lines = [_finding(page.document, page.number, match, where, decision, note) for where, match in scan.found]
+    lines = [
+        _finding(page.document, page.number, seen.match, "ocr" if seen.reading else "layer", decision, note)
+        for seen in scan.found
+    ]
     if scan.unscanned:
         lines.append(
             Finding(

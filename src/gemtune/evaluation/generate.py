@@ -19,6 +19,7 @@ from gemtune.training.batching import left_padded
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
 
+GREEDY = 1e-5  # a temperature below it is none: scores divided by it could overflow
 FeaturesFor = Callable[["PreTrainedModel"], ImageFeatures | None]
 
 
@@ -96,7 +97,7 @@ def generate_ids(
 def _generation_config(renderer: Renderer, decoding: Evaluate) -> GenerationConfig:
     from transformers import GenerationConfig
 
-    sampled = decoding.temperature > 0
+    sampled = decoding.temperature >= GREEDY
     return GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=sampled,

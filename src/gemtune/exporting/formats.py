@@ -29,6 +29,7 @@ class Format:
     is_exact: bool  # full precision: judged by its tokens, where a quantised one is judged by the task's score
     modules: tuple[str, ...] = ()  # that writer and runtime import
     extra: str = ""  # of gemtune, which has them
+    require: Callable[[], object] = lambda: None  # GemtuneError where something else that it needs is not here
 
 
 def _write_merged(merged: Path, folder: Path) -> None:
@@ -104,6 +105,24 @@ def _onnx(what: str, graphs: Mapping[str, str], is_exact: bool = False) -> Forma
     )
 
 
+def _require_litert() -> None:
+    from gemtune.exporting.litert import python
+
+    python()
+
+
+def _write_litert(merged: Path, folder: Path) -> None:
+    from gemtune.exporting.litert import write_litert
+
+    write_litert(merged, folder)
+
+
+def _litert(folder: Path) -> Runtime:
+    from gemtune.exporting.litert import LiteRt
+
+    return LiteRt(folder)
+
+
 FORMATS: dict[str, Format] = {
     "merged": Format(
         what="a Hugging Face folder, for transformers, vLLM, MLX and Ollama",
@@ -131,6 +150,13 @@ FORMATS: dict[str, Format] = {
         {"model_quantized": "q8-wasm", "model_int8": "q8-webgpu"},
     ),
     "onnx-fp32": _onnx("ONNX in full precision: standard operators alone", {"model": "fp32"}, is_exact=True),
+    "litert": Format(
+        what="a .litertlm file of 8 bits a weight, for LiteRT-LM on phones",
+        write=_write_litert,
+        runtime=_litert,
+        is_exact=False,
+        require=_require_litert,
+    ),
 }
 DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
 
@@ -150,5 +176,6 @@ def formats_of(names: Iterable[str]) -> list[str]:
         format_ = FORMATS[known[name]]
         if any(find_spec(module) is None for module in format_.modules):
             raise MissingExtra(f"export {name}", format_.extra)
+        format_.require()
         full.append(known[name])
     return list(dict.fromkeys(full))

@@ -13,7 +13,7 @@ from gemtune.recipe.llamafactory_recipe import Imported, import_recipe
 from gemtune.recipe.schema import Recipe
 
 if TYPE_CHECKING:
-    from gemtune.documents.distill import DistillManifest
+    from gemtune.documents.manifest import DistillManifest
 
 
 def distill(job: Job) -> DistillManifest:

@@ -131,6 +131,9 @@ def finished_training(job: Job) -> Training | None:
     return job.run.training
 
 
+_NOTHING: tuple[object, ...] = (None, {}, [])
+
+
 def _first_difference(before: object, after: object, at: str = "") -> str | None:
     """Where two recipes differ first, in words.
 
@@ -138,7 +141,10 @@ def _first_difference(before: object, after: object, at: str = "") -> str | None
     'train.epochs was 3, is 5'
     >>> _first_difference({"data": [{"limit": None}]}, {"data": [{"limit": 9}]})
     'data.0.limit was None, is 9'
+    >>> _first_difference({}, {"teacher": [], "privacy": {}})  # a run from before there were these sections
     """
+    if before in _NOTHING and after in _NOTHING:
+        return None
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
             difference = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))

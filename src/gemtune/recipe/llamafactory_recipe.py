@@ -15,6 +15,8 @@ from gemtune.files import JsonObject
 from gemtune.recipe.llamafactory_keys import DEFAULTS, DROPPED, NESTED, SAME, SCHEDULES, TRACKERS, WITH
 from gemtune.recipe.loader import read_yaml, recipe_of, recipe_text
 
+_SEE = "see"
+
 
 @dataclass(frozen=True)
 class Became:
@@ -36,7 +38,8 @@ class Became:
             reason = f"unknown key{f'; did you mean {near!r}?' if near else ''}"
         else:
             reason = self.why
-        outcome = f"{self.became}{f' ({reason})' if reason else ''}" if self.became else f"nothing: {reason}"
+        alone = reason if reason.startswith(_SEE) else f"nothing: {reason}"
+        outcome = f"{self.became}{f' ({reason})' if reason else ''}" if self.became else alone
         return f"{self.key}: {_plain(self.value)} -> {outcome}"
 
 
@@ -122,7 +125,7 @@ def _read(given: JsonObject, folder: Path) -> Iterator[tuple[str, Settings, str]
         if key in _RULES:
             yield key, *_RULES[key](value, values, folder)
         elif key in WITH:
-            yield key, {}, f"read with {WITH[key]}"
+            yield key, {}, f"{_SEE} {WITH[key]}"
         elif value is None or key in DROPPED:
             yield key, {}, DROPPED.get(key, "it is not set")
         elif key in SAME and not (is_full and key.startswith("lora_")):

@@ -20,7 +20,7 @@ def recipe_names() -> list[str]:
     """What `gemtune new` can write.
 
     >>> recipe_names()
-    ['emoji', 'multi_image', 'product', 'sql']
+    ['documents', 'emoji', 'multi_image', 'product', 'sql']
     """
     return sorted(path.stem for path in shipped("recipes").glob("*.yaml"))
 

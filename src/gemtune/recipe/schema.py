@@ -404,6 +404,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _teachers_differ(self) -> Recipe:
+        asked = [(teacher.model, teacher.temperature) for teacher in self.teacher if teacher.provider != "files"]
+        if len(set(asked)) < len(asked):
+            raise ValueError(
+                "teacher: wanted models that differ, found one twice, whose replies would be the same ones"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _quantised_weights_need_adapters(self) -> Recipe:
         if self.lora is None and self.quantize != "none":
             raise ValueError(f"quantize: {self.quantize} needs lora: quantised weights themselves cannot be trained")

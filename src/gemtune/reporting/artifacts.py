@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from gemtune.artifact_files import Artifact
 from gemtune.reporting.text import count, interval, number, visible
 
+VERDICTS = {True: "passed", False: "FAILED", None: "not shown"}
 HEAD = ("format", "of", "size", "runtime", "tokens agreed", "replies equal", "score", "verdict")
 
 
@@ -48,5 +49,5 @@ def _row(artifact: Artifact) -> tuple[str, ...]:
         f"{count(agreement.tokens_agreed)} of {count(agreement.tokens)}",
         f"{count(agreement.replies_equal)} of {count(agreement.prompts)}",
         score,
-        "passed" if found.passed else "FAILED",
+        VERDICTS[found.passed],
     )

@@ -1,73 +1,34 @@
-"""The endpoints: chat completions, whole or streamed, and the list of models, in OpenAI's shapes."""
+"""The endpoints: chat completions, whole or streamed, and the list of models."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import tempfile
-import time
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gemtune.data.conversation import Conversation, Part
 from gemtune.data.images import ImageStore
 from gemtune.errors import GemtuneError, RequestError, RowError, listed
-from gemtune.files import JsonObject
+from gemtune.evaluation.generate import GREEDY
+from gemtune.serving.answers import Answer, EventStream, Outlet, chunk, event, logprobs_json, model_json
 from gemtune.serving.chat import ChatRequest, conversation_of, parsed
 from gemtune.serving.engine import Engine, Served, Ticket
 from gemtune.serving.guard import Guard, JsonResponse, body_of, error_json, refuse
 from gemtune.serving.json_replies import JsonReplies
 from gemtune.serving.replies import Piece, Reply, Sampling, TokenLogprob
-
-if TYPE_CHECKING:
-    from starlette.types import Receive, Scope, Send
-
-Outlet = asyncio.Queue[tuple[int, Piece | RequestError]]  # (the number of a choice, what its reply says next)
-
-
-@dataclass
-class Answer:
-    """A request that is being answered: its name, its ticket, and where the pieces of its replies come out."""
-
-    request: ChatRequest
-    served: Served
-    ticket: Ticket
-    outlet: Outlet
-    name: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
-    created: int = field(default_factory=lambda: int(time.time()))
-
-    async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
-        """Yields the pieces of all choices as they come; RequestError where one cannot go on."""
-        open_choices = self.request.n
-        while open_choices:
-            number, piece = await self.outlet.get()
-            if isinstance(piece, RequestError):
-                raise piece
-            open_choices -= piece.finish is not None
-            yield number, piece
-
-    @property
-    def usage(self) -> JsonObject:
-        prompt, completion = len(self.ticket.prompt), sum(len(reply.ids) for reply in self.ticket.replies)
-        return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
-
-    def envelope(self, kind: str, choices: Sequence[JsonObject], **more: object) -> JsonObject:
-        """An object of the API around its choices."""
-        head = {"id": self.name, "object": kind, "created": self.created, "model": self.served.name}
-        return {**head, "choices": list(choices), **more}
 
 
 @dataclass
@@ -79,6 +40,7 @@ class Api:
     json_replies: JsonReplies
     longest: int  # tokens of prompt and reply together, as the model was made for
     images: Path
+    arriving: int = 0  # requests that are being read
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # tokenizers take one at a time
 
     def app(self, token: str | None, names: Collection[str]) -> Starlette:
@@ -107,10 +69,10 @@ class Api:
             self.reader.shutdown()
 
     async def list_models(self, request: Request) -> Response:
-        return JsonResponse({"object": "list", "data": [_model_json(served) for served in self.models.values()]})
+        return JsonResponse({"object": "list", "data": [model_json(served) for served in self.models.values()]})
 
     async def one_model(self, request: Request) -> Response:
-        return JsonResponse(_model_json(self._served(request.path_params["name"])))
+        return JsonResponse(model_json(self._served(request.path_params["name"])))
 
     async def health(self, request: Request) -> Response:
         """What the engine does: requests that run and wait, and tokens generated since the start."""
@@ -118,19 +80,33 @@ class Api:
         return JsonResponse({"running": len(engine.running), "waiting": engine.waiting, "tokens": engine.tokens})
 
     async def chat(self, request: Request) -> Response:
-        self.engine.require_room()  # before anything is read
+        with contextlib.ExitStack() as stack:
+            with self._place():
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.images)))
+                answer = await self._read(request, folder)
+                self.engine.submit(answer.ticket)
+            stack.callback(self.engine.leave, answer.ticket)
+            if not answer.request.stream:
+                return await self._whole(answer, request)
+            return EventStream(self._events(answer), stack.pop_all())
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """A place in the queue for a request while it is read: what is read is in memory, too."""
+        self.engine.require_room(self.arriving)
+        self.arriving += 1
+        try:
+            yield
+        finally:
+            self.arriving -= 1
+
+    async def _read(self, request: Request, folder: Path) -> Answer:
+        """A request with its prompt, its images in a folder, and replies that are not begun."""
         asked = parsed(await body_of(request))
         if asked.response_format.type != "text":
             await asyncio.to_thread(self.json_replies.read_words)
         loop = asyncio.get_running_loop()
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=self.images)))
-            answer = await loop.run_in_executor(self.reader, partial(self._answer, asked, folder, loop))
-            self.engine.submit(answer.ticket)
-            stack.callback(self.engine.leave, answer.ticket)
-            if not asked.stream:
-                return await self._whole(answer, request)
-            return EventStream(self._events(answer), stack.pop_all())
+        return await loop.run_in_executor(self.reader, partial(self._answer, asked, folder, loop))
 
     def _served(self, name: str) -> Served:
         if name not in self.models:
@@ -186,7 +162,7 @@ class Api:
             {
                 "index": number,
                 "message": {"role": "assistant", "content": text},
-                "logprobs": _logprobs_json(answer, logprobs[number]),
+                "logprobs": logprobs_json(answer, logprobs[number]),
                 "finish_reason": ends[number],
             }
             for number, text in enumerate(texts)
@@ -197,20 +173,20 @@ class Api:
         """Server-sent events: the role of each choice, its pieces, why it ended, the usage where asked for, [DONE]."""
         texts = [""] * answer.request.n
         for number in range(answer.request.n):
-            yield _event(_chunk(answer, number, {"role": "assistant", "content": ""}))
+            yield event(chunk(answer, number, {"role": "assistant", "content": ""}))
         try:
             async for number, piece in answer.pieces():
                 texts[number] += piece.text
                 if piece.text or piece.logprobs:
-                    yield _event(_chunk(answer, number, {"content": piece.text}, piece.logprobs))
+                    yield event(chunk(answer, number, {"content": piece.text}, piece.logprobs))
                 await self._check(answer, piece, texts[number])
                 if piece.finish:
-                    yield _event(_chunk(answer, number, {}, finish=piece.finish))
+                    yield event(chunk(answer, number, {}, finish=piece.finish))
         except RequestError as error:
-            yield _event(error_json(error))
+            yield event(error_json(error))
             return
-        if answer.request.stream_options.include_usage:
-            yield _event(answer.envelope("chat.completion.chunk", [], usage=answer.usage))
+        if answer.request.tells_usage:
+            yield event(answer.envelope("chat.completion.chunk", [], usage=answer.usage))
         yield "data: [DONE]\n\n"
 
     async def _check(self, answer: Answer, piece: Piece, text: str) -> None:
@@ -220,23 +196,11 @@ class Api:
             await asyncio.to_thread(self.json_replies.check, wanted, text)
 
 
-class EventStream(StreamingResponse):
-    """Server-sent events, and what is let go of when the last was sent or the client has left."""
-
-    def __init__(self, events: AsyncIterator[str], kept: contextlib.ExitStack):
-        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
-        self.kept = kept
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self.kept:
-            await super().__call__(scope, receive, send)
-
-
 def _samplings(asked: ChatRequest, served: Served, limit: int) -> Iterator[Sampling]:
     """How each choice of a request is drawn: what it does not say is as the run's recipe says."""
     decoding = served.decoding
     temperature = decoding.temperature if asked.temperature is None else asked.temperature
+    temperature = temperature if temperature >= GREEDY else 0.0
     top_p = decoding.top_p if asked.top_p is None else asked.top_p
     seed = secrets.randbits(63) if asked.seed is None else asked.seed
     logprobs = asked.top_logprobs if asked.logprobs else None
@@ -267,39 +231,3 @@ async def _left(request: Request, outlet: Outlet) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue
     outlet.put_nowait((0, RequestError("the client has left", status=499)))
-
-
-def _model_json(served: Served) -> JsonObject:
-    return {"id": served.name, "object": "model", "created": served.created, "owned_by": "gemtune"}
-
-
-def _chunk(
-    answer: Answer,
-    number: int,
-    delta: JsonObject,
-    logprobs: Sequence[TokenLogprob] = (),
-    finish: str | None = None,
-) -> JsonObject:
-    told = _logprobs_json(answer, logprobs) if logprobs else None
-    choice = {"index": number, "delta": delta, "logprobs": told, "finish_reason": finish}
-    return answer.envelope("chat.completion.chunk", [choice])
-
-
-def _logprobs_json(answer: Answer, logprobs: Sequence[TokenLogprob]) -> JsonObject | None:
-    if not answer.request.logprobs:
-        return None
-
-    def said(token: int, logprob: float) -> JsonObject:
-        """A token's text; its bytes, where it is no piece of a character."""
-        (text,) = answer.served.renderer.pieces([token])
-        return {"token": text, "logprob": logprob, "bytes": None if "\ufffd" in text else list(text.encode())}
-
-    content = [
-        {**said(each.token, each.logprob), "top_logprobs": [said(*pair) for pair in each.likeliest]}
-        for each in logprobs
-    ]
-    return {"content": content}
-
-
-def _event(value: JsonObject) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False, separators=(',', ':'))}\n\n"

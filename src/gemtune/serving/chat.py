@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from gemtune.data.conversation import Conversation, Message, Part, validate
@@ -13,6 +13,9 @@ from gemtune.errors import RequestError, RowError, did_you_mean
 from gemtune.recipe.loader import wanted_and_found
 
 MOST_CHOICES = 8  # replies to one request
+MOST_KEYS = 64  # of an object
+MOST_STOP = 1_000  # characters of a stop
+MOST_FIELD = 100  # characters of a field's name that an error repeats
 ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "system": "system",
     "developer": "system",
@@ -30,7 +33,11 @@ class Given(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_nothing(cls, value: Any) -> Any:
-        return {name: field for name, field in value.items() if field is not None} if isinstance(value, dict) else value
+        if not isinstance(value, dict):
+            return value
+        if len(value) > MOST_KEYS:  # else each that is unknown is an error of its own
+            raise ValueError(f"an object of {len(value):,} keys; wanted {MOST_KEYS} at most")
+        return {name: field for name, field in value.items() if field is not None}
 
 
 class TextPart(Given):
@@ -65,7 +72,9 @@ class Turn(Given):
     """A message of the request; plain text is a list of one piece of text."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: list[Annotated[TextPart | ImagePart, Field(discriminator="type")]] = Field(min_length=1)
+    content: Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], FailFast()] = Field(
+        min_length=1
+    )
 
     @field_validator("content", mode="before")
     @classmethod
@@ -115,11 +124,11 @@ class ChatRequest(Given):
     """The body of POST /v1/chat/completions. What is not given is as the run's recipe says under `evaluate`."""
 
     model: str
-    messages: list[Turn] = Field(min_length=1)
+    messages: Annotated[list[Turn], FailFast()] = Field(min_length=1)
     stream: bool = False
-    stream_options: StreamOptions = StreamOptions()
+    stream_options: StreamOptions | None = None
     n: int = Field(1, ge=1, le=MOST_CHOICES)
-    stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=4)
+    stop: list[Annotated[str, Field(min_length=1, max_length=MOST_STOP)]] = Field(default=[], max_length=4)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -140,11 +149,18 @@ class ChatRequest(Given):
     def _fields_agree(self) -> ChatRequest:
         if self.max_tokens and self.max_completion_tokens and self.max_tokens != self.max_completion_tokens:
             raise ValueError("max_tokens and max_completion_tokens differ; give one of them")
+        if self.stream_options and not self.stream:
+            raise ValueError("stream_options needs stream: true")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs: true")
         if self.stop and self.response_format.type != "text":
             raise ValueError("stop with response_format: the reply could end inside its JSON; give one of them")
         return self
+
+    @property
+    def tells_usage(self) -> bool:
+        """Whether a stream ends with the usage."""
+        return self.stream_options is not None and self.stream_options.include_usage
 
     @property
     def limit(self) -> int | None:
@@ -163,7 +179,7 @@ def parsed(body: bytes) -> ChatRequest:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
         finding = error.errors(include_url=False)[0]
-        field = ".".join(map(str, _path(finding))) or None
+        field = ".".join(str(place)[:MOST_FIELD] for place in _path(finding)) or None
         raise RequestError(_fault(finding, field), field, code=_code(finding)) from error
 
 
@@ -180,7 +196,8 @@ def _fault(finding: ErrorDetails, field: str | None) -> str:
     place = f"{field}: " if field else ""
     if finding["type"] == "extra_forbidden":
         known = ChatRequest.model_fields if len(finding["loc"]) == 1 else ()
-        return f"{place}unknown or unsupported field{did_you_mean(str(finding['loc'][-1]), known, 'leave it out')}"
+        move = did_you_mean(str(finding["loc"][-1])[:MOST_FIELD], known, "leave it out")
+        return f"{place}unknown or unsupported field{move}"
     if finding["type"] == "missing":
         return f"{place}missing; this server needs it"
     if finding["type"] == "json_invalid":

@@ -84,10 +84,10 @@ class Engine:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def require_room(self) -> None:
-        """RequestError 429 where as many wait as may."""
-        if self.waiting >= self.most_waiting:
-            text = f"{self.waiting} requests wait already; ask again in a moment"
+    def require_room(self, arriving: int = 0) -> None:
+        """RequestError 429 where as many wait as may, those that are still read among them."""
+        if (waiting := self.waiting + arriving) >= self.most_waiting:
+            text = f"{waiting} requests wait already; ask again in a moment"
             raise RequestError(text, status=429, code="rate_limit_exceeded")
 
     def submit(self, ticket: Ticket) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from gemtune.errors import RequestError
+from gemtune.serving.hosts import host_name, is_address
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -96,38 +96,6 @@ class Guard:
                 )
 
 
-def host_name(header: str) -> str:
-    """The name in a Host header.
-
-    >>> host_name("LocalHost:8000"), host_name("[::1]:8000"), host_name("10.0.0.1")
-    ('localhost', '::1', '10.0.0.1')
-    """
-    if header.startswith("["):
-        return header[1:].partition("]")[0]
-    return header.partition(":")[0].lower()
-
-
-def is_address(name: str) -> bool:
-    """
-    >>> is_address("127.0.0.1"), is_address("::1"), is_address("evil.example"), is_address("")
-    (True, True, False, False)
-    """
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a server that listens there.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("localhost"), is_loopback("0.0.0.0"), is_loopback("::1")
-    (True, True, False, True)
-    """
-    return host == "localhost" or (is_address(host) and ipaddress.ip_address(host).is_loopback)
-
-
 async def body_of(request: Request) -> bytes:
     """The body of a JSON request; RequestError where it is something else, too large, or does not come.
 
@@ -144,6 +112,8 @@ async def body_of(request: Request) -> bytes:
                 parts.append(part)
                 if size > MOST_BODY:
                     parts.clear()
+    except ClientDisconnect as error:
+        raise RequestError("the client has left", status=499) from error
     except TimeoutError as error:
         raise RequestError(f"the request did not come within {BODY_SECONDS:.0f} s", status=408) from error
     if size > MOST_BODY:

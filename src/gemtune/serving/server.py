@@ -16,7 +16,7 @@ import uvicorn
 
 from gemtune.errors import GemtuneError
 from gemtune.files import READING, os_errors
-from gemtune.serving.guard import is_address, is_loopback
+from gemtune.serving.hosts import is_address, is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

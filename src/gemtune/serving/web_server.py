@@ -10,6 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from gemtune.errors import GemtuneError
+from gemtune.serving.hosts import host_name, is_address
 
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -23,6 +24,16 @@ TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}
 
 
 class _Handler(SimpleHTTPRequestHandler):
+    def parse_request(self) -> bool:
+        """And refuses a name that a page elsewhere has led here: it would read the model."""
+        if not super().parse_request():
+            return False
+        name = host_name(self.headers.get("Host", ""))
+        if name == "localhost" or is_address(name):
+            return True
+        self.send_error(403)
+        return False
+
     def guess_type(self, path: str | os.PathLike[str]) -> str:
         """Not from the system's own table alone, which on some calls a module text/plain."""
         return TYPES.get(Path(path).suffix) or super().guess_type(path)

@@ -25,5 +25,10 @@ def test_years_and_dates_are_no_numbers_of_anybody(text):
     assert is_dates(text)
 
 
+def test_a_number_on_a_line_of_a_thousand_others_is_looked_at():
+    text = "1 " * 1_000 + "2980 1010112345" + " 1" * 1_000
+    assert "29801010112345" in {number.digits for number in numbers(text)}
+
+
 def test_a_number_in_letters_is_a_code():
     assert not list(numbers("AB1234567890 1234567890X"))

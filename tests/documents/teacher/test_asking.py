@@ -30,7 +30,20 @@ def test_every_page_gets_its_reply_and_none_is_asked_for_twice(pages: Pages, ser
 
 @pytest.mark.parametrize(
     "fault",
-    ["429", "429 in the body", "500", "dropped", "half", "html", "wrong", "escaped", "fenced", "thinking", "broken"],
+    [
+        "429",
+        "429 in the body",
+        "500",
+        "dropped",
+        "half",
+        "html",
+        "error in a 200",
+        "wrong",
+        "escaped",
+        "fenced",
+        "thinking",
+        "broken",
+    ],
 )
 def test_a_fault_is_got_over(fault: str, pages: Pages, serve: Serve) -> None:
     """The same reply, byte for byte, and every charge in the ledger."""

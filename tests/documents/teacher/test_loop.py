@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 
 import pytest
@@ -63,3 +68,41 @@ def test_who_goes_away_leaves_nothing_under_way(pages: Pages, serve: Callable[..
     assert not Ledger(many.folder.ledger_file).open_intents()
     assert len(server.served) < 20
     many.assert_the_ledger_is_right()
+
+
+ASKS = """
+import sys
+from pathlib import Path
+from documents.teacher.conftest import Pages
+from gemtune.recipe.document_sections import Teacher
+Pages(Path(sys.argv[1]), 20).ask(Teacher(url=sys.argv[2], model="m", concurrency=3))
+"""
+
+
+def test_ctrl_c_waits_for_what_is_paid_for(pages: Pages, serve: Callable[..., ScriptedTeacher]) -> None:
+    server = serve(latency=0.3)
+    many = Pages(pages.folder.root, 20)
+    pages.truth_of.update(many.truth_of)
+    process = subprocess.Popen(
+        [sys.executable, "-c", ASKS, many.folder.root, server.url],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        stderr=subprocess.PIPE,
+    )
+    ends = time.monotonic() + 60
+    while len(server.served) < 4 and time.monotonic() < ends:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0 and b"KeyboardInterrupt" in errors
+    assert 4 <= len(server.served) < 20
+    assert not Ledger(many.folder.ledger_file).open_intents()
+    many.assert_the_ledger_is_right()
+
+
+def test_no_more_are_under_way_than_is_allowed(pages: Pages, serve: Callable[..., ScriptedTeacher]) -> None:
+    """Not more than `concurrency`, and one at a time while it is not known what a reply takes."""
+    server = serve(latency=0.05)
+    many = Pages(pages.folder.root, 12)
+    pages.truth_of.update(many.truth_of)
+    many.ask(Teacher(url=server.url, model="m", concurrency=3))
+    assert server.most_active == 3

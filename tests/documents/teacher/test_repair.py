@@ -24,6 +24,7 @@ TEXT: JsonObject = {
         ('{"text": "نعم"}', '{"text": "نعم"}', ()),
         ('{"text": "\\u0646\\u0639\\u0645"}', '{"text": "نعم"}', ()),
         ('```json\n{"text": "نعم"}\n```', '{"text": "نعم"}', ("fence",)),
+        ('<think>{"text": "x"}?</think>{"text": "نعم"}', '{"text": "نعم"}', ("thought",)),
         ('{"text": "a\nb"}', '{"text": "a\\nb"}', ("line ends in strings",)),
         ('{"text": "نعم",}', '{"text": "نعم"}', ("broken JSON",)),
         ("{'text': 'نعم'}", '{"text": "نعم"}', ("broken JSON",)),
@@ -76,6 +77,7 @@ def test_what_is_wrong_is_said_by_its_place() -> None:
 def test_plain_text_is_taken_out_of_its_fence() -> None:
     assert read_reply("```markdown\n# نعم\n```", None).text == "# نعم"
     assert read_reply("# a\n```\ncode\n```\nb", None).text == "# a\n```\ncode\n```\nb"
+    assert read_reply("<think>hm</think>\n\n# نعم", None).text == "# نعم"
     assert read_reply("  \n", None).faults == ("it is empty",)
 
 

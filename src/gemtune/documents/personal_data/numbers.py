@@ -9,6 +9,7 @@ from dataclasses import dataclass
 _GROUPS = re.compile(r"(?<![A-Za-z0-9])[0-9]{1,40}+(?:[ ()./+-]{1,3}[0-9]{1,40}+)*+(?![A-Za-z0-9])")
 _GROUP = re.compile("[0-9]+")
 _DIGITS = range(9, 20)  # of a number that is looked at: a phone number has the fewest, a card the most
+_LONG_LINE, _FEW = 500, 4  # groups on one line from which on no more than a few are taken for one number
 _DATE = re.compile(
     r"(?<!\d)(?:\d{1,2}[ ./-]{1,3}){2}(?:19|20)\d\d(?!\d)|(?<!\d)(?:19|20)\d\d(?:[ ./-]{1,3}\d{1,2}){2}(?!\d)"
 )
@@ -53,9 +54,10 @@ def numbers(text: str) -> Iterator[Number]:
     """Every run of groups, and every part of one, that may be a number."""
     for run in _GROUPS.finditer(text):
         groups = [match.span() for match in _GROUP.finditer(text, *run.span())]
+        most = _DIGITS.stop if len(groups) <= _LONG_LINE else _FEW
         for first, (start, _) in enumerate(groups):
             digits, sizes = "", []
-            for left, right in groups[first : first + _DIGITS.stop]:
+            for left, right in groups[first : first + most]:
                 digits += text[left:right]
                 sizes.append(right - left)
                 if len(digits) >= _DIGITS.stop:

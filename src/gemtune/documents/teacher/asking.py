@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,17 +59,18 @@ def ask(
     tick: Tick = lambda what, done, total: None,
     local: Local | None = None,
     patience: Patience | None = None,
+    sending: Callable[[Request], None] | None = None,
 ) -> Iterator[Reply]:
     """Yields a reply to each request, in any order; what was paid for before is not asked again.
 
-    A reply with a `problem` has been given up, or is not there; TeacherError where the user has to act, after all that
-    was under way is stored.
+    `sending` is told of every request before it is sent. A reply with a `problem` has been given up, or is not there;
+    TeacherError where the user has to act, after all that was under way is stored.
     """
     requests = list(requests)
     if teacher.provider == "files":
         yield from _from_files(requests, teacher, tick)
         return
-    with _opened(requests, teacher, folder, say, local, patience or Patience()) as asking:
+    with _opened(requests, teacher, folder, say, local, patience or Patience(), sending) as asking:
         for done, reply in enumerate(asking.replies(), 1):
             tick(f"asking {teacher.model}", done, len(requests))
             yield reply
@@ -83,11 +84,12 @@ def forecast(
     say: Say = print,
     local: Local | None = None,
     patience: Patience | None = None,
+    sending: Callable[[Request], None] | None = None,
 ) -> Forecast:
     """What is still to be paid, from at most one page of each task, which is asked for where none was before."""
     if teacher.provider == "files":
         return Forecast(0, Usage(), None)
-    with _opened(list(requests), teacher, folder, say, local, patience or Patience()) as asking:
+    with _opened(list(requests), teacher, folder, say, local, patience or Patience(), sending) as asking:
         for _ in asking.probes():
             pass
         return asking.forecast()
@@ -115,10 +117,11 @@ def _opened(
     say: Say,
     local: Local | None,
     patience: Patience,
+    sending: Callable[[Request], None] | None,
 ) -> Iterator[_Asking]:
     if not teacher.model:
         raise RecipeError(f"teacher.model: is missing; it names the model that {teacher.provider} has")
-    with Ledger.opened(folder.ledger_file) as ledger, _client(teacher, local) as client:
+    with Ledger.opened(folder.ledger_file, sending) as ledger, _client(teacher, local) as client:
         store = ReplyStore(folder.replies)
         store.reconcile(ledger)
         batches = ledger.batches_under_way(teacher.model) if teacher.batch else []

@@ -19,7 +19,7 @@ from gemtune.documents.teacher.endpoints import (
     prompt_of,
 )
 from gemtune.documents.teacher.exchange import Answer, Request, Usage
-from gemtune.documents.teacher.failures import MOST_SAID, Failure, Place, scrubbed, server_words
+from gemtune.documents.teacher.failures import MOST_SAID, Failure, Place, failure_of, scrubbed, server_words
 from gemtune.documents.teacher.http_client import HttpEndpoint
 from gemtune.documents.teacher.schemas import OPENAI, Converted, converted
 from gemtune.files import JsonObject
@@ -65,6 +65,8 @@ class ChatCompletions:
 
     def answer(self, request: Request, text: str, level: Level) -> Answer:
         """What a chat completion says to a request that told the schema so."""
+        if (failure := _failure_in(text, self.place)) is not None:
+            raise failure
         answer = answer_of(text, self._teacher.max_tokens)
         if request.schema is None:
             return answer
@@ -140,6 +142,23 @@ def _response_format(request: Request, level: Level) -> JsonObject:
 
 def _base64(request: Request) -> str:
     return base64.b64encode(request.image.read_bytes()).decode("ascii")
+
+
+def _failure_in(body: str, place: Place) -> Failure | None:
+    """The failure that a 200 holds, as of a router whose own endpoint has failed.
+
+    >>> _failure_in('{"error": {"code": 429, "message": "slow down"}}', Place("http://x", "m", None))
+    Failure('slow down')
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = value.get("error") if isinstance(value, dict) and not value.get("choices") else None
+    if not isinstance(error, dict):
+        return None
+    code = error.get("code")
+    return failure_of(code if isinstance(code, int) and 400 <= code < 600 else 500, {}, scrubbed(body, None), place)
 
 
 def answer_of(body: str, max_tokens: int) -> Answer:

@@ -101,7 +101,7 @@ _USED_UP = re.compile(
 def server_words(body: str) -> str:
     """What a server's error says, on one line.
 
-    >>> server_words('{"error": {"message": "No such\\nmodel", "code": "x"}}'), server_words("<html><h1>Bad gateway")
+    >>> server_words('{"error": {"message": "No such\\\\nmodel", "code": "x"}}'), server_words("<html><h1>Bad gateway")
     ('No such model', 'Bad gateway')
     """
     value = _parsed(body)

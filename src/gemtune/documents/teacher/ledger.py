@@ -12,7 +12,7 @@ import os
 import threading
 import uuid
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -102,8 +102,9 @@ class Ledger:
     0
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, sending: Callable[[Request], None] | None = None):
         self.path = path
+        self._sending = sending
         self.intents: dict[str, Intent] = {}
         self.charges: dict[str, Charge] = {}
         self.batches: dict[str, Batch] = {}
@@ -135,8 +136,11 @@ class Ledger:
 
     @classmethod
     @contextlib.contextmanager
-    def opened(cls, path: Path) -> Iterator[Ledger]:
-        """The ledger, to be written by this process alone; a line that a kill has torn is taken off its end."""
+    def opened(cls, path: Path, sending: Callable[[Request], None] | None = None) -> Iterator[Ledger]:
+        """The ledger, to be written by this process alone; a line that a kill has torn is taken off its end.
+
+        `sending` is told of every request before it is sent.
+        """
         with os_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f".{path.name}.lock"))
@@ -145,7 +149,7 @@ class Ledger:
         except Timeout as error:
             raise RunError(f"{path}: another gemtune asks the teacher for it; wait for it to end") from error
         try:
-            ledger = cls(path)
+            ledger = cls(path, sending)
             with os_errors(path):
                 ledger._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
                 os.ftruncate(ledger._file, sum(len(line) + 1 for line in _whole_lines(path)))
@@ -172,6 +176,8 @@ class Ledger:
             cost=cost,
         )
         self._append(intent)
+        if self._sending:
+            self._sending(request)
         return intent
 
     def settle(self, charge: Charge) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import jsonschema_rs
 
 _MOST_FAULTS = 10
+_THOUGHT = re.compile(r"\s*<think(?:ing)?>.*?</think(?:ing)?>", re.S)  # of a server that leaves it in the reply
 _FENCED = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.S)
 _UNFIT = re.compile("[\0\ud800-\udfff]")  # a NUL, or half a surrogate pair: no file of text can hold it
 
@@ -62,10 +63,24 @@ def read_reply(words: str, schema: JsonObject | None) -> Reading:
 
 
 def _plain(words: str) -> Reading:
-    fenced = _FENCED.fullmatch(words)
-    text = (fenced[1] if fenced else words).strip()
+    body, mend = _unwrapped(words)
+    text = body.strip()
     fault = "it is empty" if not text else "a NUL or half a surrogate pair in it" if _UNFIT.search(text) else ""
-    return Reading(None, "" if fault else text, ("fence",) if fenced else (), (fault,) if fault else ())
+    return Reading(None, "" if fault else text, mend, (fault,) if fault else ())
+
+
+def _unwrapped(words: str) -> tuple[str, tuple[str, ...]]:
+    """The reply itself, and what was around it.
+
+    >>> _unwrapped("<think>Is it? It is.</think>\\n```json\\n{}\\n```")
+    ('{}', ('thought', 'fence'))
+    """
+    mend: tuple[str, ...] = ()
+    if thought := _THOUGHT.match(words):
+        words, mend = words[thought.end() :], ("thought",)
+    if fenced := _FENCED.fullmatch(words):
+        words, mend = fenced[1], (*mend, "fence")
+    return words, mend
 
 
 @dataclass(frozen=True)
@@ -75,8 +90,7 @@ class _Fault:
 
 def _values(words: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     """What the words may say, with what had to be mended for it, the least first."""
-    fenced = _FENCED.fullmatch(words)
-    body, mend = (fenced[1], ("fence",)) if fenced else (words, ())
+    body, mend = _unwrapped(words)
     yield mend, _parsed(body, strict=True)
     yield (*mend, "line ends in strings"), _parsed(body, strict=False)
     yield (*mend, "broken JSON"), _repaired(body)
