@@ -145,6 +145,15 @@ def test_a_teacher_that_stops_is_one_line_and_the_next_run_goes_on(tmp_path: Pat
     assert {json.loads(line)["host"].split(":")[0] for line in sent} == {"127.0.0.1"}
 
 
+def test_a_page_that_privacy_skips_says_what_was_found(tmp_path: Path) -> None:
+    privacy = {"findings": "allow", "unscanned": "skip", "ocr": False}
+    place = Place(tmp_path, pages={"source": str(EXAMPLES / "letter" / "01.pdf")}, privacy=privacy)
+    wanted = "01.pdf page 1: skipped by `privacy`: unscanned; it has no text layer, and privacy.ocr is off"
+    with ScriptedTeacher(truth_of(TRUTH, place.folder.root)) as server, pytest.raises(DataError, match=wanted):
+        place.distill(f"teacher={json.dumps({'url': server.url, 'model': 'm'})}")
+    assert server.served == []
+
+
 def test_a_key_that_is_wrong_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(tmp_path, pages={"source": str(EXAMPLES / "letter" / "01.pdf")}, **REMOTE)
     monkeypatch.setenv("SOME_KEY", "sk-wrong")

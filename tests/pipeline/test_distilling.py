@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,9 @@ def test_a_run_distils_first_and_holds_out_the_documents_that_are_named(recipe: 
     assert not any("nothing has changed" in line for line in said)
     stages.run(job(recipe, said))
     assert any(line.endswith("rows of 4 documents, and nothing has changed") for line in said)
+    shutil.rmtree(recipe.parent / "letters")
+    stages.run(job(recipe, said))
+    assert not (recipe.parent / "letters").exists()  # the run goes on with the rows that it has
 
 
 def test_an_export_for_llamafactory_is_divided_as_the_run_is(recipe: Path) -> None:

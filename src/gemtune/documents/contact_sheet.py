@@ -67,10 +67,19 @@ def _shown(folder: DistilledFolder, page: Page) -> JsonObject:
         "dpi": f"{page.dpi:g}",
         "blank": page.blank,
         "steps": list(_stages(folder.root / page.drawn, page)),
-        "text": visible(page.text[:_TEXT] + ("…" if len(page.text) > _TEXT else "")),
+        "text": visible(_lines(page.text)),
         "trusted": page.trusted,
         "why": page.why,
     }
+
+
+def _lines(text: str) -> str:
+    """
+    >>> _lines("one\\n \\n\\ntwo")
+    'one\\ntwo'
+    """
+    lines = "\n".join(line.strip() for line in text.splitlines() if line.strip())
+    return lines[:_TEXT] + ("…" if len(lines) > _TEXT else "")
 
 
 def _stages(drawn: Path, page: Page) -> Iterator[JsonObject]:
@@ -80,10 +89,18 @@ def _stages(drawn: Path, page: Page) -> Iterator[JsonObject]:
     yield {"name": "as drawn", "result": "", **_pictures(image)}
     before: Image.Image = image
     for after, result in each(image, [(step["step"], step["setting"]) for step in page.steps]):
-        facts = [f"{name} {value}" for name, value in result.items() if name != "step" and value is not None]
+        facts = [_fact(name, value) for name, value in result.items() if name != "step" and value is not None]
         is_changed = after is not before and pixels_of(after) != pixels_of(before)
         yield {"name": result["step"], "result": ", ".join(facts), **(_pictures(after) if is_changed else {})}
         before = after
+
+
+def _fact(name: str, value: object) -> str:
+    """
+    >>> _fact("turned", False), _fact("degrees", 0.4)
+    ('not turned', 'degrees 0.4')
+    """
+    return f"{'' if value else 'not '}{name}" if isinstance(value, bool) else f"{name} {value}"
 
 
 def _pictures(image: Image.Image) -> JsonObject:

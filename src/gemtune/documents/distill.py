@@ -13,7 +13,7 @@ from gemtune.documents.folder import DistilledFolder, Page, Problem
 from gemtune.documents.manifest import DistillManifest, TeacherNote, fingerprint_of, source_documents, up_to_date
 from gemtune.documents.ocr import OcrPage, available, read, read_pages
 from gemtune.documents.pages import draw_pages
-from gemtune.documents.privacy import gate
+from gemtune.documents.privacy import Finding, gate
 from gemtune.documents.redaction import Sendable
 from gemtune.documents.references import references_of
 from gemtune.documents.rows import Group, LeftOut, Vote, agreed, groups_of, row_of
@@ -209,8 +209,27 @@ def _unsent(folder: DistilledFolder, pages: Sequence[Page], sendable: Sequence[S
         )
     ]
     unsent = drawn - {(one.page.document, one.page.number) for one in sendable}
-    why = f"skipped by `privacy`; {folder.findings_file.name} says why"
-    return left_out + [LeftOut(document=name, number=number, task=None, why=why) for name, number in sorted(unsent)]
+    why = _why_skipped(folder) if unsent else {}
+    return left_out + [
+        LeftOut(document=name, number=number, task=None, why=why[name, number]) for name, number in sorted(unsent)
+    ]
+
+
+def _why_skipped(folder: DistilledFolder) -> dict[tuple[str, int | None], str]:
+    """What was found on each page: its kinds, and why it was not redacted."""
+    found: dict[tuple[str, int | None], list[Finding]] = {}
+    for line in read_jsonl(folder.findings_file):
+        finding = Finding.from_json(line, folder.findings_file)
+        found.setdefault((finding.document, finding.number), []).append(finding)
+    return {
+        page: "; ".join(
+            dict.fromkeys(
+                [f"skipped by `privacy`: {', '.join(sorted({one.kind for one in findings}))}"]
+                + [one.note for one in findings if one.note]
+            )
+        )
+        for page, findings in found.items()
+    }
 
 
 def _teacher_notes(recipe: Recipe, folder: DistilledFolder) -> list[TeacherNote]:

@@ -299,7 +299,7 @@ def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) ->
     from gemtune.kernels.native import release_memory
 
     require_formats(job.recipe)
-    if distils(job.recipe):
+    if distils(job.recipe) and not (has_its_rows(job) and sources_gone(job)):  # its rows are kept, and paid for once
         distill(job)
     training = train(job, progress)
     release_memory()
