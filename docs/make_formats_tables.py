@@ -16,7 +16,8 @@ from gemtune.documents.folder import Page, Problem
 from gemtune.documents.manifest import DistillManifest, TeacherNote
 from gemtune.documents.privacy import Finding
 from gemtune.documents.rows import Group, LeftOut, SharedPage
-from gemtune.documents.teacher.ledger import Charge, Intent
+from gemtune.documents.teacher.ledger import Batch, Charge, Intent
+from gemtune.documents.teacher.reply_store import StoredReply
 from gemtune.metrics.statistics import Difference
 from gemtune.recipe.schema import Recipe
 from gemtune.run_files import DataManifest, Evaluation, PartLengths, Summary, Training
@@ -41,6 +42,8 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
     "documents.sent": (Sent, ("field", "what")),
     "documents.intent": (Intent, ("field", "unit", "what")),
     "documents.charge": (Charge, ("field", "unit", "what")),
+    "documents.batch": (Batch, ("field", "what")),
+    "documents.reply": (StoredReply, ("field", "what")),
     "documents.group": (Group, ("field", "what")),
     "documents.shared": (SharedPage, ("field of `shared`", "unit", "what")),
     "documents.manifest": (DistillManifest, ("field", "what")),

@@ -133,7 +133,7 @@ TERMS = [
 INDIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 SHARED = ("invoice/15.pdf", "invoice/19.pdf")  # they end with one and the same page of terms
 CONTACT, EMPTY_BACK = (
-    "letter/05.pdf",
+    "letter/07.pdf",
     "letter/08.pdf",
 )  # an e-mail address and a phone number; a page with nothing on it
 
@@ -204,8 +204,8 @@ def letter(write: Writer, name: str) -> Document:
     )
     blocks += [write.paragraph(SENTENCES, write.draw.randint(2, 3)) for _ in range(write.draw.randint(2, 3))]
     if name == CONTACT:
-        blocks.append(Block("text", write.digits("للاستفسار يرجى الاتصال على الرقم 01012345678 أو المراسلة على")))
-        blocks.append(Block("text", "purchasing@nile-supplies.example"))
+        blocks.append(Block("text", "للاستفسار يرجى الاتصال بنا أو المراسلة:"))
+        blocks.append(Block("text", "Tel. 01012345678, purchasing@nile-supplies.example"))
     blocks += [Block("text", write.draw.choice(CLOSINGS)), Block("signature", title), Block("stamp", write.source[0])]
     attachments = write.draw.sample(["محضر الاستلام", "كراسة الشروط", "كشف الأصناف", "صورة الرخصة"], 2)
     blocks.append(Block("text", f"المرفقات: {attachments[0]}، {attachments[1]}"))

@@ -56,6 +56,8 @@ def test_every_format_is_a_row_with_its_verdict_and_why() -> None:
     assert lines[2].endswith("not verified")
     assert lines[-2] == "gguf-q8_0: 126 of 126 adapters; f1 0.410 against 0.500; a loss of up to 0.05 passes."
     assert lines[-1].endswith("logits within 0.0123 of the unmerged model's; not verified yet.")
+    unseen = replace(GGUF, verification=replace(FOUND, passed=None))
+    assert next(line for line in artifact_lines([unseen]) if line.startswith("gguf")).endswith("not shown")
 
 
 def test_the_report_has_them_or_says_how_to_make_them(run: Run) -> None:
