@@ -18,7 +18,7 @@ import yaml
 
 from command import gemtune
 from gemtune.cli.app import app
-from gemtune.evaluation.evaluate import summarise
+from gemtune.evaluation.summary import summarise
 from gemtune.exporting.formats import DEFAULTS
 from gemtune.exporting.formats import FORMATS as EXPORTS
 from gemtune.files import read_json, read_jsonl, write_jsonl

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from gemtune.data.conversation import read_conversations
-from gemtune.evaluation.evaluate import summarise, write_replies_beside
+from gemtune.evaluation.evaluate import write_replies_beside
+from gemtune.evaluation.summary import summarise
 from gemtune.files import write_json, write_jsonl
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.schema import Recipe

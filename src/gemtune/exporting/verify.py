@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gemtune.artifact_files import Agreement, Parting, Verification
 from gemtune.data.conversation import Conversation
-from gemtune.evaluation.evaluate import compared_scores
+from gemtune.evaluation.summary import compared_scores
 from gemtune.exporting.runtime import Choice, Runtime
 from gemtune.files import sha256_of_text
 from gemtune.recipe.schema import Recipe

@@ -65,7 +65,7 @@ def compare(
     A name is a run (its tuned model), `RUN@base`, `RUN@last`, `RUN@50` (a checkpoint), or an artifact's folder. Rows
     that any of the runs was trained on, or chosen by, are left out.
     """
-    from gemtune.evaluation.evaluate import compared_scores
+    from gemtune.evaluation.summary import compared_scores
 
     if len(names) < 2:
         raise RunError(f"found {len(names)} model; give two or more to compare, such as runs/a runs/a@base")

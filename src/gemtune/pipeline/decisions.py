@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gemtune.data.paths import at_home
-from gemtune.evaluation.evaluate import corpus_scores, deciding_of, evaluation_rows
+from gemtune.evaluation.evaluate import evaluation_rows
 from gemtune.evaluation.generate import replies
+from gemtune.evaluation.summary import corpus_scores, deciding_of
 from gemtune.files import JsonObject
 from gemtune.hardware import device_name, free_bytes, installed_versions, instruction_sets, memory_gb
 from gemtune.kernels.attention import choose_gpu_attention

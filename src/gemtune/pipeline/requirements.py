@@ -57,7 +57,7 @@ def require_formats(recipe: Recipe) -> None:
 
 def require_metric(job: Job, run: Run) -> Metric:
     """The deciding metric; RunError when evaluate.metric is not a score that a right answer gets."""
-    from gemtune.evaluation.evaluate import deciding_metric
+    from gemtune.evaluation.summary import deciding_metric
 
     names: dict[str, None] = {}
     for conversation in islice(read_conversations(run.part("train")), SCORED_ROWS):

@@ -212,10 +212,10 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     from gemtune.evaluation.evaluate import (
         evaluation_rows,
         require_rows,
-        summarise,
         write_replies,
         write_replies_beside,
     )
+    from gemtune.evaluation.summary import summarise
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     refuse_another_recipe(job)

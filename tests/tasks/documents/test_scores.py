@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gemtune.metrics.arabic import FOLDINGS
 from gemtune.tasks.documents.schemas import SCHEMAS
-from gemtune.tasks.documents.scores import METRICS, Truth, score_reply
+from gemtune.tasks.documents.scores import METRICS, OF_A_FORM, Truth, score_reply
 
 TABLE = "<table><tr><th>البند</th><th>المبلغ</th></tr><tr><td>إيجار</td><td>١٢٠٠</td></tr></table>"
 
@@ -24,6 +26,14 @@ PAGE = content("# إشعار", "يسر الشركة أن تدعوكم إلى ا�
 def scored(reply: str, answer: str = PAGE, task: str = "content", **meta: Any) -> dict[str, float]:
     schema = SCHEMAS.get(task)
     return score_reply(reply, Truth.of({"task": task, "schema": schema, **meta}, answer))
+
+
+def test_the_page_of_tasks_names_every_score() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
+    table = page.split("<!-- scores: documents -->\n")[1].split("\n\n")[0]
+    named = [name for line in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    shown = [name for name, metric in METRICS.items() if metric.reported]
+    assert sorted(named) == sorted([*shown, *OF_A_FORM])
 
 
 REPLIES = [

@@ -73,7 +73,7 @@ def _metrics() -> dict[str, Metric]:
         "cer_capped": Metric(higher_is_better=False, of_answer=False),
         "table_teds": Metric(combine=Ratio("teds_sum", "tables")),
         "table_cell_f1": Metric(combine=Ratio("cell_f1_sum", "tables")),
-        "field_precision": Metric(combine=Ratio("fields_found", "fields_given", of_nothing=1.0)),
+        "field_precision": Metric(combine=Ratio("fields_found", "fields_given")),
         "field_recall": Metric(combine=Ratio("fields_found", "fields_true", of_nothing=1.0)),
         "field_f1": Metric(combine=F1("fields_found", "fields_given", "fields_true")),
     }
