@@ -19,12 +19,14 @@ from statistics import median
 from benchmarks.compare.bench import make_ready
 from benchmarks.compare.results import table
 from benchmarks.machine import CORES, HELD_TO, ROOT, WORK, hold_to, write_page
+from gemtune.cli.processor import SPINS
 from gemtune.files import read_json
 
 # What a process inherits, by the name of the way.
 WAYS: dict[str, dict[str, str]] = {
     "libgomp's default": {"OMP_WAIT_POLICY": "", "GOMP_SPINCOUNT": ""},
     "spins 10,000 times": {"GOMP_SPINCOUNT": "10000"},
+    "spins 3,000 times, as gemtune": {"GOMP_SPINCOUNT": SPINS},
     "spins 1,000 times": {"GOMP_SPINCOUNT": "1000"},
     "sleeps at once": {"OMP_WAIT_POLICY": "passive"},
     "one thread fewer": {"OMP_NUM_THREADS": str(max(1, CORES - 1))},

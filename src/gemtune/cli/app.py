@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemtune.cli.bug import report_bug
+from gemtune.cli.processor import share_processor
 from gemtune.cli.terminal import prepare_terminal, tell, tell_json
 from gemtune.errors import DivergedError, GemtuneError, VerificationError, visible
 from gemtune.exporting.formats import DEFAULTS, FORMATS
@@ -47,6 +49,7 @@ def main() -> None:
     Anything else is a bug: one line, a file that can be sent without sending data, and exit code 1.
     """
     prepare_terminal()
+    share_processor(os.environ)
     try:
         app()
     except GemtuneError as error:
