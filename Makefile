@@ -6,6 +6,7 @@ CONSTRAINTS ?= constraints.txt
 ARGS ?=
 KILLS ?= 20
 MINUTES ?= 10
+EXPORT ?=
 TARGETS ?=
 SEED ?=
 
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install -c $(CON
 .PHONY: help setup demo test journey check fuzz chaos bench recipe-page formats-page architecture-page clean
 
 help:
-	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result"
+	@echo "make demo         fine-tune the real Gemma 3 270M on examples/emoji.csv, here, and print the result; EXPORT=1 exports it"
 	@echo "make test         every test that needs no real model"
 	@echo "make journey      the tests that train the real model (minutes)"
 	@echo "make check        ruff and mypy"
@@ -42,6 +43,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 
 demo: setup
 	@$(BIN)/gemtune run recipes/emoji.yaml $(ARGS)
+	@$(if $(EXPORT),$(BIN)/gemtune export runs/emoji merged gguf onnx && $(BIN)/gemtune report runs/emoji)
 
 test: setup
 	$(BIN)/python -m pytest -m "not journey and not gpu" -n auto --maxprocesses 8 --dist loadfile $(ARGS)

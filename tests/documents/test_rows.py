@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gemtune.documents.folder import Page
-from gemtune.documents.rows import LeftOut, Vote, agreed, groups_of, similarity
+from gemtune.documents.redaction import Redaction, Sendable
+from gemtune.documents.rows import LeftOut, Vote, agreed, groups_of, similarity, without_covered
 from gemtune.documents.teacher import Reply, Request, Usage
 from gemtune.errors import RecipeError
 
@@ -112,3 +113,23 @@ def test_what_is_left_out_reads_as_a_line() -> None:
         "a.pdf: it needs a password"
     )
     assert str(LeftOut(document="a.pdf", number=3, task="content", why="cut")) == "a.pdf page 3, content: cut"
+
+
+def covered(schema: dict[str, object], value: dict[str, object]) -> tuple[Reply | None, str]:
+    """What is left of a reply to a page on which a phone number is covered."""
+    request = Request("a.pdf", 1, "fields", 0, Path("a.png"), "Read.", schema)
+    reply = Reply(request, value, json.dumps(value), None, Usage())
+    return without_covered(reply, Sendable(PAGES[0], Path("a.png"), (Redaction("phone", "01228762033", ()),)))
+
+
+def test_a_label_never_tells_what_is_covered_on_its_page() -> None:
+    phone = {"properties": {"phone": {"type": ["string", "null"]}, "text": {"type": "string"}}}
+    reply, _ = covered(phone, {"phone": "٠١٢٢ ٨٧٦ ٢٠٣٣", "text": "هاتف 0122-876-2033 للاستفسار"})
+    assert reply is not None
+    assert reply.value == json.loads(reply.text) == {"phone": None, "text": "هاتف █ للاستفسار"}
+
+
+def test_a_label_that_has_to_tell_what_is_covered_is_left_out() -> None:
+    reply, why = covered({"properties": {"phone": {"type": "string"}}}, {"phone": "01228762033"})
+    assert reply is None
+    assert why.startswith("its label tells what is redacted on the page, and cannot be null there (/phone: ")

@@ -16,7 +16,7 @@ from gemtune.documents.pages import draw_pages
 from gemtune.documents.privacy import Finding, gate
 from gemtune.documents.redaction import Sendable
 from gemtune.documents.references import references_of
-from gemtune.documents.rows import Group, LeftOut, Vote, agreed, groups_of, row_of
+from gemtune.documents.rows import Group, LeftOut, Vote, agreed, groups_of, row_of, without_covered
 from gemtune.documents.teacher import Ledger, Local, Request, ask
 from gemtune.documents.text_layer import trust
 from gemtune.errors import DataError, RecipeError, RunError
@@ -138,6 +138,8 @@ def _written(
         page = one.page
         for task in tasks:
             reply, why = agreed(votes[page.document, page.number, task.name])
+            if reply is not None and one.redactions:
+                reply, why = without_covered(reply, one)
             if reply is None:
                 left_out.append(LeftOut(document=page.document, number=page.number, task=task.name, why=why))
                 continue

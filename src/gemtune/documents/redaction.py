@@ -66,6 +66,29 @@ def places_of(value: str, ocr: OcrPage) -> list[tuple[int, int]]:
     return [_to_whole_words(ocr.text, *max(near)[1])] if near else []
 
 
+def without_redacted(value: object, redactions: Sequence[Redaction]) -> object:
+    """A label without what is covered on its page: a field that is that value is null, a text that has it has █ there.
+
+    >>> covered = [Redaction("phone", "0122 876 2033", ())]
+    >>> without_redacted({"phone": "٠١٢٢٨٧٦٢٠٣٣", "text": "call 01228762033 now", "pages": 2}, covered)
+    {'phone': None, 'text': 'call █ now', 'pages': 2}
+    """
+    if isinstance(value, dict):
+        return {name: without_redacted(inner, redactions) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_redacted(inner, redactions) for inner in value]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    text = str(value)
+    for wanted in filter(None, (_letters(fold(redaction.value)).text for redaction in redactions)):
+        letters = _letters(fold(text))
+        if letters.text == wanted:
+            return None
+        for start, end in sorted(letters.span(at, at + len(wanted)) for at in _all_in(wanted, letters.text))[::-1]:
+            text = f"{text[:start]}█{text[end:]}"
+    return value if text == str(value) else text
+
+
 def _to_whole_words(text: str, start: int, end: int) -> tuple[int, int]:
     while start and not text[start - 1].isspace():
         start -= 1

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated
 
 from gemtune.data.groups import merged
 from gemtune.documents.fingerprints import shared_pages
 from gemtune.documents.folder import Page
+from gemtune.documents.redaction import Sendable, without_redacted
+from gemtune.documents.teacher.repair import faults_of
 from gemtune.errors import RecipeError, did_you_mean, listed
 from gemtune.files import JsonObject
 from gemtune.run_files import Stored
@@ -166,6 +169,17 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inner)
     elif value is not None:
         yield str(value)
+
+
+def without_covered(reply: Reply, one: Sendable) -> tuple[Reply | None, str]:
+    """A reply to a redacted page without what is covered there; none, and why, where its schema does not allow that."""
+    value = without_redacted(reply.text if reply.value is None else reply.value, one.redactions)
+    if isinstance(value, str):
+        return replace(reply, text=value), ""
+    fault = next(faults_of(value, reply.request.schema or {}), None)
+    if fault or not isinstance(value, dict):
+        return None, f"its label tells what is redacted on the page, and cannot be null there ({fault or 'all of it'})"
+    return replace(reply, value=value, text=json.dumps(value, ensure_ascii=False)), ""
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
