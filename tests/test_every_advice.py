@@ -10,12 +10,17 @@ import advice
 from cli.test_advice import PREPARE, RUNS
 from data.test_advice import ENTRIES, HUB, MOVES, WHOLE
 from data.test_row_advice import ARCHIVES, ROWS
+from documents.test_document_advice import MOVES as DOCUMENTS
 from models.test_model_advice import FOLDERS
 from recipe.test_recipe_advice import RECIPES
 
 HERE = Path(__file__).parent
 TABLES: list[str] = [
-    *(words for table in (PREPARE, MOVES, ENTRIES, WHOLE, HUB, ARCHIVES, FOLDERS) for _, words, *_ in table.values()),
+    *(
+        words
+        for table in (PREPARE, MOVES, ENTRIES, WHOLE, HUB, ARCHIVES, FOLDERS, DOCUMENTS)
+        for _, words, *_ in table.values()
+    ),
     *(words for table in (RUNS, ROWS, RECIPES) for _, _, words, *_ in table.values()),
 ]
 # Moves that a test of their own takes, or a table with words that other messages have, too: text -> file, words there.
@@ -102,6 +107,98 @@ ALONE: dict[str, tuple[str, str]] = {
     ),
     "give another --output": ("cli/test_advice.py", "; give another --output"),
     "wait for it or choose another name": ("cli/test_bad_input.py", "wait for it or choose another name"),
+    "teacher: is missing; name a model that labels the pages, such as {url: ..., model: ...}": (
+        "documents/test_distill.py",
+        "teacher: is missing; name a model that labels the",
+    ),
+    "…: no row is left to train on; lower split.val and split.test": (
+        "documents/test_llamafactory.py",
+        "no row is left to train on; lower split.val and split.test",
+    ),
+    "pages: is missing; `gemtune new documents` writes a recipe with documents": (
+        "cli/test_documents.py",
+        "pages: is missing; `gemtune new documents` writes a recipe with documents",
+    ),
+    "privacy.regions: … is no country that phonenumbers knows; wanted one such as EG": (
+        "documents/test_privacy.py",
+        "is no country that phonenumbers",
+    ),
+    "pages.groups: no document is called ……": ("documents/test_rows.py", "pages.groups: no document is called"),
+    "pages.select: wanted pages such as `1-3,7`, `5-` or `-2-`, found …": (
+        "recipe/test_document_sections.py",
+        "wanted pages such as `1-3,7`, `5-` or `-2-`, found",
+    ),
+    "pages.source: no PDF, TIFF or image in ……; check the path": (
+        "documents/test_sources.py",
+        "no PDF, TIFF or image in",
+    ),
+    "pages.source: … is not there, and no file matches it; check the path": (
+        "documents/test_sources.py",
+        "no file matches",
+    ),
+    "teacher.replies: is missing; it names the JSONL or folder of replies": (
+        "documents/teacher/test_given_replies.py",
+        "teacher.replies: is",
+    ),
+    "teacher.model: is missing; it names the model that … has": (
+        "documents/teacher/test_chat_completions.py",
+        "teacher.model: is missing",
+    ),
+    "teacher.url: a key or password is in the address; name its variable in teacher.key": (
+        "documents/teacher/test_asking.py",
+        "name its variable in teacher.key",
+    ),
+    "…:…: broken JSON (…); remove that line to go on": (
+        "documents/teacher/test_ledger.py",
+        "ledger.jsonl:2: broken JSON",
+    ),
+    "…: another gemtune asks the teacher for it; wait for it to end": (
+        "documents/teacher/test_ledger.py",
+        "another gemtune asks",
+    ),
+    "documents.tasks: no valid JSON Schema: …; mend the file": (
+        "documents/teacher/test_repair.py",
+        "no valid JSON Schema",
+    ),
+    "…; remove that file, and the page is asked for, and paid for, again": (
+        "documents/teacher/test_reply_store.py",
+        "remove that file, and the page is asked",
+    ),
+    "…: not there yet; `gemtune distill RECIPE` makes it of the documents, as `gemtune run` does": (
+        "pipeline/test_distilling.py",
+        "not there yet; `gemtune distill RECIPE` makes it",
+    ),
+    "…: is there already; remove it, or give another --output": (
+        "pipeline/test_distilling.py",
+        "is there already; remove it, or give another --output",
+    ),
+    "split.val and split.test both name the group …; name it in one of them": (
+        "preparation/test_split.py",
+        "both name the group",
+    ),
+    "…: wanted a whole number from 1 on, found …": ("recipe/test_llamafactory_recipe.py", "wanted a whole number"),
+    "finetuning_type: …: gemtune trains with lora or full; choose one of them": (
+        "recipe/test_llamafactory_recipe.py",
+        "gemtune trains with lora or full; choose one",
+    ),
+    "…: not YAML (…); mend it": ("recipe/test_llamafactory_recipe.py", "not YAML ("),
+    "……: not YAML (…); mend it": ("recipe/test_recipe_advice.py", "not YAML ("),
+    "…: wanted LLaMA-Factory's keys and values, such as `stage: sft`": (
+        "recipe/test_llamafactory_recipe.py",
+        "wanted LLaMA-Factory's keys and",
+    ),
+    "…: cannot be read as a UTF-8 text file (…); save it as UTF-8": (
+        "recipe/test_loader.py",
+        "cannot be read as a UTF-8 text file",
+    ),
+    "…: cannot be read as UTF-8 text (…); save it as UTF-8": (
+        "documents/test_references.py",
+        "cannot be read as UTF-8 text",
+    ),
+    "teacher: wanted models that differ, found one twice, whose replies would be the same ones": (
+        "recipe/test_document_sections.py",
+        "wanted models that differ, found one twice",
+    ),
 }
 _HEALED = (
     "what is damaged in data/ is written again by the verbs that read it: only a file that changes meanwhile says so"
@@ -143,6 +240,11 @@ UNTAKEN: dict[str, str] = {
     "…: no rows to prove the page with; give the run some": "prepare refuses a run without rows",
     "in the model's files, … others; fetch it again": "the merged folder is written by gemtune, whole",
     "…: …; give a simpler schema": "no schema is known that the first look lets pass and whose masks are too much work",
+    "…: another gemtune works there; wait for it, or choose another name": "needs two processes at once; the ledger's own lock is tested",
+    "pages.steps: orient asks tesseract; …, or leave the step out": "needs a machine without tesseract",
+    "teacher.provider: gemini": "needs a machine without google-genai: the line of every extra",
+    "; run ": "what a message is cut at, so that another move takes its place",
+    "export litert needs an environment of its own, of 2.3 GB: python3 -m venv … && …/bin/pip install …": "needs the package index and 2.3 GB",
 }
 
 

@@ -39,7 +39,7 @@ class Page(Stored):
 class Problem(Stored):
     """A document or page that could not be drawn: a line of problems.jsonl."""
 
-    document: Annotated[str, "its name, as in pages.jsonl"]
+    document: Annotated[str, "its name, as with the pages"]
     number: Annotated[int | None, "null: the whole document"]
     problem: Annotated[str, "what was found, and what to do"]
 
