@@ -104,8 +104,8 @@ def test_no_folder_for_temporary_files_is_one_line(machine: Machine, args: tuple
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("prepare", "RECIPE", "runs_dir=."), r"t: Permission denied; check its permissions, .* runs_dir"),
-        (("prepare", "RECIPE", "runs_dir=HOME/a/b"), r"Permission denied; .* runs_dir"),
+        (("prepare", "RECIPE", "runs_dir=."), r"t: Permission denied; check its permissions, .*runs_dir"),
+        (("prepare", "RECIPE", "runs_dir=HOME/a/b"), r"Permission denied; .*runs_dir"),
         (("new", "emoji"), r"emoji\.yaml: Permission denied; .*choose another folder"),
         (("tiny", "gemma3", "HOME/tiny"), r"tiny: Permission denied; .*choose another folder"),
     ],

@@ -109,7 +109,8 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_shipped_recipe_reads_and_finds_its_data(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.name == path.stem
-    assert all(Path(data.source).is_file() for data in recipe.data)
+    sources = recipe.pages.source if recipe.pages else [data.source for data in recipe.data]
+    assert sources and all(Path(source).exists() for source in sources)
 
 
 def test_overrides_replace_and_reach_into_sections_and_lists() -> None:

@@ -134,7 +134,9 @@ OTHER: dict[str, str] = {
     "documents.prompts": "{content: Read.}",
     "documents.teacher_prompts": "{content: Read.}",
     "documents.folding": "none",
+    "documents.fold_hamza": "true",
 }
+WITH = {"teacher.samples": "temperature: 0.5", "teacher.budget": "input_price: 1.0, output_price: 1.0"}
 BEFORE_ROWS = ("pages", "teacher", "privacy")  # sections of `distill`, which no later stage looks at
 
 
@@ -174,6 +176,8 @@ def override(key: str, folder: Path) -> str:
     value = OTHER[key].replace("FOLDER", str(folder))
     if section == "pages" and name != "source":  # the one key that the section cannot be without
         return f"pages={{source: {folder}/pdfs, {name}: {value}}}"
+    if key in WITH:
+        return f"{section}=[{{{name}: {value}, {WITH[key]}}}]"
     path = f"{section}.0.{name}" if section in ("data", "teacher") else key
     return f"{path}={value}"
 

@@ -71,10 +71,12 @@ def test_who_goes_away_leaves_nothing_under_way(pages: Pages, serve: Callable[..
 
 
 ASKS = """
+import signal
 import sys
 from pathlib import Path
 from documents.teacher.conftest import Pages
 from gemtune.recipe.document_sections import Teacher
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what is begun in the background ignores it
 Pages(Path(sys.argv[1]), 20).ask(Teacher(url=sys.argv[2], model="m", concurrency=3))
 """
 
