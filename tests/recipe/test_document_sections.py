@@ -14,7 +14,7 @@ LEAST = "task: documents\npages:\n  source: pdfs\n"
 
 
 def parsed(text: str, *overrides: str) -> Recipe:
-    return parse_recipe(text, Path("/work/r.yaml"), overrides)
+    return parse_recipe(text, Path("/srv/r.yaml"), overrides)
 
 
 def test_files_of_the_sections_start_at_the_recipe() -> None:
@@ -22,17 +22,17 @@ def test_files_of_the_sections_start_at_the_recipe() -> None:
         LEAST.replace("pdfs", "[pdfs, ~/x.pdf, '*.tif']") + "teacher: {provider: files, replies: r.jsonl}\n"
     )
     assert recipe.pages is not None
-    assert recipe.pages.source == ["/work/pdfs", str(Path.home() / "x.pdf"), "/work/*.tif"]
-    assert [teacher.replies for teacher in recipe.teacher] == ["/work/r.jsonl"]
+    assert recipe.pages.source == ["/srv/pdfs", str(Path.home() / "x.pdf"), "/srv/*.tif"]
+    assert [teacher.replies for teacher in recipe.teacher] == ["/srv/r.jsonl"]
     assert parsed(LEAST + "documents: {tasks: [content, invoice.json]}\n").documents.tasks == [
         "content",
-        "/work/invoice.json",
+        "/srv/invoice.json",
     ]
 
 
 def test_rows_and_split_of_the_users_own_are_kept() -> None:
     recipe = parsed(LEAST + "data: mine.jsonl\nsplit: {by: document}\n")
-    assert [data.source for data in recipe.data] == ["/work/mine.jsonl"]
+    assert [data.source for data in recipe.data] == ["/srv/mine.jsonl"]
     assert recipe.split.by == "document"
 
 
