@@ -162,9 +162,10 @@ def test_a_reply_that_would_take_for_ever_costs_its_limit_and_is_wrong() -> None
     task = task_of(recipe("sql"))
     conversation = made(task, sql_row("SELECT name FROM pet", inserts=INSERTS))
     long, half = (f"replace(printf('%{width}d', 1), ' ', '{'a' * 50}')" for width in (990, 490))
-    # 2 s a row and more, and SQLite looks at the clock in between alone.
+    # A tenth of a second a row and more, and SQLite looks at the clock in between alone: 200 rows are beyond any limit.
+    pets = ", ".join(["pet"] * 8)
     calls = ", ".join(f"instr(a, b || '{number}')" for number in range(190))
-    killed = f"SELECT {calls} FROM (SELECT {long} || 'x' AS a, {half} || 'y' AS b FROM pet, pet, pet, pet LIMIT 40)"
+    killed = f"SELECT {calls} FROM (SELECT {long} || 'x' AS a, {half} || 'y' AS b FROM {pets} LIMIT 200)"
     wrong = {"canonical": 0, "runs": 0, "execution": 0, "accuracy": 0}
     assert task.score(conversation, DEEP) == {**wrong, "valid": 0}
     assert wrong.items() <= task.score(conversation, killed).items()
