@@ -16,7 +16,7 @@ from gemtune.errors import ModelError
 from gemtune.exporting.runtime import Choice
 from gemtune.files import read_json
 from gemtune.models.families import family_of
-from gemtune.models.families.base import ImageProcessor, Settings, VisionFamily, image_token_id
+from gemtune.models.families.base import GridFamily, ImageProcessor, Settings, VisionFamily, image_token_id
 from gemtune.models.loading import load_image_processor, load_model, load_tokenizer
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class PlainRuntime:
         kinds = (ids == image_token_id(self._model.config)).long()
         if self._vision.bidirectional:
             inputs["token_type_ids"] = kinds
-        if self._vision.grid_positions:
+        if isinstance(self._vision, GridFamily):
             inputs["mm_token_type_ids"] = kinds
         return inputs
 

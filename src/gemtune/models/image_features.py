@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save
 from gemtune.data.images import open_rgb, size_of
 from gemtune.errors import GemtuneError
 from gemtune.files import cache_folder, sha256_of_text, writable_cache, write_bytes
-from gemtune.models.families.base import Pixels
+from gemtune.models.families.base import GridFamily, Pixels
 from gemtune.models.image_tokens import ImageTokenizer
 
 if TYPE_CHECKING:
@@ -108,24 +108,24 @@ class ImageFeatures:
         inputs: ModelInputs = {"mm_encoder_outputs": {"image": self.projected(batch.images)}}
         if self.family.bidirectional:
             inputs["image_spans"] = batch.image_spans
-        if self.family.grid_positions:
-            inputs["position_ids"] = self._positions(batch)
+        if isinstance(self.family, GridFamily):
+            inputs["position_ids"] = self._positions(batch, self.family)
         return inputs
 
-    def _positions(self, batch: MicroBatch) -> torch.Tensor:
+    def _positions(self, batch: MicroBatch, family: GridFamily) -> torch.Tensor:
         """Time, row and column of every token, each document from 0: (3, 1, T)."""
         kinds = (batch.input_ids == self.tokenizer.token_id).long()
         positions = []
         for ids, kind, images in zip_longest(
             batch.input_ids.split(batch.lengths, 1), kinds.split(batch.lengths, 1), batch.images, fillvalue=()
         ):
-            grids = self._grids([images]) if images else None
+            grids = self._grids([images], family) if images else None
             positions.append(self.core.get_rope_index(ids, kind, image_grid_thw=grids)[0])
         return torch.cat(positions, -1)
 
-    def _grids(self, rows: Rows) -> torch.Tensor:
+    def _grids(self, rows: Rows, family: GridFamily) -> torch.Tensor:
         sizes = [size_of(self._data / path) for row in rows for path in row]
-        return torch.tensor([self.family.grid(self.tokenizer.processor, size) for size in sizes])
+        return torch.tensor([family.grid(self.tokenizer.processor, size) for size in sizes])
 
     def prompt_inputs(self, ids: torch.Tensor, rows: Rows) -> ModelInputs:
         """What generation needs beside padded prompts (B, T) for the images of each."""
@@ -133,8 +133,8 @@ class ImageFeatures:
         kinds = (ids == self.tokenizer.token_id).long()
         if self.family.bidirectional:
             return {**inputs, "token_type_ids": kinds}
-        if self.family.grid_positions:
-            return {**inputs, "mm_token_type_ids": kinds, "image_grid_thw": self._grids(rows)}
+        if isinstance(self.family, GridFamily):
+            return {**inputs, "mm_token_type_ids": kinds, "image_grid_thw": self._grids(rows, self.family)}
         return inputs
 
     @cached_property

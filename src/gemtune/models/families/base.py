@@ -67,7 +67,6 @@ class VisionFamily(ABC):
     tower_linear: tuple[str, ...] = ENCODER  # their names
     bidirectional = False  # an image's tokens attend to each other in both directions
     alone_differs = False  # an image alone in its conversation is processed in another way than one of several
-    grid_positions = False  # positions count the rows and columns of `grid`
 
     @abstractmethod
     def image_text(
@@ -95,13 +94,17 @@ class VisionFamily(ABC):
         seen: Mapping[str, int] = processor.crop_size if is_cropped else processor.size  # type: ignore[attr-defined]
         return int(seen["width"]), int(seen["height"])
 
-    def grid(self, processor: ImageProcessor, size: Size) -> tuple[int, int, int]:
-        """The frames, rows and columns of an image's patches, where `grid_positions`."""
-        raise NotImplementedError(type(self).__name__)
-
     def settings(self, pan_and_scan: bool) -> Settings:
         """What vision.pan_and_scan asks of the image processor."""
         return {}
+
+
+class GridFamily(VisionFamily):
+    """One whose positions count the rows and columns of an image's patches."""
+
+    @abstractmethod
+    def grid(self, processor: ImageProcessor, size: Size) -> tuple[int, int, int]:
+        """The frames, rows and columns of an image's patches."""
 
 
 def image_token_id(config: PretrainedConfig) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemtune.models.families.base import Family, Pixels, Settings, Size, VisionFamily
+from gemtune.models.families.base import Family, GridFamily, Pixels, Settings, Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 
-class Qwen3VLVision(VisionFamily):
+class Qwen3VLVision(GridFamily):
     """A token per merged square of patches; the mergers are the projector."""
 
     image_token = "<|image_pad|>"
@@ -25,7 +25,6 @@ class Qwen3VLVision(VisionFamily):
     tower_blocks = "visual.blocks"
     projector = ("visual.merger", "visual.deepstack_merger_list")
     tower_linear = ("qkv", "proj", "linear_fc1", "linear_fc2")
-    grid_positions = True
 
     def grid(self, processor: Qwen2VLImageProcessorPil, size: Size) -> tuple[int, int, int]:
         from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import smart_resize

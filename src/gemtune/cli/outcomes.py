@@ -1,0 +1,34 @@
+"""What a run has come to: its summary, and the exit code of one that went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gemtune.errors import DivergedError, VerificationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gemtune.artifact_files import Artifact
+    from gemtune.files import JsonObject
+    from gemtune.runs import Run
+
+
+def fail_where_diverged(run: Run) -> None:
+    training = run.training
+    if training and training.diverged:
+        raise DivergedError(f"{run.root} {training.stopped}")
+
+
+def fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
+    failed = [(note.format, note.verification) for note in artifacts if note.verification]
+    for name, verification in failed:
+        if verification.passed is False:
+            raise VerificationError(
+                f"{name} does not answer as the model it was made from: {verification.why}; export another format"
+            )
+
+
+def summary_of(run: Run) -> JsonObject | None:
+    summary = run.summary()
+    return summary.to_json() if summary else None
