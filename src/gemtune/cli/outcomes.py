@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 
 
 def fail_where_diverged(run: Run) -> None:
+    """DivergedError, exit code 3, after a training whose loss was no number, or far above the base model's."""
     training = run.training
     if training and training.diverged:
         raise DivergedError(f"{run.root} {training.stopped}")
 
 
 def fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
+    """VerificationError, exit code 4, where one of them was verified and failed."""
     failed = [(note.format, note.verification) for note in artifacts if note.verification]
     for name, verification in failed:
         if verification.passed is False:
@@ -30,5 +32,6 @@ def fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
 
 
 def summary_of(run: Run) -> JsonObject | None:
+    """What `--json` prints of an evaluation; None where there is none yet."""
     summary = run.summary()
     return summary.to_json() if summary else None
