@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,9 @@ def test_shellcheck_has_nothing_to_say(file: str, here: Path) -> None:
 
 
 def directives(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    """What sbatch reads: options up to the first command, and no further."""
+    head = takewhile(lambda line: line.startswith("#") or not line.strip(), text.splitlines())
+    return [line for line in head if line.startswith("#SBATCH")]
 
 
 @pytest.mark.parametrize("file", ODD)
