@@ -25,9 +25,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import yaml
 
 from gemtune.files import read_jsonl
@@ -80,6 +81,7 @@ class Slurm:
     def __init__(self, root: Path):
         self.root = root
         self.environment = {**os.environ, "SLURM_CONF": str(root / "slurm.conf")}
+        self.daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def __call__(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         done = subprocess.run(command, env=self.environment, cwd=cwd, capture_output=True, text=True)
@@ -90,6 +92,24 @@ class Slurm:
     def job(self, number: str) -> dict[str, str]:
         words = re.findall(r"(\w+)=(\S*)", self("scontrol", "show", "job", number))
         return dict(words)
+
+    def lose(self, node: str, number: str) -> None:
+        """A node that dies with all that runs there."""
+        processes = [process for process in psutil.process_iter() if self._is_of(process, number)]
+        parents = {process.parent() for process in processes}
+        steps = {parent for parent in parents if parent and parent.name() == "slurmstepd"}
+        self.daemons[node].kill()
+        for process in {*processes, *steps}:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        self("scontrol", "update", f"nodename={node}", "state=down", "reason=study")
+
+    def _is_of(self, process: psutil.Process, number: str) -> bool:
+        with suppress(psutil.Error):
+            environment = process.environ()
+            ours = environment.get("SLURM_CONF") == self.environment["SLURM_CONF"]
+            return ours and environment.get("SLURM_JOB_ID") == number
+        return False
 
     def until(self, number: str, *states: str) -> dict[str, str]:
         end = time.monotonic() + MINUTES * 60
@@ -116,19 +136,28 @@ def slurm() -> Iterator[Slurm]:
         (root / "munge.key").chmod(0o600)
         cluster = Slurm(root)
 
-        def start(*command: str) -> None:
-            log = daemons.enter_context((root / f"{Path(command[0]).name}{len(list(root.iterdir()))}.log").open("w"))
+        def start(name: str, *command: str) -> None:
+            log = daemons.enter_context((root / f"{name}.log").open("w"))
             process = subprocess.Popen(command, env=cluster.environment, stdout=log, stderr=log)
             daemons.callback(process.wait)
             daemons.callback(process.terminate)
+            cluster.daemons[name] = process
 
         sockets = [f"--socket={root}/munge.socket", f"--pid-file={root}/munge.pid", f"--log-file={root}/munge.log"]
-        start("munged", "--foreground", "--force", f"--key-file={root}/munge.key", f"--seed-file={root}/seed", *sockets)
+        start(
+            "munge",
+            "munged",
+            "--foreground",
+            "--force",
+            f"--key-file={root}/munge.key",
+            f"--seed-file={root}/seed",
+            *sockets,
+        )
         while not (root / "munge.socket").exists():
             time.sleep(0.1)
-        start("slurmctld", "-D", "-f", f"{root}/slurm.conf")
+        start("control", "slurmctld", "-D", "-f", f"{root}/slurm.conf")
         for node in ("n1", "n2"):
-            start("slurmd", "-D", "-N", node, "-f", f"{root}/slurm.conf")
+            start(node, "slurmd", "-D", "-N", node, "-f", f"{root}/slurm.conf")
         daemons.callback(cluster, "scancel", "--user=root", check=False)
         while cluster("sinfo", "-h", "-N", "-o", "%t", check=False).split() != ["idle", "idle"]:
             time.sleep(0.5)
@@ -205,7 +234,7 @@ def ask_slurm() -> None:
         number = submit("node")
         at_step("node", STEPS // 4)
         node = cluster.job(number)["NodeList"]
-        cluster("scontrol", "update", f"nodename={node}", "state=down", "reason=study")
+        cluster.lose(node, number)
         cluster.until(number, "PENDING", "REQUEUED", "RUNNING")
         cluster("scontrol", "update", f"jobid={number}", "starttime=now", check=False)
         report(folder, "node", f"{node} taken away", cluster.until(number, "COMPLETED"))
