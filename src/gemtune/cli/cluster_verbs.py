@@ -14,10 +14,11 @@ from gemtune.cli.terminal import tell, tell_json
 def launch(
     recipe: Annotated[Path, typer.Argument(help="A recipe file.", metavar="RECIPE", show_default=False)],
     overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    *,
     to: Annotated[
         Literal["slurm", "k8s", "ray", "sky", "vertex"],
         typer.Option("--to", help="Slurm, Kubernetes, KubeRay, SkyPilot or Vertex AI.", show_default=False),
-    ] = ...,  # type: ignore[assignment]
+    ],
     output: Annotated[Path | None, typer.Option(help="Where the file goes; beside RECIPE when not given.")] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
     gpus: Annotated[int, typer.Option(min=0, max=64, help="GPUs of a machine; 0 for none.")] = 1,
