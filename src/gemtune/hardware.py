@@ -38,7 +38,7 @@ def installed_versions() -> dict[str, str]:
 
 
 def required_versions() -> dict[str, str]:
-    """Package -> version of gemtune and of all that it needs and finds installed; its tools of development are not in it.
+    """Package -> version of gemtune and of all that it needs, as installed, without its tools of development.
 
     >>> {"gemtune", "torch", "numpy"} <= required_versions().keys()
     True

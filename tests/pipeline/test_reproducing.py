@@ -82,18 +82,18 @@ def test_the_same_machine_gives_the_same_bytes(project: Path, capfd: pytest.Capt
 
 def test_a_changed_row_is_named_and_nothing_is_trained(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     row = next(read_jsonl(Path("runs/t/data/train.jsonl")))
-    number = int(row["where"].rpartition(":")[2]) - 2  # of the file's lines; the header is the first
-    changed = [f"{text}!" if text == ROWS[number] else text for text in (t for t in ROWS)]
-    changed = [text.replace(",☕🌅!", " indeed,☕🌅") for text in changed]
+    number = int(row["where"].rpartition(":")[2]) - 2  # the header is the file's first line
+    here = f"data.0.source={project / 'e.csv'}"
+    changed = [text.replace("them", "those") if at == number else text for at, text in enumerate(ROWS)]
     (project / "e.csv").write_text(rows(changed), encoding="utf-8")
-    answer = command.gemtune(capfd, "reproduce", "runs/t", "name=other")
+    answer = command.gemtune(capfd, "reproduce", "runs/t", "name=other", here)
     assert answer.code == 4
     assert f"row 1 of train ({row['where']}) has changed: " in answer.err
-    assert "indeed" in answer.err and "nothing was trained: bring the rows back" in answer.err
+    assert "those" in answer.err and "nothing was trained: bring the rows back" in answer.err
     assert not Path("runs/other/metrics.jsonl").exists()
     (project / "e.csv").write_text(rows(ROWS[:-1]), encoding="utf-8")
     with pytest.raises(VerificationError, match=r"is gone|has changed"):
-        reproduce("runs/t", ["name=third"], say=lambda text: None)
+        reproduce("runs/t", ["name=third", here], say=lambda text: None)
 
 
 def test_another_seed_is_named(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
