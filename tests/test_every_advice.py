@@ -91,6 +91,18 @@ ALONE: dict[str, tuple[str, str]] = {
         "lies outside",
     ),
     "…: a folder; give the recipe file": ("launch_files/test_write.py", "runs: a folder; give the recipe file"),
+    "; nothing was trained: bring the rows back, or `gemtune run` trains on these": (
+        "pipeline/test_reproducing.py",
+        "nothing was trained: bring the rows back",
+    ),
+    "…: no finished training with a …; `gemtune run` makes one": (
+        "pipeline/test_reproducing.py",
+        "no finished training with a gemtune.lock",
+    ),
+    "…: a run is not made again over itself; give another name=": (
+        "pipeline/test_reproducing.py",
+        "a run is not made again over itself",
+    ),
     "rename one of the folders": ("pipeline/test_served.py", "rename one of the folders"),
     "lower max_tokens, or n": ("serving/test_engine.py", "lower max_tokens"),
     "wanted application/json": ("serving/test_guard.py", "wanted application/json"),

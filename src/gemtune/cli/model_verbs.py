@@ -131,8 +131,15 @@ def reproduce(
     from gemtune.pipeline.reproducing import reproduce
 
     with Progress(quiet=as_json) as progress:
-        works = {"say": progress.say, "tick": progress.tick, "progress": progress.train}
-        reproduction = reproduce(run, overrides or [], fresh=fresh, trust_task=trust_task, **works)
+        reproduction = reproduce(
+            run,
+            overrides or [],
+            fresh=fresh,
+            trust_task=trust_task,
+            say=progress.say,
+            tick=progress.tick,
+            progress=progress.train,
+        )
     if as_json:
         tell_json({**reproduction.to_json(), "verdict": reproduction.verdict})
     else:
