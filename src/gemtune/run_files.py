@@ -194,7 +194,7 @@ class Lock(Sealed):
 
     @classmethod
     def writer(cls) -> str:
-        return "`gemtune train`"
+        return "the training under another name"
 
 
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
