@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from gemtune.data.conversation import Conversation
 from gemtune.errors import GemtuneError
-from gemtune.exporting.formats import FORMATS
+from gemtune.exporting.llama_cpp import LlamaCpp
 from gemtune.exporting.runtime import Choice
 from gemtune.pipeline.job import Job
 from gemtune.runs import PARTS
 from gemtune.serving.web_assets import PACKAGES, Package
-from gemtune.serving.web_folder import Golden, Site, write_web
+from gemtune.serving.web_folder import Golden, Model, Site, write_web
 
 WEB = "web"
-GGUF = "gguf-q8_0"
+ENCODING = "q8_0"
+GGUF = f"gguf-{ENCODING}"
 ROWS = 5  # that a browser must answer as this machine does
 EXAMPLES, LONGEST = 4, 60  # buttons with a text to try, and its characters
 TYPED = "\ue000"  # stands for what a visitor types; no text has it
@@ -35,21 +38,38 @@ def write_page(job: Job, assets: Path | None, packages: Sequence[Package] = PACK
     """Puts the page of the artifact in place and returns its folder; `assets` holds the engine's packages."""
     from gemtune.training.checkpoint import save_folder
 
-    artifact, folder = job.run.artifact(GGUF), job.run.artifact(WEB)
-    site = _site(job, certain)
-    job.say(f"web: writing {folder}")
-    save_folder(folder, lambda scratch: write_web(next(artifact.glob("*.gguf")), site, scratch, assets, packages))
+    tuned, folder = next(job.run.artifact(GGUF).glob("*.gguf")), job.run.artifact(WEB)
+    with _base_model(job) as base:
+        site = _site(job, tuned, base, certain)
+        job.say(f"web: writing {folder}")
+        save_folder(folder, lambda scratch: write_web(site, scratch, assets, packages))
     return folder
 
 
-def _site(job: Job, certain: float) -> Site:
+@contextmanager
+def _base_model(job: Job) -> Iterator[Path]:
+    """The model before its training, in the same form: a GGUF file for as long as it is needed."""
+    from gemtune.exporting.gguf_model import write_language_model
+
+    scratch = job.run.artifact(".base.tmp")
+    job.say("web: writing the base model, for comparison")
+    try:
+        yield write_language_model(job.weights_folder, scratch / "base.gguf", ENCODING)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _site(job: Job, tuned: Path, base: Path, certain: float) -> Site:
     decoding, recipe = job.recipe.evaluate, job.recipe
     before, after = _prompt_text(job, job.task.asked(TYPED)).split(TYPED)
     rows = _rows(job)
     typed = [row.key for row in rows if _prompt_text(job, row) == before + row.key + after]
+    models = [Model(gguf, _golden(job, gguf, rows[:ROWS], certain)) for gguf in (tuned, base)]
+    if not models[0].golden:
+        job.say("web: no reply of the model begins with a choice it is sure of, so no browser is put to the proof")
     return Site(
         name=recipe.name,
-        base=recipe.model,
+        base=Path(recipe.model).name if Path(recipe.model).is_dir() else recipe.model,
         placeholder="Type a text",
         before=before,
         after=after,
@@ -58,7 +78,8 @@ def _site(job: Job, certain: float) -> Site:
         top_p=decoding.top_p,
         context=max(LEAST_CONTEXT, recipe.train.max_length + decoding.max_new_tokens),
         examples=[text for text in dict.fromkeys(typed) if len(text) <= LONGEST][:EXAMPLES],
-        golden=_golden(job, rows[:ROWS], certain),
+        tuned=models[0],
+        base=models[1],
     )
 
 
@@ -77,19 +98,16 @@ def _prompt_text(job: Job, conversation: Conversation) -> str:
     return job.renderer.prompt_text(conversation).removeprefix(str(job.tokenizer.bos_token))
 
 
-def _golden(job: Job, rows: Sequence[Conversation], certain: float) -> list[Golden]:
-    """What the artifact answers on this machine, as far as each choice was certain."""
+def _golden(job: Job, gguf: Path, rows: Sequence[Conversation], certain: float) -> list[Golden]:
+    """What a model answers on this machine, as far as each choice was certain; nothing where none was."""
     golden = []
-    with FORMATS[GGUF].runtime(job.run.artifact(GGUF)) as runtime:
+    with LlamaCpp(gguf) as runtime:
         for row in rows:
             choices = runtime.decode(job.renderer.prompt_ids(row), job.recipe.evaluate.max_new_tokens)
             tokens = certain_tokens(choices, job.renderer.stop_ids, certain)
-            reply = job.tokenizer.decode(tokens).rstrip("\ufffd")  # half an emoji is none
-            golden.append(Golden(_prompt_text(job, row), reply, len(tokens)))
-    proof = [entry for entry in golden if entry.reply]
-    if not proof:
-        job.say("web: no reply of the model begins with a choice it is sure of, so no browser is put to the proof")
-    return proof
+            if reply := job.tokenizer.decode(tokens).rstrip("\ufffd"):  # half an emoji is none
+                golden.append(Golden(_prompt_text(job, row), reply, len(tokens)))
+    return golden
 
 
 def certain_tokens(choices: Sequence[Choice], stops: Sequence[int], certain: float = CERTAIN) -> list[int]:
