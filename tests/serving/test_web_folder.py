@@ -20,8 +20,8 @@ def site_of(folder: Path) -> Site:
     (folder / "tuned.gguf").write_bytes(TUNED)
     (folder / "base.gguf").write_bytes(BASE)
     return Site(
-        name="emoji",
-        base="gemma-3-270m",
+        tuned=Model("emoji", folder / "tuned.gguf", [Golden("<start_of_turn>user\nhi", "👋", 4)]),
+        base=Model("gemma-3-270m", folder / "base.gguf", []),
         placeholder="Type a text",
         before="<start_of_turn>user\n",
         after="<end_of_turn>\n<start_of_turn>model\n",
@@ -30,8 +30,6 @@ def site_of(folder: Path) -> Site:
         top_p=1.0,
         context=2048,
         examples=["let's go to the beach"],
-        tuned=Model(folder / "tuned.gguf", [Golden("<start_of_turn>user\nhi", "👋", 4)]),
-        base=Model(folder / "base.gguf", []),
     )
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: proven, answering as Python does, offline, on WebGPU, beside the base model, or not at all.
+"""The page in a real browser: proven, answering as Python does, offline, beside the base model, or not at all.
 
 It takes the browser that is there, and the engine's packages from npm, or from the folder GEMTUNE_WEB_ASSETS.
 """
@@ -66,8 +66,8 @@ def opened(folder: Path, *arguments: str) -> Iterator[tuple[Any, Any, list[str]]
 
 def site_of(tuned: Model, base: Model, example: str) -> Site:
     return Site(
-        name="capitals",
-        base="gemma-3-270m",
+        tuned=tuned,
+        base=base,
         placeholder="Type a text",
         before="",
         after="",
@@ -76,8 +76,6 @@ def site_of(tuned: Model, base: Model, example: str) -> Site:
         top_p=1.0,
         context=1024,
         examples=[example],
-        tuned=tuned,
-        base=base,
     )
 
 
@@ -101,7 +99,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, str]
     for name, folder in {"tuned": tuned, "base": base}.items():
         gguf = write_language_model(folder, place / f"{name}.gguf", "q8_0")
         replies[name] = reply_in_python(gguf, folder, "go to the beach")
-        models[name] = Model(gguf, [Golden("go to the beach", replies[name][:1], 2)])
+        models[name] = Model(name, gguf, [Golden("go to the beach", replies[name][:1], 2)])
     assert replies["tuned"] != replies["base"]
     return site_of(models["tuned"], models["base"], "go to the beach"), replies
 
@@ -160,7 +158,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, str]:
         for part in package.chunk_paths():
             out.write(Path(part).read_bytes())
     reply = reply_in_python(gguf, embedded_model(), "The capital of Italy is")
-    model = Model(gguf, [Golden("The capital of France is", " the capital", 3)])
+    model = Model("capitals", gguf, [Golden("The capital of France is", " the capital", 3)])
     return site_of(model, model, "The capital of Italy is"), reply
 
 

@@ -48,7 +48,7 @@ def matrix_encoding(file: str, name: str, width: int, layers: int, head: str) ->
 
 
 def _is_weighty(name: str, layers: int) -> bool:
-    """Whether a matrix is one of those that llama.cpp spends more bits on: of the first, the last and each third layer."""
+    """Whether llama.cpp spends more bits on a matrix: of the first and the last layers, and of each third."""
     place, _, matrix = name.removeprefix("blk.").partition(".")
     if matrix not in ("attn_v.weight", "ffn_down.weight"):
         return False

@@ -63,7 +63,7 @@ def write_gguf(path: Path, architecture: str, fields: Fields, tensors: Mapping[s
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
             (out,) = writer.fout
-            for name, tensor in tensors.items():
+            for tensor in tensors.values():
                 writer.write_padding(out, out.tell())
                 for block in tensor.blocks():
                     encoded(block, tensor.encoding).tofile(out)

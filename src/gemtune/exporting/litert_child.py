@@ -85,14 +85,16 @@ class Engine:
     def choices(
         self, prompt: list[int], limit: int, measured: list[tuple[int, float]], stops: list[int]
     ) -> list[tuple[int, float]]:
-        """Its reply as tokens: LiteRT-LM tells a text alone, so their leads are the interpreter's, as far as it agrees."""
+        """Its reply as tokens. LiteRT-LM tells a text alone: leads are the interpreter's, as far as that agrees."""
         reply = self._reply(prompt, limit)
         written = [token for token, _ in measured if token not in stops]
         if reply == self._engine.detokenize(written):
             return measured
         tokens = self.tokenize(reply)
         tokens = (tokens if len(tokens) >= limit else [*tokens, stops[0]])[:limit]
-        same = next((n for n, (token, other) in enumerate(zip(tokens, measured)) if token != other[0]), len(tokens))
+        same = 0
+        while same < min(len(tokens), len(measured)) and tokens[same] == measured[same][0]:
+            same += 1
         return measured[:same] + [(token, float("nan")) for token in tokens[same:]]
 
     def _reply(self, prompt: list[int], limit: int) -> str:

@@ -64,12 +64,14 @@ def _site(job: Job, tuned: Path, base: Path, certain: float) -> Site:
     before, after = _prompt_text(job, job.task.asked(TYPED)).split(TYPED)
     rows = _rows(job)
     typed = [row.key for row in rows if _prompt_text(job, row) == before + row.key + after]
-    models = [Model(gguf, _golden(job, gguf, rows[:ROWS], certain)) for gguf in (tuned, base)]
-    if not models[0].golden:
+    is_folder = Path(recipe.model).is_dir()  # whose place on this machine is nobody's business
+    names = recipe.name, Path(recipe.model).name if is_folder else recipe.model
+    proofs = [_golden(job, gguf, rows[:ROWS], certain) for gguf in (tuned, base)]
+    if not proofs[0]:
         job.say("web: no reply of the model begins with a choice it is sure of, so no browser is put to the proof")
     return Site(
-        name=recipe.name,
-        base=Path(recipe.model).name if Path(recipe.model).is_dir() else recipe.model,
+        tuned=Model(names[0], tuned, proofs[0]),
+        base=Model(names[1], base, proofs[1]),
         placeholder="Type a text",
         before=before,
         after=after,
@@ -78,8 +80,6 @@ def _site(job: Job, tuned: Path, base: Path, certain: float) -> Site:
         top_p=decoding.top_p,
         context=max(LEAST_CONTEXT, recipe.train.max_length + decoding.max_new_tokens),
         examples=[text for text in dict.fromkeys(typed) if len(text) <= LONGEST][:EXAMPLES],
-        tuned=models[0],
-        base=models[1],
     )
 
 

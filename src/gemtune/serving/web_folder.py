@@ -53,8 +53,9 @@ class Golden:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that the page asks: its GGUF file, and what shows that a browser runs it as it should."""
+    """A model that the page asks: what it is called, its GGUF file, and what shows that a browser runs it rightly."""
 
+    name: str
     gguf: Path
     golden: Sequence[Golden]
 
@@ -63,8 +64,8 @@ class Model:
 class Site:
     """What the page says and asks."""
 
-    name: str
-    base: str
+    tuned: Model
+    base: Model
     placeholder: str
     before: str  # of the prompt, in front of what the visitor typed
     after: str
@@ -73,8 +74,6 @@ class Site:
     top_p: float
     context: int  # positions
     examples: Sequence[str]
-    tuned: Model
-    base: Model
 
 
 def write_web(site: Site, folder: Path, assets: Path | None = None, packages: Sequence[Package] = PACKAGES) -> None:
@@ -87,8 +86,8 @@ def write_web(site: Site, folder: Path, assets: Path | None = None, packages: Se
         write_engine(folder / "wllama", assets, packages)
         models = {"tuned": _written(site.tuned, folder / "parts"), "base": _written(site.base, folder / "parts")}
     values = {
-        "name": site.name,
-        "base": site.base,
+        "name": site.tuned.name,
+        "base": site.base.name,
         "placeholder": site.placeholder,
         "examples": site.examples,
         "context": site.context,
@@ -99,7 +98,7 @@ def write_web(site: Site, folder: Path, assets: Path | None = None, packages: Se
     write_json(folder / "site.json", values)
     size = models["tuned"]["bytes"] / 1e6
     more = sum(path.stat().st_size for path in (folder / "parts").iterdir()) / 1e6 - size
-    write_text(folder / "README.md", SPACE.format(name=site.name, base=site.base, size=size, more=more))
+    write_text(folder / "README.md", SPACE.format(name=site.tuned.name, base=site.base.name, size=size, more=more))
 
 
 def _written(model: Model, folder: Path) -> JsonObject:
