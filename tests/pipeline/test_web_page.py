@@ -58,3 +58,5 @@ def test_a_run_with_images_has_no_page(write_recipe: Callable[..., Path], tmp_pa
     recipe = write_recipe(task="product", model=str(model), data={"source": str(rows)})
     with pytest.raises(GemtuneError, match="the page takes text"):
         stages.web(Job(recipe, say=lambda text: None), tmp_path)
+    with pytest.raises(GemtuneError, match="the page takes text"):  # and before anything is trained
+        stages.run(Job(recipe, {"export": ["web"]}, say=lambda text: None))

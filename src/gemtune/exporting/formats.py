@@ -162,7 +162,9 @@ FORMATS: dict[str, Format] = {
         require=_require_litert,
     ),
 }
-DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
+PAGE = "web"  # the model, and then the page that runs it, which needs the run beside the model
+# A format's short name -> the one that is meant.
+DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8", PAGE: "gguf-q8_0"}
 
 
 def formats_of(names: Iterable[str]) -> list[str]:

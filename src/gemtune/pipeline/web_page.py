@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gemtune.data.conversation import Conversation
 from gemtune.errors import GemtuneError
+from gemtune.exporting.formats import PAGE
 from gemtune.exporting.llama_cpp import LlamaCpp
 from gemtune.exporting.runtime import Choice
 from gemtune.pipeline.job import Job
@@ -16,10 +17,10 @@ from gemtune.runs import PARTS
 from gemtune.serving.web_assets import PACKAGES, Package
 from gemtune.serving.web_folder import Golden, Model, Site, write_web
 
-WEB = "web"
 ENCODING = "q8_0"
 GGUF = f"gguf-{ENCODING}"
 ROWS = 5  # that a browser must answer as this machine does
+TOKENS = 16  # of each reply, at most: a wrong kernel parts at the first, and a phone writes few a second
 EXAMPLES, LONGEST = 4, 60  # buttons with a text to try, and its characters
 TYPED = "\ue000"  # stands for what a visitor types; no text has it
 # Nats by which a choice was ahead so that every processor and graphics card makes it. 8-bit builds of llama.cpp part at
@@ -28,17 +29,19 @@ CERTAIN = 0.5
 LEAST_CONTEXT = 1024
 
 
-def require_text_model(job: Job) -> None:
-    """GemtuneError for a run that a page cannot ask."""
-    if job.image_tokenizer is not None:
+def require_page(job: Job, formats: Sequence[str]) -> None:
+    """GemtuneError where formats ask for the page of a run that a page cannot ask."""
+    if PAGE in formats and job.image_tokenizer is not None:
         raise GemtuneError("the page takes text, and this run's task has images; `gemtune export` writes its artifacts")
 
 
-def write_page(job: Job, assets: Path | None, packages: Sequence[Package] = PACKAGES, certain: float = CERTAIN) -> Path:
+def write_page(
+    job: Job, assets: Path | None = None, packages: Sequence[Package] = PACKAGES, certain: float = CERTAIN
+) -> Path:
     """Puts the page of the artifact in place and returns its folder; `assets` holds the engine's packages."""
     from gemtune.training.checkpoint import save_folder
 
-    tuned, folder = next(job.run.artifact(GGUF).glob("*.gguf")), job.run.artifact(WEB)
+    tuned, folder = next(job.run.artifact(GGUF).glob("*.gguf")), job.run.artifact(PAGE)
     with _base_model(job) as base:
         site = _site(job, tuned, base, certain)
         job.say(f"web: writing {folder}")
@@ -103,7 +106,7 @@ def _golden(job: Job, gguf: Path, rows: Sequence[Conversation], certain: float) 
     golden = []
     with LlamaCpp(gguf) as runtime:
         for row in rows:
-            choices = runtime.decode(job.renderer.prompt_ids(row), job.recipe.evaluate.max_new_tokens)
+            choices = runtime.decode(job.renderer.prompt_ids(row), min(TOKENS, job.recipe.evaluate.max_new_tokens))
             tokens = certain_tokens(choices, job.renderer.stop_ids, certain)
             if reply := job.tokenizer.decode(tokens).rstrip("\ufffd"):  # half an emoji is none
                 golden.append(Golden(_prompt_text(job, row), reply, len(tokens)))
