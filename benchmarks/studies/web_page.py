@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import psutil
@@ -38,14 +39,14 @@ ENGINES = {
 }
 SIZES = {"phone": (390, 844, 2), "desktop": (1180, 760, 1)}  # width, height, pixels of the screen to one of the page
 BODY = """\
-`{name}`, {size:.0f} MB in parts, in {browser}, headless, offered by the server of `gemtune web --serve`. Ready: fetched,
-loaded and proven on {golden} rows. {rows} test rows were asked; a reply is the same where its whole text is that of
-{llama} in Python, from the same file. Speed: the median of the page's own figure. Memory: of all processes
-of the browser, at the end. No request left this machine.
+`{name}`, {size:.0f} MB in parts, in {browser}, headless, offered by `gemtune web --serve`'s server. Ready: fetched, loaded
+and proven on {golden} rows. {rows} test rows were asked; a reply is the same where its whole text is that of
+{llama} in Python, from the same file. Speed: the median of the page's own figure. Memory: of all
+processes of the browser, at the end. No request left this machine.
 
 {table}
 
-The base model beside it, on the switch: {more:.0f} MB more were fetched, {base_same} of {rows} replies are those of Python.
+The base model beside it, on the switch: {more:.0f} MB more were fetched; {base_same} of {rows} replies are Python's.
 """
 
 
@@ -59,47 +60,45 @@ def main() -> None:
     job = Job(args.run, say=print)
     folder, artifact = job.run.artifact("web"), next(job.run.artifact("gguf-q8_0").glob("*.gguf"))
     site = read_json(folder / "site.json")
-    conversations = evaluation_rows(job.run.part("test"), job.renderer, job.task, job.recipe, args.rows)
-    wanted = python_replies(job, {"tuned": artifact, "base": whole(site, folder)}, conversations)
-    rows, base_same, browser_name = [], 0, ""
+    rows = evaluation_rows(job.run.part("test"), job.renderer, job.task, job.recipe, args.rows)
+    wanted = python_replies(job, {"tuned": artifact, "base": whole(site, folder)}, rows)
+    lines, base_same, browser_name = [], 0, ""
     for engine in args.engines:
-        with opened(folder, ENGINES[engine]) as (page, browser, asked, address):
+        with opened(folder, ENGINES[engine]) as (page, browser):
             browser_name = f"Chromium {browser.version}"
-            began = time.perf_counter()
-            page.locator("#start-button").click()
-            page.locator("#talk").wait_for()
-            ready = time.perf_counter() - began
-            replies, speeds = page_replies(page, conversations, "tuned")
+            line = [engine, *tried(page, rows, wanted["tuned"])]
             if engine == args.engines[0]:
                 page.locator("#compare").click()
                 page.locator("#compare:enabled").wait_for()
-                base_replies, _ = page_replies(page, conversations, "base")
-                base_same = same(base_replies, wanted["base"])
-                if args.pictures:
-                    take_pictures(page, site["examples"][0], args.pictures)
-            memory = sum(process.memory_info().rss for process in browsers()) / 1e9
-            name = page.locator("#engine").text_content().strip()
-        elsewhere = [url for url in asked if not url.startswith((address, f"blob:{address}", "data:"))]
-        if elsewhere:
-            raise SystemExit(f"the page asked for {elsewhere[0]}")
-        agreed = same(replies, wanted["tuned"])
-        row = [engine, name, f"{ready:.0f}", f"{agreed} of {len(conversations)}"]
-        rows.append([*row, f"{sorted(speeds)[len(speeds) // 2]:.1f}", f"{memory:.2f}"])
-        print(*rows[-1], flush=True)
-    tuned, base = (site["models"][model]["parts"] for model in ("tuned", "base"))
-    known = {part["file"] for part in tuned}
+                base_same = same(page_replies(page, rows, "base")[0], wanted["base"])
+                take_pictures(page, site["examples"][0], args.pictures)
+            lines.append([*line, f"{sum(process.memory_info().rss for process in browsers()) / 1e9:.2f}"])
+            print(*lines[-1], flush=True)
+    models = site["models"]
+    known = {part["file"] for part in models["tuned"]["parts"]}
     body = BODY.format(
         name=site["name"],
-        size=site["models"]["tuned"]["bytes"] / 1e6,
+        size=models["tuned"]["bytes"] / 1e6,
         browser=browser_name,
-        golden=len(site["models"]["tuned"]["golden"]),
-        rows=len(conversations),
+        golden=len(models["tuned"]["golden"]),
+        rows=len(rows),
         llama=LlamaCpp(artifact).name,
-        table=table("engine | what the page says | ready, s | replies the same | tokens/s | GB", rows),
-        more=sum(part["bytes"] for part in base if part["file"] not in known) / 1e6,
+        table=table("engine | what the page says | ready, s | replies the same | tokens/s | GB", lines),
+        more=sum(part["bytes"] for part in models["base"]["parts"] if part["file"] not in known) / 1e6,
         base_same=base_same,
     )
     write_page(__file__, "The page in a browser", body)
+
+
+def tried(page: Any, rows: Sequence[Conversation], wanted: Sequence[str]) -> list[str]:
+    """What the page says of its engine, when it was ready, how many replies are those wanted, and how fast they came."""
+    began = time.perf_counter()
+    page.locator("#start-button").click()
+    page.locator("#talk").wait_for()
+    ready = time.perf_counter() - began
+    replies, speeds = page_replies(page, rows, "tuned")
+    said = page.locator("#engine").text_content().strip()
+    return [said, f"{ready:.0f}", f"{same(replies, wanted)} of {len(rows)}", f"{median(speeds):.1f}"]
 
 
 def whole(site: Mapping[str, Any], folder: Path) -> Path:
@@ -131,8 +130,8 @@ def same(replies: Sequence[str], wanted: Sequence[str]) -> int:
 
 
 @contextmanager
-def opened(folder: Path, arguments: Sequence[str]) -> Iterator[tuple[Any, Any, list[str], str]]:
-    """The page, its browser, what it asks for, and where it is offered."""
+def opened(folder: Path, arguments: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """The page and its browser; whatever the page asks for elsewhere ends the study."""
     from playwright.sync_api import sync_playwright
 
     with web_server(folder, 0) as server, sync_playwright() as player:
@@ -147,9 +146,12 @@ def opened(folder: Path, arguments: Sequence[str]) -> Iterator[tuple[Any, Any, l
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
-        yield page, browser, asked, address
+        yield page, browser
         browser.close()
         server.shutdown()
+    for url in asked:
+        if not url.startswith((address, f"blob:{address}", "data:")):
+            raise SystemExit(f"the page asked for {url}")
 
 
 def page_replies(page: Any, rows: Sequence[Conversation], model: str) -> tuple[list[str], list[float]]:
@@ -170,8 +172,10 @@ def ask(page: Any, text: str, model: str) -> None:
     page.locator("#send[aria-label=Ask]").wait_for()
 
 
-def take_pictures(page: Any, text: str, folder: Path) -> None:
+def take_pictures(page: Any, text: str, folder: Path | None) -> None:
     """Of both answers, at each size, the phone's light and the desktop's dark."""
+    if folder is None:
+        return
     for name, scheme in (("phone", "light"), ("desktop", "dark")):
         width, height, _ = SIZES[name]
         page.emulate_media(color_scheme=scheme)
