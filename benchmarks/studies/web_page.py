@@ -39,8 +39,8 @@ ENGINES = {
 }
 SIZES = {"phone": (390, 844, 2), "desktop": (1180, 760, 1)}  # width, height, pixels of the screen to one of the page
 BODY = """\
-`{name}`, {size:.0f} MB in parts, in {browser}, headless, offered by `gemtune web --serve`'s server. Ready: fetched, loaded
-and proven on {golden} rows. {rows} test rows were asked; a reply is the same where its whole text is that of
+`{name}`, {size:.0f} MB in parts, in {browser}, headless, from the server of `gemtune web`. Ready: fetched,
+loaded and proven on {golden} rows. {rows} test rows were asked; a reply is the same where its whole text is that of
 {llama} in Python, from the same file. Speed: the median of the page's own figure. Memory: of all
 processes of the browser, at the end. No request left this machine.
 
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def tried(page: Any, rows: Sequence[Conversation], wanted: Sequence[str]) -> list[str]:
-    """What the page says of its engine, when it was ready, how many replies are those wanted, and how fast they came."""
+    """What the page says of its engine, when it was ready, how many replies are right, and how fast they came."""
     began = time.perf_counter()
     page.locator("#start-button").click()
     page.locator("#talk").wait_for()
