@@ -13,6 +13,7 @@ from gemtune.exporting.gguf_encodings import EXACT, FILE_TYPES, encoded, matrix_
 from gemtune.exporting.gguf_model import write_language_model
 from gemtune.exporting.llama_cpp import LlamaCpp
 from gemtune.exporting.plain import PlainRuntime
+from gemtune.files import write_json
 
 gguf = pytest.importorskip("gguf", reason="the gguf extra is optional")
 pytest.importorskip("xllamacpp", reason="the gguf extra is optional")
@@ -36,6 +37,7 @@ def test_rows_are_read_back_with_the_error_of_their_bits(encoding: str, monkeypa
 @pytest.mark.parametrize("file", [name for name in FILE_TYPES if name not in EXACT])
 def test_llama_cpp_computes_with_it(file: str, tmp_path: Path) -> None:
     folder = write_text_model(tmp_path / "model", **WIDE)
+    write_json(folder / "generation_config.json", {"eos_token_id": [106, 1]})
     path = write_language_model(folder, tmp_path / "m.gguf", file)
     reader = gguf.GGUFReader(path)
     assert reader.fields["general.file_type"].contents() == FILE_TYPES[file]

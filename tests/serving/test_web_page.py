@@ -35,9 +35,9 @@ if CHROMIUM is None:
     pytest.skip("there is no browser: apt install chromium", allow_module_level=True)
 ASSETS = Path(os.environ["GEMTUNE_WEB_ASSETS"]) if "GEMTUNE_WEB_ASSETS" in os.environ else None
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
-LIMIT = 8
+TINY, LIMIT = 2, 8  # tokens of a reply: a tiny model is not sure of more
 SPEED = "tokens per second"
+WAIT = 120_000  # milliseconds for what a slow machine does
 
 
 def text_of(page: Any, place: str) -> str:
@@ -53,7 +53,7 @@ def opened(folder: Path, *arguments: str) -> Iterator[tuple[Any, Any, list[str]]
         address = f"http://127.0.0.1:{server.server_port}/"
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
         page = browser.new_context(**PHONE).new_page()
-        page.set_default_timeout(300_000)
+        page.set_default_timeout(WAIT)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
@@ -64,14 +64,14 @@ def opened(folder: Path, *arguments: str) -> Iterator[tuple[Any, Any, list[str]]
     assert not elsewhere
 
 
-def site_of(tuned: Model, base: Model, example: str) -> Site:
+def site_of(tuned: Model, base: Model, example: str, limit: int) -> Site:
     return Site(
         tuned=tuned,
         base=base,
         placeholder="Type a text",
         before="",
         after="",
-        limit=LIMIT,
+        limit=limit,
         temperature=0.0,
         top_p=1.0,
         context=1024,
@@ -79,10 +79,10 @@ def site_of(tuned: Model, base: Model, example: str) -> Site:
     )
 
 
-def reply_in_python(gguf: Path, folder: Path, prompt: str) -> str:
+def reply_in_python(gguf: Path, folder: Path, prompt: str, limit: int) -> str:
     tokenizer = load_tokenizer(folder)
     with LlamaCpp(gguf) as runtime:
-        choices = runtime.decode(tokenizer(prompt)["input_ids"], LIMIT)
+        choices = runtime.decode(tokenizer(prompt)["input_ids"], limit)
     return str(tokenizer.decode([choice.token for choice in choices], skip_special_tokens=True))
 
 
@@ -93,15 +93,15 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, dict[str, str]
     base = write_text_model(place / "base")
     tuned = Path(shutil.copytree(base, place / "tuned"))
     weights = load_file(tuned / "model.safetensors")
-    weights["model.layers.5.mlp.down_proj.weight"] *= -3
+    weights["model.layers.5.self_attn.o_proj.weight"] *= 0
     save_file(weights, tuned / "model.safetensors", metadata={"format": "pt"})
     models, replies = {}, {}
     for name, folder in {"tuned": tuned, "base": base}.items():
         gguf = write_language_model(folder, place / f"{name}.gguf", "q8_0")
-        replies[name] = reply_in_python(gguf, folder, "go to the beach")
-        models[name] = Model(name, gguf, [Golden("go to the beach", replies[name][:1], 2)])
+        replies[name] = reply_in_python(gguf, folder, "go to the beach", TINY)
+        models[name] = Model(name, gguf, [Golden("go to the beach", replies[name], TINY)])
     assert replies["tuned"] != replies["base"]
-    return site_of(models["tuned"], models["base"], "go to the beach"), replies
+    return site_of(models["tuned"], models["base"], "go to the beach", TINY), replies
 
 
 def test_the_base_model_answers_beside_it_on_a_switch(
@@ -157,9 +157,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, str]:
     with gguf.open("wb") as out:
         for part in package.chunk_paths():
             out.write(Path(part).read_bytes())
-    reply = reply_in_python(gguf, embedded_model(), "The capital of Italy is")
+    reply = reply_in_python(gguf, embedded_model(), "The capital of Italy is", LIMIT)
     model = Model("capitals", gguf, [Golden("The capital of France is", " the capital", 3)])
-    return site_of(model, model, "The capital of Italy is"), reply
+    return site_of(model, model, "The capital of Italy is", LIMIT), reply
 
 
 def test_a_visitor_gets_an_answer_with_and_without_a_network(real: tuple[Site, str], tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ export class Engine {
   static async load(model, { gpu, context }) {
     let layers = 0; // that are on the graphics card: where it cannot use it, llama.cpp takes the processor in silence
     const log = (line) => (layers = Number(/offloaded (\d+)\/\d+ layers to GPU/.exec(line)?.[1] ?? layers));
-    const wllama = new Wllama({ default: WASM }, { logger: { debug: log, log, warn: log, error: log } });
+    const logger = { debug: log, log, warn: log, error: console.error };
+    const wllama = new Wllama({ default: WASM }, { logger });
     wllama.setCompat(FOR_SAFARI);
     await wllama.loadModel([model], { n_ctx: context, n_parallel: 1, n_gpu_layers: gpu ? 99999 : 0 });
     if (!gpu || layers) return new Engine(wllama, gpu);
