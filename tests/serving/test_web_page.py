@@ -37,6 +37,9 @@ ASSETS = Path(os.environ["GEMTUNE_WEB_ASSETS"]) if "GEMTUNE_WEB_ASSETS" in os.en
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 TINY, LIMIT = 2, 8  # tokens of a reply: a tiny model is not sure of more
 SPEED = "tokens per second"
+# A graphics card in software. It has no float16, so llama.cpp leaves it alone, and says nothing.
+WEBGPU = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+FLOAT16 = "GPUSupportedFeatures.prototype.has = () => true"  # says the page's own thread, and llama.cpp finds none
 WAIT = 120_000  # milliseconds for what a slow machine does
 
 
@@ -46,14 +49,18 @@ def text_of(page: Any, place: str) -> str:
 
 
 @contextmanager
-def opened(folder: Path, *arguments: str) -> Iterator[tuple[Any, Any, list[str]]]:
-    """The page of a folder on a phone, its server, and what it asked for; anything from elsewhere fails the test."""
+def opened(folder: Path, *arguments: str, script: str = "") -> Iterator[tuple[Any, Any, list[str]]]:
+    """The page of a folder on a phone, its server, and what it asked for; anything from elsewhere fails the test.
+
+    `arguments` are the browser's; `script` runs in the page before its own.
+    """
     with web_server(folder, 0) as server, browsers.sync_playwright() as player:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
         browser = player.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *arguments])
         page = browser.new_context(**PHONE).new_page()
         page.set_default_timeout(WAIT)
+        page.add_init_script(script)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
@@ -145,6 +152,24 @@ def test_a_device_that_answers_otherwise_does_not_answer(tiny: tuple[Site, dict[
         page.locator("#failure-text", has_text="does not run as it should").wait_for()
         assert "processor" in text_of(page, "#failure-text")
         assert not page.locator("#talk").is_visible()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [("", "processor, "), (FLOAT16, "because your graphics card (WebGPU, google swiftshader) fails")],
+)
+def test_a_graphics_card_that_llama_cpp_does_not_use_is_not_named(
+    script: str, said: str, tiny: tuple[Site, dict[str, str]], tmp_path: Path
+) -> None:
+    site, replies = tiny
+    write_web(site, tmp_path / "web", ASSETS)
+    with opened(tmp_path / "web", *WEBGPU, script=script) as (page, _, _):
+        assert page.evaluate("() => navigator.gpu.requestAdapter().then(Boolean)")
+        page.locator("#start-button").click()
+        page.locator("#examples button").click()
+        page.locator("#tuned .note", has_text=SPEED).wait_for()
+        assert text_of(page, "#tuned .text") == replies["tuned"]
+        assert text_of(page, "#engine").startswith("Answered by your processor") and said in text_of(page, "#engine")
 
 
 @pytest.fixture(scope="module")
