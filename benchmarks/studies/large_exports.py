@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +49,15 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="with base/ or merged/")
     parser.add_argument("--disk", type=float, default=12.0, help="GB of disk that may be taken")
     parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS))
     args = parser.parse_args()
     if args.step is None:
-        rows = [row for size in args.sizes for count in layer_counts(size, args.disk) for row in measured(size, count)]
+        rows = [
+            row
+            for size in args.sizes
+            for count in layer_counts(size, args.disk)
+            for row in measured(size, count, args.steps)
+        ]
         head = "size | layers | weights | step | read GB | written GB | seconds | peak GB"
         write_page(__file__, "Large models", BODY.format(rank=RANK, table=table(head, rows)))
     elif args.folder is None:
@@ -91,13 +97,13 @@ def layer_counts(size: str, disk: float) -> list[int]:
     return sorted({max(1, fit // 3), max(1, fit)})
 
 
-def measured(size: str, layers: int) -> list[list[str]]:
+def measured(size: str, layers: int, steps: Sequence[str]) -> list[list[str]]:
     """Every step of a model, each in a process of its own."""
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_base(folder, size, layers)
-        for step in STEPS:
+        for step in steps:
             command = [sys.executable, "-m", "benchmarks.studies.large_exports", step, name]
             out = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout  # noqa: S603
             figures = json.loads(out.splitlines()[-1])
