@@ -165,11 +165,11 @@ def page_replies(page: Any, rows: Sequence[Conversation], model: str) -> tuple[l
 
 
 def ask(page: Any, text: str, model: str) -> None:
-    """Types a text and waits for the last answer to it."""
+    """Types a text, once nothing is being answered, and waits for a model's answer to it."""
+    page.locator("#send[aria-label=Ask]").wait_for()
     page.locator("#text").fill(text)
     page.locator("#text").press("Enter")
     page.locator(f"#{model} .note", has_text="tokens per second").wait_for()
-    page.locator("#send[aria-label=Ask]").wait_for()
 
 
 def take_pictures(page: Any, text: str, folder: Path | None) -> None:
