@@ -146,8 +146,10 @@ def compared(first: Job, again: Job) -> Reproduction:
 
 def _recipe_differences(first: Job, again: Job) -> Iterator[str]:
     """Of the keys that decide a result; of the model the lock knows more."""
-    decide = ("data", "tokens", "training", "evaluation")
-    left, right = (without_places(deciders(job.recipe, *decide)) | {"model": None} for job in (first, again))
+    left, right = (
+        without_places(deciders(job.recipe, "data", "tokens", "training", "evaluation")) | {"model": None}
+        for job in (first, again)
+    )
     yield from (f"recipe: {difference}" for difference in differences(left, right))
 
 
