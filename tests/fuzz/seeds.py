@@ -137,6 +137,7 @@ def run_folder() -> Path:
             **{"precision": "fp32", "device": "cpu"},
         },
         "evaluate": {"limit": 3, "max_new_tokens": 3},
+        "export": ["merged"],
     }
     (home() / "t.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
