@@ -48,7 +48,7 @@ ACTS = re.compile("[\\x00-\\x08\\x0b-\\x1f\\x7f-\\x9f\\u202a-\\u202e\\u2066-\\u2
 BODY = """\
 Held: {held} of {count} kinds. A kind holds when every command that meets it refuses it in one line of at most {line:,}
 characters, drops its rows, or goes on as usual, whichever is right for it; when nothing acts on the terminal; and when
-it takes no more than 30 s and 500 MB over the same command on harmless input (downloads: 90 s, for one file may take 60;
+it takes at most 30 s and 500 MB more than the same command on harmless input (downloads: 90 s, as one file may take 60;
 the largest pictures: 900 MB). Seconds are those of the slowest command and include the start of Python, on a machine
 that others used; memory is the most that any one process had, children among them. "Then" is commit 9141068, before
 anything was mended.
