@@ -26,6 +26,7 @@ from chaos.cases import VERBS, Case, cases
 from chaos.machine import may_mount
 from chaos.trials import TRIALS, Chance, Outcome, flipped
 from gemtune.cli import app, output, progress
+from gemtune.documents import distill, drawn_pages
 from gemtune.evaluation import evaluate, generate
 from gemtune.exporting import plain, texts, verify
 from gemtune.pipeline import decisions, exports, stages
@@ -33,6 +34,8 @@ from gemtune.training import run as training
 
 IMPORTED = (
     app,
+    distill,
+    drawn_pages,
     output,
     progress,
     evaluate,

@@ -44,7 +44,7 @@ def try_document(value: File, folder: Path) -> None:
     draw_pages(recipe, DistilledFolder.of(recipe), lambda line: None, lambda what, done, total: None)
 
 
-_REPLY: Any = {"elements": [{"type": "heading", "text": "عنوان"}], "title": "x", "date": None, "total": {"value": 1.5}}
+_REPLY: Any = {"elements": [{"type": "heading", "markdown": "# عنوان"}, {"type": "table", "markdown": "| a |\n|---|"}]}
 _WORDS = [
     json.dumps(_REPLY, ensure_ascii=False),
     f"Here it is:\n```json\n{json.dumps(_REPLY, indent=1)}\n```",
