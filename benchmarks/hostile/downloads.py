@@ -98,4 +98,4 @@ def kinds() -> Iterator[Kind]:
         ("redirects to ftp, file, gopher, itself", fetched(*AWAY), "ftp was opened"),
         ("this machine in 8 spellings", private, "fetched"),
     ):
-        yield Kind(f"download: {what}", commands, DROPPED, then, seconds=90)
+        yield Kind(f"download: {what}", commands, DROPPED, then)

@@ -88,7 +88,7 @@ class Kind:
     commands: Callable[[Place], Iterator[Command]]
     wanted: str = REFUSED
     then: str = ""  # what was measured of it at first
-    seconds: float = 30.0  # that a command may take longer than on harmless input
+    seconds: float = 30.0  # of processors, that a command may take more than on harmless input
     megabytes: float = 500.0  # that it may have more
     wrong: Callable[[Place], str] = lambda place: ""  # what else is not as it should be in the end, "" for nothing
     environment: Mapping[str, str] = field(default_factory=dict)
