@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from benchmarks.hostile.place import Command, Kind, Place, prepare
+from benchmarks.hostile.place import REFUSED, USUAL, Command, Kind, Place, prepare
 
 LEAST = "name: t\ntask: emoji\ndata: {source: rows.csv}\n"
 ALIASES = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghi"))
@@ -83,7 +83,6 @@ def kinds() -> Iterator[Kind]:
         ),
         ("override: a number of 5,000 digits", overrides(["train.seed=" + "9" * 5000]), "traceback"),
         (f"override: {len(OVERFLOWS)} values that overflow, or are none", overrides(OVERFLOWS), "tracebacks, 4 hangs"),
-        ("override: ~nobody, NUL, half a character, 300 characters", overrides(PLACES), "tracebacks"),
         (
             "LLaMA-Factory's YAML: aliases, brackets, digits",
             files([ALIASES, "a: " + "[" * 100_000, "a: " + "9" * 5000]),
@@ -91,3 +90,6 @@ def kinds() -> Iterator[Kind]:
         ),
     ):
         yield Kind(what, made.commands, then=then)
+    either = f"{REFUSED} or {USUAL}"  # a folder may be called ~nobody
+    what = "override: ~nobody, NUL, half a character, 300 characters"
+    yield Kind(what, overrides(PLACES).commands, either, "tracebacks")
