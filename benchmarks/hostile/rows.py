@@ -101,7 +101,7 @@ def dated(place: Place) -> Iterator[Command]:
     """Dates that Python has no value for."""
     far = pa.array([2**62] * ROWS, pa.timestamp("us"))
     texts = pa.array([f"good morning {n}" for n in range(ROWS)])
-    pa.parquet.write_table(pa.table({"text": texts, "emoji": ["x☕"] * ROWS, "when": far}), place / "rows.parquet")
+    pa.parquet.write_table(pa.table({"text": texts, "emoji": ["☕"] * ROWS, "when": far}), place / "rows.parquet")
     place.recipe(source="rows.parquet")
     yield prepare()
 

@@ -24,12 +24,14 @@ from pathlib import Path
 from benchmarks.compare.results import table
 from benchmarks.hostile import archives, downloads, models, recipes, rows, runs, sql
 from benchmarks.hostile.place import DROPPED, REFUSED, USUAL, Command, Kind, Made, Place, prepare
-from benchmarks.machine import ROOT, write_page
+from benchmarks.machine import ROOT, WORK, write_page
+from gemtune.files import read_json, write_json
 from gemtune.reporting.text import markdown, one_line
 
 AREAS = {
     module.__name__.rpartition(".")[2]: module for module in (recipes, rows, sql, archives, downloads, models, runs)
 }
+KEPT = WORK / "hostile.json"  # the rows of the page, as far as it has got
 LONGEST = 300.0  # seconds of the clock until a command is killed
 MOST_LINE = 1_000  # characters of a refusal, ...
 MOST_SAID = 110  # ... of which so many are shown
@@ -135,14 +137,18 @@ class Tried:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=AREAS, default=list(AREAS), help="areas; no page is written then")
+    parser.add_argument("--resume", action="store_true", help=f"take what was tried before from {KEPT.name}")
     args = parser.parse_args()
+    kept: dict[str, list[str]] = read_json(KEPT) if args.resume and KEPT.exists() else {}
     with tempfile.TemporaryDirectory() as folder, downloads.served() as address:
         os.environ |= {"GEMTUNE_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
         made, harmless = all_made(Path(folder), address)
-        shown = []
-        for kind in (kind for area in args.only for kind in AREAS[area].kinds()):
-            shown.append(tried(kind, Path(folder) / "place", made).row(harmless))
-            print(*shown[-1], sep=" | ", file=sys.stderr, flush=True)
+        kinds = [kind for area in args.only for kind in AREAS[area].kinds()]
+        for kind in (kind for kind in kinds if kind.what not in kept):
+            kept[kind.what] = tried(kind, Path(folder) / "place", made).row(harmless)
+            print(*kept[kind.what], sep=" | ", file=sys.stderr, flush=True)
+            write_json(KEPT, kept)
+    shown = [kept[kind.what] for kind in kinds]
     held = sum(row[-1] == "held" for row in shown)
     usual = [[verb, f"{end.seconds:.1f}", f"{end.megabytes:,.0f}"] for verb, end in harmless.items()]
     tables = {

@@ -179,7 +179,7 @@ REFUSED = {
     "no rows": ("model_name_or_path: a/b", "lf.yaml: dataset: is missing"),
     "a number of 5,000 digits": ("dataset: " + "9" * 5000, "lf.yaml: a value YAML cannot make sense of ("),
     "an alias": ("dataset: &a [*a]", "lf.yaml: line 1: an anchor or alias"),
-    "not YAML": ("a: [", "lf.yaml:2: not YAML ("),
+    "not YAML": ("a: [", "lf.yaml:1: not YAML ("),
     "a list": ("- a", "lf.yaml: wanted LLaMA-Factory's keys and values"),
     "a value that cannot be": (ROWS + "num_train_epochs: many", "train.epochs: wanted a valid number, found 'many'"),
     "a batch of words": (ROWS + "per_device_train_batch_size: many", "_batch_size: wanted a whole number"),
