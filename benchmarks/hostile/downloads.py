@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmarks.hostile.archives import picture, rows
+from benchmarks.hostile.archives import NONE, picture, rows
 from benchmarks.hostile.place import DROPPED, Command, Kind, Place, prepare
 
 AWAY = {
@@ -77,7 +77,7 @@ def fetched(*paths: str) -> Any:
 
     def commands(place: Place) -> Iterator[Command]:
         rows(place, *(f"{place.made.address}{path}" for path in paths))
-        place.recipe("product", "rows.jsonl", data={"download_images": True, "download_private": True})
+        place.recipe("product", "rows.jsonl", split=NONE, data={"download_images": True, "download_private": True})
         yield prepare()
 
     return commands
@@ -87,7 +87,7 @@ def private(place: Place) -> Iterator[Command]:
     """The server's address in every spelling, which the recipe does not allow."""
     port = place.made.address.rpartition(":")[2]
     rows(place, *(f"http://{host}:{port}/a.png" for host in SPELLED))
-    place.recipe("product", "rows.jsonl", data={"download_images": True})
+    place.recipe("product", "rows.jsonl", split=NONE, data={"download_images": True})
     yield prepare()
 
 

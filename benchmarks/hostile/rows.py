@@ -55,7 +55,7 @@ def unclosed(path: Path) -> None:
 def repeated(path: Path) -> None:
     """A text of 10,000 characters, 50,000 times, which a dictionary holds once."""
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), pa.array(["a" * 10_000]))
-    emoji = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), pa.array(["x"]))
+    emoji = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), pa.array(["☕"]))
     pa.parquet.write_table(pa.table({"text": text, "emoji": emoji}), path)
 
 
@@ -74,7 +74,7 @@ def circular(folder: Path) -> None:
     folder.mkdir()
     for name in "ab":
         (folder / name).symlink_to(folder)
-    (folder / "x.csv").write_text("text,emoji\nhi,x\n")
+    (folder / "x.csv").write_text("text,emoji\nhi,☕\n")
 
 
 def entries(place: Place) -> Iterator[Command]:

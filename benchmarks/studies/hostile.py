@@ -25,7 +25,7 @@ from benchmarks.compare.results import table
 from benchmarks.hostile import archives, downloads, models, recipes, rows, runs, sql
 from benchmarks.hostile.place import DROPPED, REFUSED, USUAL, Command, Kind, Made, Place, prepare
 from benchmarks.machine import ROOT, WORK, write_page
-from gemtune.files import read_json, write_json
+from gemtune.files import JsonObject, read_json, write_json
 from gemtune.reporting.text import markdown, one_line
 
 AREAS = {
@@ -91,8 +91,9 @@ class Ended:
 
     @property
     def said(self) -> str:
-        """Why rows were dropped, or the line of the refusal."""
+        """Why rows were dropped, or are not scored, or the line of the refusal."""
         reasons = re.findall(r"^  dropped \d+: (.*)$", self.out, re.MULTILINE)
+        reasons += re.findall(r"^    \d+ (?:without|of train whose) [^:]*: (.*)$", self.out, re.MULTILINE)
         line = next((line.removeprefix("gemtune: ") for line in reversed(self.err.splitlines())), "")
         return ", ".join(reasons) or (line if self.code else "")
 
@@ -139,18 +140,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=AREAS, default=list(AREAS), help="areas; no page is written then")
     parser.add_argument("--resume", action="store_true", help=f"take what was tried before from {KEPT.name}")
     args = parser.parse_args()
-    kept: dict[str, list[str]] = read_json(KEPT) if args.resume and KEPT.exists() else {}
-    with tempfile.TemporaryDirectory() as folder, downloads.served() as address:
-        os.environ |= {"GEMTUNE_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
-        made, harmless = all_made(Path(folder), address)
-        kinds = [kind for area in args.only for kind in AREAS[area].kinds()]
-        for kind in (kind for kind in kinds if kind.what not in kept):
-            kept[kind.what] = tried(kind, Path(folder) / "place", made).row(harmless)
-            print(*kept[kind.what], sep=" | ", file=sys.stderr, flush=True)
-            write_json(KEPT, kept)
-    shown = [kept[kind.what] for kind in kinds]
+    kept: JsonObject = read_json(KEPT) if args.resume and KEPT.exists() else {"rows": {}, "usual": {}}
+    kinds = [kind for area in args.only for kind in AREAS[area].kinds()]
+    if any(kind.what not in kept["rows"] for kind in kinds):
+        try_all(kinds, kept)
+    shown = [kept["rows"][kind.what] for kind in kinds]
     held = sum(row[-1] == "held" for row in shown)
-    usual = [[verb, f"{end.seconds:.1f}", f"{end.megabytes:,.0f}"] for verb, end in harmless.items()]
+    usual = [[verb, *used] for verb, used in kept["usual"].items()]
     tables = {
         "table": table("kind | then | s | MB | what comes of it | ", shown),
         "harmless": table("command | s | MB", usual),
@@ -161,6 +157,18 @@ def main() -> None:
     else:
         print(body)
     sys.exit(held < len(shown))
+
+
+def try_all(kinds: list[Kind], kept: JsonObject) -> None:
+    """Tries those that were not tried before; every row is kept as soon as there is one."""
+    with tempfile.TemporaryDirectory() as folder, downloads.served() as address:
+        os.environ |= {"GEMTUNE_CACHE": f"{folder}/cache", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}
+        made, harmless = all_made(Path(folder), address)
+        kept["usual"] = {verb: [f"{end.seconds:.1f}", f"{end.megabytes:,.0f}"] for verb, end in harmless.items()}
+        for kind in (kind for kind in kinds if kind.what not in kept["rows"]):
+            kept["rows"][kind.what] = tried(kind, Path(folder) / "place", made).row(harmless)
+            print(*kept["rows"][kind.what], sep=" | ", file=sys.stderr, flush=True)
+            write_json(KEPT, kept)
 
 
 def all_made(folder: Path, address: str) -> tuple[Made, dict[str, Ended]]:
