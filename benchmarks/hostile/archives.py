@@ -82,7 +82,7 @@ def with_archive(name: str, make: Callable[[Path], object]) -> Callable[[Place],
         made = make(place / name)
         for data in made if isinstance(made, list) else [(place / name).read_bytes()]:
             (place / name).write_bytes(data)
-            place.recipe("product", "rows.jsonl", split=NONE, data={"images": [name]})
+            place.recipe("product", "rows.jsonl", split=NONE, data={"images": [".", name]})
             yield prepare()
 
     return commands
