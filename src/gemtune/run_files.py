@@ -202,8 +202,8 @@ class Lock(Sealed):
     decisions: Annotated[dict[str, object], "the values of the manifest's `decisions`, without the model's folder"]
 
     @classmethod
-    def writer(cls) -> str:
-        return "the training under another name"
+    def move(cls) -> str:
+        return "train under another run name, which writes one"
 
 
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
