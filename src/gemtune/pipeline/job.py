@@ -146,6 +146,13 @@ class Job:
         return device
 
     @cached_property
+    def workers(self) -> int:
+        """How many processes train, and answer, together."""
+        from gemtune.hardware import choose_workers
+
+        return self.run.decide("workers", choose_workers(self.recipe.scale.workers, self.device))
+
+    @cached_property
     def precision(self) -> str:
         from gemtune.hardware import choose_precision
 

@@ -299,6 +299,18 @@ class Vision(Section):
     )
 
 
+class Scale(Section):
+    """Several devices: the losses are those of one."""
+
+    decides = "run"
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        1,
+        description="Processes that share every effective batch on this machine. auto: one for every GPU that is "
+        "visible; one on a CPU, whose cores one process keeps busy.",
+    )
+
+
 class Recipe(Section):
     """One recipe: from a data source to a tested model."""
 
@@ -362,6 +374,7 @@ class Recipe(Section):
     )
 
     vision: Vision = Field(default_factory=Vision)
+    scale: Scale = Field(default_factory=Scale)
 
     @field_validator("model", "runs_dir", "task")
     @classmethod
