@@ -226,7 +226,7 @@ UNTAKEN: dict[str, str] = {
     "… has no size; prepare the data again": "data of before 0.1",
     "check its name; if it is private, run `hf auth login`": "needs a Hub with a private model",
     "give a Hub id such as google/gemma-3-1b-it": "needs the Hub",
-    "start it without torchrun and `accelerate launch`": "needs several processes",
+    "set scale.workers, and start it without torchrun and `accelerate launch`": "needs several processes",
     "start it, or take another engine": "needs a server",
     "is not installed; run: pip install 'gemtune[…]'": "needs the package index",
     "no example is left to train on; see … and train.max_length": "prepare says it before, with the numbers",

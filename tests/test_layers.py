@@ -51,6 +51,7 @@ TESTED_ELSEWHERE = {
     "cli/data_verbs.py": "each verb on the command line: tests/cli goes through all of them, by what goes wrong",
     "cli/model_verbs.py": "as data_verbs",
     "cli/artifact_verbs.py": "as data_verbs; tests/pipeline has what they do",
+    "pipeline/launched.py": "runs in workers: tests/pipeline/test_launching.py starts them",
     "exporting/litert_child.py": "runs in LiteRT's environment: tests/exporting/test_litert.py asks it through litert",
     "serving/answers.py": "the shapes of answers: tests/serving/test_api.py reads them with OpenAI's client",
     "models/families/base.py": "what families have in common: tests/models/test_families.py goes through all of them",

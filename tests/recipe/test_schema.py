@@ -96,6 +96,7 @@ OTHER: dict[str, str] = {
     "vision.trains": "projector",
     "vision.learning_rate": "1e-4",
     "vision.cache_gb": "1.0",
+    "scale.workers": "auto",
     "pages.source": "FOLDER/pdfs",
     "pages.folder": "FOLDER/distilled",
     "pages.select": "{a.pdf: 1-2}",

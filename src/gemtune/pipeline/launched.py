@@ -37,7 +37,6 @@ def work_of(order: JsonObject, send: Send) -> Any:
     if is_first:
         job.accept()
 
-
     def progress(line: JsonObject) -> None:
         if is_first:
             send("progress", line)

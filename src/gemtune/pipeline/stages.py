@@ -167,7 +167,7 @@ def plan(job: Job) -> JsonObject:
     require_settings(job)
     _own_rows(job)
     shape, table = ModelShape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
-    return forecast(job.recipe, shape, table, job.device, job.precision)
+    return forecast(job.recipe, shape, table, job.device, job.precision, job.workers)
 
 
 @_locked
@@ -180,9 +180,7 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     require_trackers(job.recipe)
     # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
     model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
-    _training_rows(
-        job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else [])
-    )
+    _training_rows(job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else []))
     for line in alarm_lines(run):
         job.say(line)
     if finished := finished_training(job):
@@ -269,9 +267,7 @@ def _asked(job: Job, data: str | None) -> _Asked:
 
 
 @memory_errors(_LESS_GENERATION)
-def _answer(
-    job: Job, progress: Progress, names: Sequence[str], data: str | None, asked: _Asked | None = None
-) -> None:
+def _answer(job: Job, progress: Progress, names: Sequence[str], data: str | None, asked: _Asked | None = None) -> None:
     """The replies of models by name, in the only process or in each of several."""
     from gemtune.evaluation.evaluate import write_replies
 

@@ -134,7 +134,7 @@ class EffectiveBatches(torch.utils.data.Dataset):
         return ranks.share(self.batches[step].tolist(), self.table.lengths, ranks.rank(), ranks.count())
 
     def labelled(self, step: int) -> int:
-        """The labelled tokens of the whole effective batch, on all ranks: what its loss and gradients are divided by."""
+        """The labelled tokens of the whole effective batch: what loss and gradients are divided by on every rank."""
         return int(self.table.labelled[self.batches[step]].sum())
 
     def __getitem__(self, step: int) -> list[MicroBatch]:
