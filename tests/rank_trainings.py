@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,29 @@ from gemtune.pipeline.launched import work_of
 from gemtune.pipeline.launching import HERE
 from gemtune.training import ranks
 
-SECONDS = 60  # that a rank waits for the others
+SECONDS = 100  # that a rank waits for the others
 Curve = list[dict[str, float]]
 
 
-def prepared(recipe: Path, *overrides: str) -> Job:
-    """A job whose data is prepared and checked: all that its ranks have left to do is to train."""
-    job = Job(recipe, overrides, say=lambda text: None)
+def prepared(recipe: Path) -> Job:
+    """A job whose data is prepared and checked: all that is left to do is to train."""
+    job = Job(recipe, say=lambda text: None)
     stages.check(job)
     return job
+
+
+def twin(job: Job, name: str, **scale: object) -> Job:
+    """The same job under another name, with its data, on another number of workers."""
+    shutil.copytree(job.run.root, job.run.root.with_name(name))
+    update = {"name": name, "scale": job.recipe.scale.model_copy(update=scale)}
+    return Job(job.recipe.model_copy(update=update), say=lambda text: None)
 
 
 def train_on_ranks(jobs: Sequence[tuple[Job, int]]) -> None:
     """Trains each job on as many ranks as stand beside it."""
     store = TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
-    orders = [(job.recipe.model_dump_json(), count) for job, count in jobs]
-    most = max(count for _, count in jobs)
+    orders = sorted(((job.recipe.model_dump_json(), count) for job, count in jobs), key=lambda order: -order[1])
+    most = orders[0][1]
     torch.multiprocessing.spawn(_train, (store.port, orders), nprocs=most)
 
 

@@ -21,7 +21,7 @@ from gemtune.models.families import write_tiny
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.launching import in_workers
-from rank_trainings import curve, largest_difference, prepared, train_on_ranks
+from rank_trainings import curve, largest_difference, prepared, train_on_ranks, twin
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TEXT = {"task": "emoji", "data": {"source": str(EXAMPLES / "emoji.csv"), "limit": 200}}
@@ -38,9 +38,8 @@ TOKENS = {"token_rows": ["<start_of_turn>", "<end_of_turn>"], "dropout": 0.0}
 # name -> what is trained, and on how many ranks beside one.
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "text": ({**TEXT, "lora": TOKENS, "train": {"max_steps": 50, "batch_size": 16, "eval_steps": 25}}, (2, 3)),
-    "metric": ({**TEXT, "train": {"max_steps": 2, "eval_steps": 1, "best_by": "metric"}}, (2,)),
     "every": ({**TEXT, "lora": "none", "train": {"max_steps": 4, "batch_size": 2}}, (3,)),
-    "nf4": ({**TEXT, "quantize": "nf4", "train": {"max_steps": 4}}, (2,)),
+    "nf4": ({**TEXT, "quantize": "nf4", "train": {"max_steps": 4, "eval_steps": 4, "best_by": "metric"}}, (2,)),
     "vision": (
         {**IMAGES, "vision": {"trains": "projector"}, "train": {"max_steps": 6}},
         (2,),
@@ -77,8 +76,8 @@ def jobs(write: Callable[..., Path]) -> Jobs:
     """Every case, trained on one rank here and on several in processes that are started once."""
     jobs = {}
     for name, (keys, counts) in CASES.items():
-        for count in (1, *counts):
-            jobs[name, count] = prepared(write(f"{name}-{count}", **keys))
+        jobs[name, 1] = prepared(write(name, **keys))
+        jobs |= {(name, count): twin(jobs[name, 1], f"{name}-{count}") for count in counts}
     train_on_ranks([(job, count) for (_, count), job in jobs.items() if count > 1])
     for (_, count), job in jobs.items():
         if count == 1:
@@ -172,9 +171,8 @@ def test_replies_are_those_of_one_worker_and_a_refusal_is_one_line(jobs: Jobs) -
     job = jobs["text", 2]
     stages.evaluate(job)
     alone = job.run.replies("tuned").read_text(encoding="utf-8")
-    job.run.replies("tuned").unlink()
-    scale = job.recipe.scale.model_copy(update={"workers": 2})
-    two = Job(job.recipe.model_copy(update={"scale": scale}), say=lambda text: None)
+    two = twin(job, "answers", workers=2)
+    two.run.replies("tuned").unlink()
     with pytest.raises(GemtuneError, match="checkpoints/step-999: no such folder; there are step-"):
         in_workers(two, "answer", names=["tuned", "step-999"], data=None)
-    assert job.run.replies("tuned").read_text(encoding="utf-8") == alone
+    assert two.run.replies("tuned").read_text(encoding="utf-8") == alone
