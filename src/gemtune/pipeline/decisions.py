@@ -111,8 +111,8 @@ def encode_images(job: Job, features: ImageFeatures) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
     if ranks.count() > 1:
-        distinct = dict.fromkeys(tuple(images) for images in rows)
-        rows = list(distinct)[ranks.rank() :: ranks.count()]
+        distinct = {tuple(images): images for images in rows}
+        rows = list(distinct.values())[ranks.rank() :: ranks.count()]
     if features.not_kept:
         job.say(f"{features.not_kept}; every image goes through the vision tower whenever it is seen.")
     features.warm_up(rows, lambda total, done: job.tick("images", done, total))

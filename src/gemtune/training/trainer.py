@@ -275,8 +275,8 @@ class EffectiveBatchTrainer(Trainer):
             empty_cache(self.setup.device)
             most = min(tokens, int(table.lengths[rows].sum()))
             self._set_micro_tokens(most // 2, f"evaluation ran out of memory with {most} ({cause})")
-        loss, labelled = ranks.sums(loss, labelled)
-        return loss / labelled
+        total, tokens_of_all = ranks.sums(loss, labelled)
+        return total / tokens_of_all
 
     def _stop_where(self, diverged: str | None) -> None:
         """Ends the training after this step where it has diverged; nothing more of it is kept."""
