@@ -13,8 +13,8 @@ from torch.distributed import PrefixStore, TCPStore
 
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.launched import work_of
 from gemtune.pipeline.launching import HERE
+from gemtune.pipeline.orders import obey, order_of
 from gemtune.training import ranks
 
 SECONDS = 100  # that a rank waits for the others
@@ -38,7 +38,7 @@ def twin(job: Job, name: str, **scale: object) -> Job:
 def train_on_ranks(jobs: Sequence[tuple[Job, int]]) -> None:
     """Trains each job on as many ranks as stand beside it."""
     store = TCPStore(HERE, 0, is_master=True, wait_for_workers=False)
-    orders = sorted(((job.recipe.model_dump_json(), count) for job, count in jobs), key=lambda order: -order[1])
+    orders = sorted(((order_of(job, stages._train, {}), count) for job, count in jobs), key=lambda order: -order[1])
     most = orders[0][1]
     torch.multiprocessing.spawn(_train, (store.port, orders), nprocs=most)
 
@@ -46,11 +46,10 @@ def train_on_ranks(jobs: Sequence[tuple[Job, int]]) -> None:
 def _train(rank: int, port: int, orders: list[tuple[str, int]]) -> None:
     torch.set_num_threads(1)
     store = TCPStore(HERE, port, is_master=False)
-    for number, (recipe, count) in enumerate(orders):
+    for number, (order, count) in enumerate(orders):
         if rank < count:
-            order = {"work": "train", "recipe": recipe, "arguments": {}}
             with ranks.together(PrefixStore(str(number), store), rank, count, "cpu", SECONDS):
-                work_of(order, lambda kind, value: None)
+                obey(order, stages._train, lambda kind, value: None)
 
 
 def curve(job: Job) -> Curve:

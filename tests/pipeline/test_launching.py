@@ -174,5 +174,5 @@ def test_replies_are_those_of_one_worker_and_a_refusal_is_one_line(jobs: Jobs) -
     two = twin(job, "answers", workers=2)
     two.run.replies("tuned").unlink()
     with pytest.raises(GemtuneError, match="checkpoints/step-999: no such folder; there are step-"):
-        in_workers(two, "answer", names=["tuned", "step-999"], data=None)
+        in_workers(two, stages._answer, names=["tuned", "step-999"], data=None)
     assert two.run.replies("tuned").read_text(encoding="utf-8") == alone

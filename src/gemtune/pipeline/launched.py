@@ -1,4 +1,4 @@
-"""A worker: one of several processes that do a stage's work together, as `launching` has ordered it."""
+"""A worker: one of several processes on this machine that do a stage's work together, as `launching` has ordered it."""
 
 from __future__ import annotations
 
@@ -9,39 +9,11 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from typing import Any
 
 from gemtune.errors import GemtuneError
-from gemtune.files import JsonObject
-from gemtune.pipeline.job import Job
 from gemtune.pipeline.launching import MESSAGES, ORDER
-from gemtune.recipe.schema import Recipe
-
-Send = Callable[[str, Any], None]  # (kind of message, value)
-
-
-def work_of(order: JsonObject, send: Send) -> Any:
-    """Does the work of an order as one of the ranks that are together now; returns its answer."""
-    from gemtune.pipeline import stages
-    from gemtune.training import ranks
-
-    is_first = ranks.rank() == 0
-    job = Job(
-        Recipe.model_validate_json(order["recipe"]),
-        trust_task=True,  # the parent has asked
-        say=lambda text: send("say", text),
-        tick=lambda *tick: send("tick", tick) if is_first else None,
-    )
-    job.recipe_text = None  # the run has the user's own
-    if is_first:
-        job.accept()
-
-    def progress(line: JsonObject) -> None:
-        if is_first:
-            send("progress", line)
-
-    return stages.SHARED[order["work"]](job, progress, **order["arguments"])
+from gemtune.pipeline.orders import obey
 
 
 def main(host: str, port: int) -> None:
@@ -53,21 +25,20 @@ def main(host: str, port: int) -> None:
 
     from torch.distributed import PrefixStore, TCPStore
 
+    from gemtune.pipeline import stages
     from gemtune.training import ranks
 
     store = TCPStore(host, port, is_master=False)
-    order = json.loads(store.get(ORDER))
+    order = store.get(ORDER).decode()
+    values = json.loads(order)
 
     def send(kind: str, value: Any) -> None:
         store.queue_push(MESSAGES, json.dumps({"kind": kind, "value": value}))
 
     try:
-        with ranks.together(PrefixStore("ranks", store), rank, count, order["device"]):
-            answer = work_of(order, send)
-        if rank == 0:
-            send("answer", answer)
-    except GemtuneError as error:
-        send("refusal", str(error))
+        with ranks.together(PrefixStore("ranks", store), rank, count, values["device"]):
+            obey(order, stages.SHARED[values["work"]], send)
+    except GemtuneError as error:  # it was sent
         sys.exit(error.exit_code)
     except Exception:  # the parent raises it again
         send("bug", traceback.format_exc())

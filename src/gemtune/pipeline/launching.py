@@ -16,15 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import RunError
-from gemtune.files import JsonObject
 from gemtune.pipeline.job import Job
+from gemtune.pipeline.orders import Outcome, Progress, Work, order_of
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
@@ -33,48 +32,29 @@ RESTARTS = 3  # of one training, after workers that were killed
 HERE = "127.0.0.1"
 ORDER, MESSAGES = "order", "messages"  # keys of the store
 POLL = 0.05  # seconds between two looks at the messages
-END = 10  # seconds that workers have to end when they are told to
-
-Progress = Callable[[JsonObject], None]
 
 
-@dataclass
-class Outcome:
-    """What workers have said of how their attempt ended."""
-
-    answer: Any = None
-    killed: str | None = None  # which worker was, and how
-    refusal: str | None = None  # the line of the first GemtuneError
-    bug: str | None = None  # the traceback of the first other exception
-    said: set[str] = field(default_factory=set)  # each line is said once, however many workers say it
-
-
-def in_workers(job: Job, work: str, progress: Progress = lambda line: None, **arguments: Any) -> Any:
-    """What `WORK[work](job, progress, **arguments)` of `launched` returns on the first of the job's workers.
+def in_workers(job: Job, work: Work, progress: Progress = lambda line: None, **arguments: Any) -> Any:
+    """What `work(job, progress, **arguments)` returns on the first of the job's workers.
 
     Each worker makes a job of its own from the recipe; this process holds the run's lock meanwhile. After a worker was
     killed, all start again, at most RESTARTS times: a training goes on from its newest checkpoint.
     """
-    order = {
-        "work": work,
-        "recipe": job.recipe.model_dump_json(),
-        "device": job.device,
-        "arguments": arguments,
-    }
+    order = order_of(job, work, arguments)
     for restart in range(1, RESTARTS + 2):
-        outcome = _attempt(job, json.dumps(order), progress)
-        if outcome.killed is None:
+        outcome, killed = _attempt(job, order, progress)
+        if killed is None:
             return outcome.answer
         if restart <= RESTARTS:
-            job.say(f"{outcome.killed}; the workers start again from what is saved (restart {restart} of {RESTARTS}).")
+            job.say(f"{killed}; the workers start again from what is saved (restart {restart} of {RESTARTS}).")
     raise RunError(
-        f"{outcome.killed}, after {RESTARTS} restarts; the same command goes on from the newest checkpoint: free "
-        "memory, or lower scale.workers first"
+        f"{killed}, after {RESTARTS} restarts; the same command goes on from the newest checkpoint: free memory, or "
+        "lower scale.workers first"
     )
 
 
-def _attempt(job: Job, order: str, progress: Progress) -> Outcome:
-    """Starts the workers, waits for their end and returns what came of it; raises what they were refused."""
+def _attempt(job: Job, order: str, progress: Progress) -> tuple[Outcome, str | None]:
+    """Starts the workers and waits for their end; which of them was killed, if one was; raises what one refused."""
     from torch.distributed import TCPStore
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, Std
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -104,16 +84,15 @@ def _attempt(job: Job, order: str, progress: Progress) -> Outcome:
             else:
                 codes = {}
         last_words = _last_line(logs)
-    if outcome.refusal:
-        raise RunError(outcome.refusal)
+    outcome.require_accepted()
     # The others were told to end, or have found the connection broken: theirs is not the cause.
     deaths = [(rank, code) for rank, code in codes.items() if code < 0 and code != -signal.SIGTERM]
     if deaths:
         rank, code = deaths[0]
-        outcome.killed = f"worker {rank} of {job.workers} was killed ({signal.Signals(-code).name})"
-    elif codes:
+        return outcome, f"worker {rank} of {job.workers} was killed ({signal.Signals(-code).name})"
+    if codes:
         raise RuntimeError(f"in a worker:\n{outcome.bug or last_words}")
-    return outcome
+    return outcome, None
 
 
 @contextlib.contextmanager
@@ -125,7 +104,7 @@ def _messages(store: TCPStore, job: Job, outcome: Outcome, progress: Progress) -
         while True:
             is_last = ended.is_set()
             while store.queue_len(MESSAGES):
-                _heed(json.loads(store.queue_pop(MESSAGES)), job, outcome, progress)
+                outcome.hear(json.loads(store.queue_pop(MESSAGES)), job, progress)
             if is_last:
                 return
             time.sleep(POLL)
@@ -137,24 +116,6 @@ def _messages(store: TCPStore, job: Job, outcome: Outcome, progress: Progress) -
         finally:
             ended.set()
         hearing.result()
-
-
-def _heed(message: JsonObject, job: Job, outcome: Outcome, progress: Progress) -> None:
-    kind, value = message["kind"], message["value"]
-    if kind == "say":
-        if value not in outcome.said:
-            outcome.said.add(value)
-            job.say(value)
-    elif kind == "tick":
-        job.tick(*value)
-    elif kind == "progress":
-        progress(value)
-    elif kind == "answer":
-        outcome.answer = value
-    elif kind == "refusal":
-        outcome.refusal = outcome.refusal or value
-    elif kind == "bug":
-        outcome.bug = outcome.bug or value
 
 
 @contextlib.contextmanager

@@ -15,7 +15,8 @@ from gemtune.hardware import empty_cache
 from gemtune.pipeline.distilling import distill, distils, require_rows
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.launching import Progress, in_workers
+from gemtune.pipeline.launching import in_workers
+from gemtune.pipeline.orders import Progress, Work
 from gemtune.pipeline.requirements import (
     foreseen,
     require_formats,
@@ -197,7 +198,7 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
         return _train(job, progress, model)
     model = None  # every worker loads its own
     empty_cache(job.device)
-    training: JsonObject = in_workers(job, "train", progress)
+    training: JsonObject = in_workers(job, _train, progress)
     return training
 
 
@@ -245,7 +246,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if job.workers == 1:
         _answer(job, lambda line: None, names, data, (conversations, unanswered))
     else:
-        in_workers(job, "answer", names=list(names), data=data)
+        in_workers(job, _answer, names=list(names), data=data)
     if unanswered:
         job.say(f"{unanswered}: these rows have no answers, so the replies in {folder.root} are not scored.")
         return None
@@ -288,7 +289,7 @@ def _answer(job: Job, progress: Progress, names: Sequence[str], data: str | None
 
 
 # Work that a job's workers share out among them, by the name that an order has for it.
-SHARED: dict[str, Callable[..., object]] = {"train": _train, "answer": _answer}
+SHARED: dict[str, Work] = {work.__name__: work for work in (_train, _answer)}
 
 
 @_locked
