@@ -170,6 +170,7 @@ def is_silent_about_code(node: ast.AST) -> bool:
 # Where anything may be raised and becomes one line: the borders to foreign loaders, a child process, a client.
 BORDERS = {
     "models/boundary.py": 2,
+    "pipeline/clustered.py": 1,
     "pipeline/launched.py": 1,
     "serving/engine.py": 1,
     "training/ranks.py": 1,

@@ -97,6 +97,8 @@ OTHER: dict[str, str] = {
     "vision.learning_rate": "1e-4",
     "vision.cache_gb": "1.0",
     "scale.workers": "auto",
+    "scale.engine": "ray",
+    "scale.address": "auto",
     "pages.source": "FOLDER/pdfs",
     "pages.folder": "FOLDER/distilled",
     "pages.select": "{a.pdf: 1-2}",

@@ -147,10 +147,18 @@ class Job:
 
     @cached_property
     def workers(self) -> int:
-        """How many processes train, and answer, together."""
+        """How many processes of this machine train, and answer, together; what a cluster has is known when it is asked."""
         from gemtune.hardware import choose_workers
 
+        scale = self.recipe.scale
+        if scale.engine == "ray":
+            return 1 if scale.workers == "auto" else scale.workers
         return self.run.decide("workers", choose_workers(self.recipe.scale.workers, self.device))
+
+    @property
+    def works_alone(self) -> bool:
+        """Whether this process does the work of a stage itself, and starts no workers."""
+        return self.recipe.scale.engine == "local" and self.workers == 1
 
     @cached_property
     def precision(self) -> str:

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import RunError
+from gemtune.pipeline.clustered import on_cluster
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.orders import Outcome, Progress, Work, order_of
+from gemtune.pipeline.orders import RESTARTS, Outcome, Progress, Work, order_of
 
 if TYPE_CHECKING:
     from torch.distributed import TCPStore
 
-RESTARTS = 3  # of one training, after workers that were killed
 HERE = "127.0.0.1"
 ORDER, MESSAGES = "order", "messages"  # keys of the store
 POLL = 0.05  # seconds between two looks at the messages
@@ -40,6 +40,8 @@ def in_workers(job: Job, work: Work, progress: Progress = lambda line: None, **a
     Each worker makes a job of its own from the recipe; this process holds the run's lock meanwhile. After a worker was
     killed, all start again, at most RESTARTS times: a training goes on from its newest checkpoint.
     """
+    if job.recipe.scale.engine == "ray":
+        return on_cluster(job, work, progress, arguments)
     order = order_of(job, work, arguments)
     for restart in range(1, RESTARTS + 2):
         outcome, killed = _attempt(job, order, progress)
@@ -138,7 +140,9 @@ def _signals() -> Iterator[None]:
     """The launcher takes signals for itself, ends its workers and raises: here that is Ctrl-C and exit again."""
     from torch.distributed.elastic.multiprocessing.api import SignalException
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its lines are not for users
+    lines = logging.getLogger("torch.distributed.elastic")  # they are not for users
+    lines.propagate = False
+    lines.addHandler(logging.NullHandler())
     is_main = threading.current_thread() is threading.main_thread()
     names = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT] if is_main else []
     before = {name: signal.getsignal(name) for name in names}

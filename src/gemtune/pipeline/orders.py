@@ -12,6 +12,8 @@ from gemtune.files import JsonObject
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Recipe
 
+RESTARTS = 3  # of one training, after workers that were killed
+
 Progress = Callable[[JsonObject], None]
 Work = Callable[..., Any]  # of a job, its progress and the order's arguments; the answer is JSON
 Send = Callable[[str, Any], None]  # (kind of message, value)

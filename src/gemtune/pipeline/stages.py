@@ -190,11 +190,11 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
     for sentence in foreseen(job):
         job.say(sentence)
     is_checked = run.manifest.get("checked") == _check_key(job)
-    if model is None and (job.workers == 1 or not is_checked):
+    if model is None and (job.works_alone or not is_checked):
         model = job.base_model()
     if not is_checked:
         check(job, model)
-    if job.workers == 1:
+    if job.works_alone:
         return _train(job, progress, model)
     model = None  # every worker loads its own
     empty_cache(job.device)
@@ -243,7 +243,7 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     other = names[-1] if names[-1] != "base" else "tuned"
     for name in {"base", other} - set(names):
         require_rows(folder, name, conversations)
-    if job.workers == 1:
+    if job.works_alone:
         _answer(job, lambda line: None, names, data, (conversations, unanswered))
     else:
         in_workers(job, _answer, names=list(names), data=data)

@@ -300,14 +300,22 @@ class Vision(Section):
 
 
 class Scale(Section):
-    """Several devices: the losses are those of one."""
+    """Several devices, and several machines: the losses are those of one."""
 
     decides = "run"
 
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         1,
-        description="Processes that share every effective batch on this machine. auto: one for every GPU that is "
-        "visible; one on a CPU, whose cores one process keeps busy.",
+        description="Processes that share every effective batch. auto: one for every GPU that is visible; on CPUs one "
+        "a machine, whose cores one process keeps busy.",
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="local: the workers are on this machine. ray: on the nodes of a Ray cluster, an extra."
+    )
+    address: str | None = Field(
+        None,
+        description="The cluster's, such as `auto` for the one that this machine is in; when not set, Ray starts one on "
+        "this machine.",
     )
 
 

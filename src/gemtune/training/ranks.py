@@ -27,7 +27,6 @@ Result = TypeVar("Result")
 
 PIECE = 32 * 2**20  # bytes that are summed at a time: without pieces full training would hold its gradients twice
 TIMEOUT = 7200.0  # seconds that ranks wait for one that has stopped: vision towers and scores can take an hour
-BACKENDS = {"cuda": "nccl", "cpu": "gloo"}  # device -> how its ranks talk
 
 
 def count() -> int:
@@ -40,12 +39,16 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def backend_of(device: str) -> str:
+    """How the ranks on a device talk; counts and objects stay on the CPU."""
+    return "cuda:nccl,cpu:gloo" if device == "cuda" else "gloo"
+
+
 @contextlib.contextmanager
 def together(store: Store, rank: int, count: int, device: str, seconds: float = TIMEOUT) -> Iterator[None]:
     """Makes this process one of `count` ranks that meet in `store`, which nobody has met in before."""
-    backend = BACKENDS[device] if device == "cpu" else f"{device}:{BACKENDS[device]},cpu:gloo"
     distributed.init_process_group(
-        backend, store=store, rank=rank, world_size=count, timeout=timedelta(seconds=seconds)
+        backend_of(device), store=store, rank=rank, world_size=count, timeout=timedelta(seconds=seconds)
     )
     yield
     distributed.destroy_process_group()  # after an error the process ends: others may be in the middle of a sum
