@@ -64,7 +64,7 @@ def test_workers_are_one_for_every_gpu_and_any_number_on_a_cpu() -> None:
     assert hardware.choose_workers(1, "cpu") == (1, "the default")
     assert hardware.choose_workers("auto", "cpu") == (1, "there is one cpu")
     assert hardware.choose_workers(3, "cpu") == (3, "the recipe says so")
-    with pytest.raises(ModelError, match="scale.workers: 2, and 1 GPUs are visible here; set scale.workers: auto"):
+    with pytest.raises(ModelError, match=r"scale\.workers: 2, and 1 GPUs are visible here; set scale.workers: auto"):
         hardware.choose_workers(2, "mps")
 
 

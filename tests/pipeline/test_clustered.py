@@ -10,14 +10,13 @@ import pytest
 from gemtune.errors import RunError
 from gemtune.pipeline import stages
 from gemtune.pipeline.clustered import places_of
-from gemtune.pipeline.job import Job
 from rank_trainings import curve, largest_difference, prepared, twin
 
 WriteRecipe = Callable[..., Path]
 
 
 def test_more_workers_than_gpus_are_refused() -> None:
-    with pytest.raises(RunError, match="scale.workers: 3, and 2 GPUs are in the cluster; set scale.workers: auto"):
+    with pytest.raises(RunError, match=r"scale\.workers: 3, and 2 GPUs are in the cluster; set scale.workers: auto"):
         places_of([{"CPU": 8.0, "GPU": 2.0}], 3, "auto")
     with pytest.raises(RunError, match="has no node with a CPU to work on; add one with `ray start`"):
         places_of([{"memory": 1e9}], "auto", "auto")

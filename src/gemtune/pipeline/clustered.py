@@ -84,8 +84,8 @@ def on_cluster(job: Job, work: Work, progress: Progress, arguments: JsonObject) 
             ray.init(job.recipe.scale.address, log_to_driver=False, logging_level="ERROR")
         except ConnectionError as error:
             raise RunError(
-                f"scale.address: no cluster of Ray at {job.recipe.scale.address!r}; start one with `ray start --head`, or "
-                "leave scale.address out"
+                f"scale.address: no cluster of Ray at {job.recipe.scale.address!r}; start one with `ray start --head`, "
+                "or leave scale.address out"
             ) from error
     try:
         return _fit(job, work, progress, arguments)
@@ -117,8 +117,8 @@ def _fit(job: Job, work: Work, progress: Progress, arguments: JsonObject) -> Any
                     since = time.monotonic()
                 elif time.monotonic() - since > PATIENCE:
                     raise RunError(
-                        f"scale.engine: ray: the cluster has room for {room} of {places.workers} workers with "
-                        f"{places.cpus} CPUs and {places.gpus} GPUs each, for {PATIENCE / 60:.0f} minutes; add nodes, or "
+                        f"scale.engine: ray: for {PATIENCE / 60:.0f} minutes the cluster has had room for {room} of "
+                        f"{places.workers} workers with {places.cpus} CPUs and {places.gpus} GPUs each; add nodes, or "
                         "lower scale.workers; the same command goes on from the newest checkpoint"
                     )
         finally:
@@ -162,7 +162,7 @@ def _trainer(job: Job, places: Places, order: JsonObject) -> TorchTrainer:
 
 
 def _as_worker(order: JsonObject) -> None:
-    """What each worker does; the ranks are together already. After a refusal Ray starts it again: it has nothing to do."""
+    """What a worker does among ranks that are together. After a refusal Ray starts it again, with nothing to do."""
     import ray
 
     mailbox = order["mailbox"]

@@ -147,7 +147,7 @@ class Job:
 
     @cached_property
     def workers(self) -> int:
-        """How many processes of this machine train, and answer, together; what a cluster has is known when it is asked."""
+        """How many processes of this machine train, and answer, together; a cluster is asked later."""
         from gemtune.hardware import choose_workers
 
         scale = self.recipe.scale

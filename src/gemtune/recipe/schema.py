@@ -314,8 +314,8 @@ class Scale(Section):
     )
     address: str | None = Field(
         None,
-        description="The cluster's, such as `auto` for the one that this machine is in; when not set, Ray starts one on "
-        "this machine.",
+        description="The cluster's, such as `auto` for the one that this machine is in; when not set, Ray starts one "
+        "here.",
     )
 
 
