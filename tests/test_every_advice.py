@@ -251,6 +251,7 @@ UNTAKEN: dict[str, str] = {
     "free memory, or lower scale.workers first": "needs a worker that is killed four times",
     "start one with `ray start --head`, or leave scale.address out": "Ray looks for a cluster for half a minute",
     "add nodes, or lower scale.workers": "needs a cluster that is too small for ten minutes",
+    "scale.engine: ray": "needs a machine without Ray: the line of every extra",
     "teacher.provider: gemini": "needs a machine without google-genai: the line of every extra",
     "; run ": "what a message is cut at, so that another move takes its place",
     "export litert needs an environment of its own, of 2.3 GB: python3 -m venv … && …/bin/pip install …": "needs the package index and 2.3 GB",
