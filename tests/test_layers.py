@@ -34,6 +34,7 @@ ROOMS = (
     "documents",
     "preparation",
     "reporting",
+    "launch_files",
     # torch below
     "kernels",
     "models",
@@ -50,6 +51,7 @@ LONG = 45  # lines from which a module has a test file of its name, in the folde
 TESTED_ELSEWHERE = {
     "cli/data_verbs.py": "each verb on the command line: tests/cli goes through all of them, by what goes wrong",
     "cli/model_verbs.py": "as data_verbs",
+    "cli/cluster_verbs.py": "as data_verbs; tests/launch_files has what it writes",
     "cli/artifact_verbs.py": "as data_verbs; tests/pipeline has what they do",
     "pipeline/launched.py": "runs in workers: tests/pipeline/test_launching.py starts them",
     "pipeline/orders.py": "what workers do, and what is heard of them: tests/pipeline/test_launching.py starts some",

@@ -35,11 +35,11 @@ IMAGES = {
     },
 }
 TOKENS = {"token_rows": ["<start_of_turn>", "<end_of_turn>"], "dropout": 0.0}
+BY_METRIC = {"best_by": "metric"}  # replies are generated and scored in the training
 # name -> what is trained, and on how many ranks beside one.
 CASES: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
     "text": ({**TEXT, "lora": TOKENS, "train": {"max_steps": 50, "batch_size": 16, "eval_steps": 25}}, (2, 3)),
-    "every": ({**TEXT, "lora": "none", "train": {"max_steps": 4, "batch_size": 2}}, (3,)),
-    "nf4": ({**TEXT, "quantize": "nf4", "train": {"max_steps": 4, "eval_steps": 4, "best_by": "metric"}}, (2,)),
+    "every": ({**TEXT, "lora": "none", "train": {"max_steps": 4, "batch_size": 2, "eval_steps": 4, **BY_METRIC}}, (3,)),
     "vision": (
         {**IMAGES, "vision": {"trains": "projector"}, "train": {"max_steps": 6}},
         (2,),
