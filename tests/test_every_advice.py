@@ -80,9 +80,9 @@ ALONE: dict[str, tuple[str, str]] = {
         "launch_files/test_vertex.py",
         "Vertex AI has no such machine; choose of",
     ),
-    "--nodes …: gemtune trains on the GPUs of one machine; give --gpus instead": (
+    "--nodes …: a launch file is for one machine; give --gpus, or run it on a Ray cluster": (
         "launch_files/test_write.py",
-        "--nodes 2: gemtune trains on the GPUs of one machine",
+        "--nodes 2: a launch file is for one machine",
     ),
     "--to …: …; give one: …, where the project's folder is": (
         "launch_files/test_write.py",
