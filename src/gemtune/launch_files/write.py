@@ -60,7 +60,8 @@ def launch_text(
     system, recipe = SYSTEMS[to], load_recipe(file, overrides)
     if size.nodes > 1:
         raise GemtuneError(
-            f"--nodes {size.nodes}: a launch file is for one machine; give --gpus, or run it on a Ray cluster: scale.engine=ray"
+            f"--nodes {size.nodes}: a launch file is for one machine; give --gpus, or run it on a Ray cluster with "
+            "scale.engine=ray"
         )
     if gpu and not system.rents:
         raise GemtuneError(f"--gpu {gpu}: {to} takes the GPUs of its nodes, whatever they are; leave it out")
