@@ -4,8 +4,9 @@
     python -m benchmarks.studies.web_page runs/emoji --pictures docs/images
 
 Opens the run's page in headless Chromium (`apt install chromium`, `pip install playwright`), once for each engine, asks
-it test rows, and compares with llama.cpp in Python on the same file. The WebGPU that is everywhere is SwiftShader's, which
-has no float16: llama.cpp leaves it alone, and the page must say so. Fails where the page asks for anything from elsewhere.
+it test rows, and compares with llama.cpp in Python on the same file. The WebGPU that is everywhere is SwiftShader's,
+which has no float16: llama.cpp leaves it alone, and the page must say so. Fails where the page asks for anything from
+elsewhere.
 """
 
 from __future__ import annotations
