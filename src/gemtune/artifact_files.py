@@ -67,6 +67,17 @@ class Artifact(Sealed):
     ] = None
     verification: Annotated[Verification | None, "below; null until it has been verified"] = None
 
+    @property
+    def doubt(self) -> str:
+        """Why it is not known to answer as the tuned model does; "" where it is."""
+        if self.weights != "tuned":
+            return f"made of {self.weights}, not of the tuned model"
+        if self.verification is None:
+            return "not verified"
+        if self.verification.passed is None:
+            return f"not shown to answer as the tuned model does: {self.verification.why}"
+        return "" if self.verification.passed else f"answers otherwise than the tuned model: {self.verification.why}"
+
     @classmethod
     def writer(cls) -> str:
         return "`gemtune export`"
