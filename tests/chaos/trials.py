@@ -32,6 +32,17 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class Killed:
+    """One kill of a verb, in words: after how many seconds of how many, what was left, and what the verb did then."""
+
+    verb: str
+    moment: str
+    left: str
+    then: str
+    wrong: str = ""
+
+
+@dataclass(frozen=True)
 class Chance:
     """What the trials draw from, and whether disks can be mounted for them."""
 
@@ -45,6 +56,36 @@ def kill(case: Case, chance: Chance) -> Outcome:
     for _ in range(chance.draw.randint(1, 3)):
         _stopped(case, chance.draw, signal.SIGKILL)
     return _given_again("kill -9", case)
+
+
+def killed_at(case: Case, share: float) -> Killed:
+    """SIGKILL after a share of the time that a verb takes, and the verb again."""
+    process = Process(case.arguments, case.fresh())
+    time.sleep(share * case.seconds)
+    process.signal(signal.SIGKILL)
+    code = process.wait().code
+    left, wrong = _left(case)
+    again = _given_again("kill -9", case)
+    moment = f"{share * case.seconds:.1f} of {case.seconds:.1f} s" + (", after its end" if code == 0 else "")
+    then = again.wrong or f"finished: {again.files} files as without a kill, no other"
+    return Killed(case.verb, moment, left, then, wrong or again.wrong)
+
+
+def _left(case: Case) -> tuple[str, str]:
+    """What a verb that was killed has left, in words; and the files that are in their place and not whole."""
+    before, after, now = digests(case.before), digests(case.after), digests(case.here)
+    new = sorted(path for path, digest in now.items() if before.get(path) != digest)
+    hidden = [path for path in new if any(part.startswith(".") for part in Path(path).parts)]
+    placed = [path for path in new if path not in hidden]
+    notes = [path for path in placed if Path(path).name == "verify.json"]
+    torn = [path for path in placed if path not in notes and now[path] != after.get(path)]
+    words = [f"{len(hidden)} hidden files"] if hidden else []
+    for folder in sorted({Path(path).parent.as_posix() for path in placed}):
+        count = sum(Path(path).parent.as_posix() == folder for path in placed)
+        words.append(f"`{folder}`: {count} whole files")
+    for path in notes:
+        words.append("verified" if now[path] == after.get(path) else "not yet verified")
+    return ", ".join(words) or "nothing new", f"torn: {', '.join(torn)}" if torn else ""
 
 
 def stop(case: Case, chance: Chance) -> Outcome:
