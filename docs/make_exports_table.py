@@ -22,7 +22,9 @@ def page(text: str, artifacts: Sequence[Artifact]) -> str:
         (*row, f"`gemtune export runs/emoji {artifact.format}`")
         for artifact, row in zip(artifacts, artifact_rows(artifacts), strict=True)
     ]
-    lines = ["".join(f"| {cell} " for cell in row) + "|\n" for row in [(*HEAD, "made by"), ["---"] * (len(HEAD) + 1), *rows]]
+    lines = [
+        "".join(f"| {cell} " for cell in row) + "|\n" for row in [(*HEAD, "made by"), ["---"] * (len(HEAD) + 1), *rows]
+    ]
     text, count = TABLE.subn("".join(lines), text)
     if count != 1:
         raise SystemExit(f"{PAGE}: {count} places for the table; wanted one")

@@ -73,9 +73,7 @@ def main() -> None:
     rows = [[name, *(spread(speeds[name, size]) for size in BATCHES)] for name in ways]
     heads = "by | " + " | ".join(f"{size} at once" for size in BATCHES)
     settings = {"threads": CORES, "length": len(prompts[0]), "tokens": args.tokens, "repeats": args.repeats}
-    write_page(
-        __file__, "Generating", BODY.format(table=table(heads, rows), precision=job.precision, **settings)
-    )
+    write_page(__file__, "Generating", BODY.format(table=table(heads, rows), precision=job.precision, **settings))
 
 
 def spread(values: Sequence[float]) -> str:

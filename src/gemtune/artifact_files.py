@@ -69,7 +69,9 @@ class Artifact(Sealed):
         float | None, "that writing it took, with the merging where no artifact `merged` was there", "s"
     ] = None
     peak_memory_gb: Annotated[
-        float | None, "the most memory that gemtune, or a child of it, held meanwhile; on Linux; elsewhere at most", "10⁹ bytes"
+        float | None,
+        "the most memory that gemtune, or a child of it, held meanwhile; on Linux; elsewhere at most",
+        "10⁹ bytes",
     ] = None
     verification: Annotated[Verification | None, "below; null until it has been verified"] = None
 

@@ -44,7 +44,9 @@ VERBS = {
 }
 WITHOUT_ASSETS = [verb for verb, (_, arguments) in VERBS.items() if ASSETS not in arguments]
 
-_TIME = re.compile(rb'"(seal|seconds|peak_memory_gb)": [^,}]*,?')  # what a verify.json says of its making, and the digest of that
+_TIME = re.compile(
+    rb'"(seal|seconds|peak_memory_gb)": [^,}]*,?'
+)  # what a verify.json says of its making, and the digest of that
 _EMOJI = {"beach": "🏖️", "pizza": "🍕", "dog": "🐶", "coffee": "☕"}
 Digests = dict[str, str]  # the path of a file -> the SHA-256 of its bytes
 

@@ -208,7 +208,11 @@ def test_an_artifact_goes_there_when_it_was_verified(
 @pytest.mark.parametrize(
     ("weights", "passed", "words"),
     [
-        ("tuned", None, "not shown to answer as the tuned model does: few rows; `gemtune export RUN --limit N` asks it"),
+        (
+            "tuned",
+            None,
+            "not shown to answer as the tuned model does: few rows; `gemtune export RUN --limit N` asks it",
+        ),
         ("tuned", False, "answers otherwise than the tuned model: few rows; export another format"),
         ("step-2", True, "made of step-2, not of the tuned model; `gemtune export RUN` makes it of that, and verifies"),
     ],

@@ -74,7 +74,9 @@ def test_an_adapter_that_vllm_would_not_run_whole_is_refused(
     """Token rows, whole layers, a class whose names are others, a rank past its last, another architecture."""
     base = quiet(adapters[0]).weights_folder
     assert runnable_rank(adapters[1] / "adapter", base) == 12
-    with pytest.raises(RunError, match=r"trained rows of the embedding, which vLLM does not take; `gemtune export RUN merged`"):
+    with pytest.raises(
+        RunError, match=r"trained rows of the embedding, which vLLM does not take; `gemtune export RUN merged`"
+    ):
         command_of([quiet(merged), quiet(adapters[0])])
     vision = gemma3.write_tiny_vision(tmp_path / "vision")
     with pytest.raises(RunError, match=r"vLLM would leave out base_model\S+ in silence, and 83 more"):
@@ -135,7 +137,7 @@ def test_where_vllm_is_installed_it_is_run_with_the_token_in_its_environment(mer
 
 def test_vllm_knows_every_argument(merged: Path, adapters: list[Path]) -> None:
     """By its own parser, where it is installed."""
-    cli = pytest.importorskip("vllm.entrypoints.openai.cli_args", reason="vLLM is not installed")
+    cli = pytest.importorskip("vllm.entrypoints.common.cli_args", reason="vLLM is not installed")
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
     for jobs in ([quiet(merged)], [quiet(run) for run in adapters]):

@@ -54,7 +54,9 @@ MERGED = replace(GGUF, format="merged", verification=None, logits_difference=0.0
 def test_every_format_is_a_row_with_its_verdict_and_why() -> None:
     lines = list(artifact_lines([GGUF, MERGED]))
     assert lines[1].split("  ")[0] == "gguf-q8_0" and "1,200 of 1,234" in lines[1] and lines[1].endswith("FAILED")
-    assert "31 of 32" in lines[1] and "292 MB  28 s        0.57 GB" in lines[1] and "f1 0.410 [0.300, 0.520]" in lines[1]
+    assert (
+        "31 of 32" in lines[1] and "292 MB  28 s        0.57 GB" in lines[1] and "f1 0.410 [0.300, 0.520]" in lines[1]
+    )
     assert lines[2].endswith("not verified")
     assert lines[-2] == "gguf-q8_0: 126 of 126 adapters; f1 0.410 against 0.500; a loss of up to 0.05 passes."
     assert lines[-1].endswith("logits within 0.0123 of the unmerged model's; not verified yet.")

@@ -71,7 +71,9 @@ def live(
 
 
 @contextlib.contextmanager
-def live_gguf(models: Sequence[tuple[Job, str | None]], images: Path, *, batch: int = 8, queue: int = 64) -> Iterator[Live]:
+def live_gguf(
+    models: Sequence[tuple[Job, str | None]], images: Path, *, batch: int = 8, queue: int = 64
+) -> Iterator[Live]:
     """The same by GGUF artifacts, in llama.cpp."""
     with contextlib.ExitStack() as stack:
         api = gguf_api(models, images, batch=batch, queue=queue, stack=stack)

@@ -12,6 +12,7 @@ from gemtune.cli.outcomes import fail_where_it_answers_otherwise
 from gemtune.cli.terminal import tell, tell_json
 from gemtune.errors import GemtuneError
 from gemtune.exporting.formats import DEFAULTS, FORMATS
+from gemtune.pipeline.serving import ENGINES
 
 
 def export(

@@ -232,9 +232,7 @@ def _requested(door: JsonObject, path: str, body: JsonObject | None) -> Iterator
 
 
 @cache
-def _server(
-    model: str, projector: str, adapter: str, context: int, slots: int, threads: int
-) -> tuple[Server, str]:
+def _server(model: str, projector: str, adapter: str, context: int, slots: int, threads: int) -> tuple[Server, str]:
     """llama.cpp's server on a free port of this machine alone, and the key without which it answers nobody."""
     import xllamacpp
 

@@ -42,9 +42,8 @@ def engine_of(engine: str | None, formats: Sequence[str | None]) -> str:
     named = [format_ for format_ in formats if format_]
     engine = engine or (LLAMA_CPP if named else GEMTUNE)
     if engine not in ENGINES:
-        raise GemtuneError(
-            f"no engine {engine!r} to serve with{did_you_mean(engine, ENGINES, f'engines are {", ".join(ENGINES)}')}"
-        )
+        move = did_you_mean(engine, ENGINES, f"engines are {', '.join(ENGINES)}")
+        raise GemtuneError(f"no engine {engine!r} to serve with{move}")
     for format_ in named:
         if engine != LLAMA_CPP or not format_.startswith(GGUF):
             raise RunError(f"{format_}: llama.cpp alone serves an artifact, a GGUF; name the run, or export it to gguf")

@@ -62,7 +62,9 @@ def command_of(jobs: Sequence[Job]) -> list[str]:
         settings += ["--chat-template", str(base.resolve() / "chat_template.jinja")]
     decoding = {(each.recipe.evaluate.temperature, each.recipe.evaluate.top_p) for each in jobs}
     if len(decoding) > 1:
-        raise RunError("the runs differ in evaluate.temperature or evaluate.top_p; vLLM has one default: serve them apart")
+        raise RunError(
+            "the runs differ in evaluate.temperature or evaluate.top_p; vLLM has one default: serve them apart"
+        )
     ((temperature, top_p),) = decoding
     sampling = json.dumps({"temperature": temperature, "top_p": top_p})  # vLLM's own default samples
     return ["vllm", "serve", str(base.resolve()), *settings, *_sizes(base), "--override-generation-config", sampling]

@@ -8,7 +8,18 @@ from gemtune.artifact_files import Artifact
 from gemtune.reporting.text import count, interval, number, visible
 
 VERDICTS = {True: "passed", False: "FAILED", None: "not shown"}
-HEAD = ("format", "of", "size", "written in", "peak memory", "runtime", "tokens agreed", "replies equal", "score", "verdict")
+HEAD = (
+    "format",
+    "of",
+    "size",
+    "written in",
+    "peak memory",
+    "runtime",
+    "tokens agreed",
+    "replies equal",
+    "score",
+    "verdict",
+)
 
 
 def artifact_rows(artifacts: Iterable[Artifact]) -> list[tuple[str, ...]]:

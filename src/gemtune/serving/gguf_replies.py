@@ -24,9 +24,7 @@ ENDS: dict[str, Finish] = {"eos": "stop", "limit": "length"}
 MOST_SEED = 2**32 - 1  # which stands for none
 
 
-def generate(
-    models: Mapping[str, LlamaCpp], images: Path, say: Callable[[str], None], batch: Sequence[Ticket]
-) -> None:
+def generate(models: Mapping[str, LlamaCpp], images: Path, say: Callable[[str], None], batch: Sequence[Ticket]) -> None:
     """Tells the replies to a batch of tickets their text, until all are over; `models` by the names they are served as.
 
     `images` is the folder that a ticket's images are named from.
