@@ -40,13 +40,13 @@ FORMATS = ("merged", "gguf-q8_0", "onnx-q8")
 Prompts = Sequence[Sequence[int]]
 Way = Callable[[Prompts], int]  # answers a batch of prompts, and says how many tokens it has made
 BODY = """\
-{threads} threads, prompts of {length} tokens, replies of up to {tokens}; medians of {repeats} batches in turn, tokens/s, with the
-lowest and the highest.
+{threads} threads, prompts of {length} tokens, replies of up to {tokens}; tokens/s, medians of {repeats} batches in
+turn, with the lowest and the highest.
 
 {table}
 
-gemtune and transformers compute in {precision}, llama.cpp and ONNX Runtime with 8 bits a weight, which is half of the bytes
-that a token has to read.
+gemtune and transformers compute in {precision}, llama.cpp and ONNX Runtime with 8 bits a weight, which is half of the
+bytes that a token has to read.
 """
 
 

@@ -47,10 +47,12 @@ BODY = """\
 
 {table}
 
-Lost: requests that neither ended nor left, or whose reply ended without a reason. Overtaken: a request sent {later:g} s later
-got its first piece earlier. Another's: replies that are not what the same server says to the same prompt when nobody
-else asks; `gemtune serve` answers several at once, and in bf16 two tokens that are almost equally likely can change places.
-Unfinished: not yet answered {grace} s after the time was over. Tokens/s are those of replies and of requests that left.
+- Lost: requests that neither ended nor left, or whose reply ended without a reason.
+- Overtaken: a request that was sent {later:g} s later got its first piece earlier.
+- Another's: replies that are not what the same server says to the same prompt when nobody else asks. `gemtune serve`
+  answers several at once, and in bf16 two tokens that are almost equally likely can change places.
+- Unfinished: not yet answered {grace} s after the time was over.
+- Tokens/s: of replies, and of the requests that left.
 
 Past the limit: {past}
 """
@@ -257,12 +259,11 @@ def described(load: Load, alone: dict[str, str], job: Job) -> list[str]:
 
 def described_past(load: Load) -> str:
     """What came of more clients than may wait."""
-    slowest = max(load.refused, default=0)
+    slowest, counts = max(load.refused, default=0), (len(load.whole), load.left, len(load.lost), load.unfinished)
     return (
-        f"{2 * QUEUE} clients for {load.seconds:.0f} s, of which {QUEUE} may wait: {len(load.refused)} requests were refused "
-        f"with 429, after {slowest:.2f} s at most, {len(load.whole)} answered, {load.left} left, {len(load.lost)} lost, "
-        f"{load.unfinished} unfinished."
-    )
+        f"{2 * QUEUE} clients for {load.seconds:.0f} s, of which {QUEUE} may wait. {len(load.refused)} requests were "
+        f"refused with 429, after {slowest:.2f} s at most; {{}} were answered, {{}} left, {{}} lost, {{}} unfinished."
+    ).format(*counts)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import json
 import shlex
 import stat
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,7 @@ def quiet(run: Path) -> Job:
 
 def options(command: list[str]) -> dict[str, str]:
     """The values behind the options of a command, all of which take one at least."""
-    pairs = zip(command, command[1:], strict=False)
-    return {name: value for name, value in pairs if name.startswith("--")}
+    return {name: value for name, value in pairwise(command) if name.startswith("--")}
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_an_adapter_that_vllm_would_not_run_whole_is_refused(
 
 def test_decoding_that_differs_is_refused(adapters: list[Path]) -> None:
     jobs = [quiet(adapters[0]), Job(adapters[1], ["evaluate.temperature=0.7"], say=lambda text: None)]
-    with pytest.raises(RunError, match="differ in evaluate.temperature or evaluate.top_p; vLLM has one default"):
+    with pytest.raises(RunError, match=r"differ in evaluate\.temperature or evaluate\.top_p; vLLM has one default"):
         command_of(jobs)
 
 
@@ -112,7 +112,7 @@ def test_where_vllm_is_not_installed_its_command_is_the_next_move(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     line = refusal(gemtune(capfd, "serve", merged, "--engine", "vllm", "--port", "8001"))
-    found, command = line.split("vllm is not installed here; run it where it is: ")
+    command = line.partition("vllm is not installed here; run it where it is: ")[2]
     expected = [*command_of([quiet(merged)]), "--host", "127.0.0.1", "--port", "8001", "--allowed-origins", "[]"]
     assert shlex.split(command) == expected
     line = refusal(gemtune(capfd, "serve", merged, "--engine", "vllm", "--host", "0.0.0.0"))

@@ -13,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
@@ -95,7 +95,9 @@ class LlamaCpp:
         """Loads it now; GemtuneError where llama.cpp cannot."""
         self._ask(DOOR, None)
 
-    def stream(self, prompt: Sequence[int], images: Sequence[Path] = (), **settings: object) -> Iterator[JsonObject]:
+    def stream(
+        self, prompt: Sequence[int], images: Sequence[Path] = (), **settings: object
+    ) -> Generator[JsonObject, None, None]:
         """Yields what llama.cpp says of a reply as that grows; `settings` are of its own request.
 
         `content` is a piece of the text, which ends with no half of a character, `tokens_predicted` how many there are
