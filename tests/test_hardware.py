@@ -13,7 +13,7 @@ import torch
 
 from gemtune import hardware
 from gemtune.errors import ModelError
-from gemtune.hardware import choose_device, choose_precision, instruction_sets, unused_gpu
+from gemtune.hardware import choose_device, instruction_sets, unused_gpu
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Recipe
 
@@ -76,13 +76,8 @@ def test_without_a_gpu_it_is_the_cpu_and_no_other_can_be_asked_for() -> None:
             choose_device(device)
 
 
-def test_what_the_recipe_says_is_taken_and_what_is_chosen_has_a_reason() -> None:
+def test_the_device_that_the_recipe_says_is_taken() -> None:
     assert choose_device("cpu") == ("cpu", "the recipe says so")
-    assert choose_precision("fp16", "cpu") == ("fp16", "the recipe says so")
-    precision, why = choose_precision("auto", "cpu")
-    native = "AVX512-BF16" in instruction_sets() or "AMX" in instruction_sets()
-    assert precision in (("bf16", "fp32") if native else ("fp32",)) and "CPU" in why
-    assert choose_precision("auto", "mps")[0] == "fp32"
 
 
 @pytest.fixture
@@ -150,10 +145,3 @@ def test_a_second_gpu_stays_idle_and_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     device, why = choose_device("auto")
     assert device == "cuda" and "Tesla T4 is here" in why and "1 more idle: CUDA_VISIBLE_DEVICES" in why
-
-
-def test_a_cpu_whose_pytorch_has_no_onednn_computes_in_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyTorch for macOS has no such operator."""
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    monkeypatch.setattr(torch.ops, "mkldnn", None)
-    assert choose_precision("auto", "cpu")[0] == "fp32"

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.compare.environments import ENVIRONMENTS, call, python_of, versions
+from benchmarks.compare.environments import call, python_of, versions
 from benchmarks.compare.limit import shares
 from benchmarks.compare.results import write_page
 from benchmarks.compare.workloads import WORKLOADS
@@ -45,8 +45,8 @@ class Arm:
 ARMS = {
     "guide": Arm("peers", "Google's guide for Gemma 3 270M: fp32, two trained embeddings, eager, 4 rows at a time"),
     "trl_default": Arm("peers", "TRL's defaults: fp32 weights, bf16 autocast, checkpointing"),
-    "trl_tuned": Arm("peers", "TRL set up well: bf16 weights (fp32 where bf16 is emulated), no checkpointing, sdpa"),
-    "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16 (fp32 where bf16 is emulated), no checkpointing, sdpa"),
+    "trl_tuned": Arm("peers", "TRL set up well: bf16 weights (fp32 where that is faster), no checkpointing, sdpa"),
+    "llamafactory": Arm("llamafactory", "LLaMA-Factory: bf16 (fp32 where that is faster), no checkpointing, sdpa"),
     "gemtune": Arm("gemtune", "gemtune's defaults"),
     "gemtune_uncompiled": Arm("gemtune", "gemtune without a C++ compiler", "gemtune", "without compiled passes"),
     "gemtune_rows": Arm("gemtune", "gemtune with the rows of the control tokens, as for -pt", "gemtune", "token rows"),
@@ -63,11 +63,12 @@ def main() -> None:
     file = folder / "compare.json"
     results = {"workloads": {}, "runs": []} if args.fresh or not file.exists() else read_json(file)
     heading = Heading.of_this_machine(args.held_to)
+    environments = sorted({"peers", *(ARMS[arm].environment for arm in args.arms)})  # peers: the held-out loss
     _forget_another_gemtune(results, heading.commit)
     results |= {
         "heading": asdict(heading),
         "arms": {name: arm.what for name, arm in ARMS.items()},
-        "versions": {name: versions(name) for name in ENVIRONMENTS},
+        "versions": results.get("versions", {}) | {name: versions(name) for name in environments},
     }
     for name in args.workloads:
         workload = work / name

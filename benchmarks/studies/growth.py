@@ -104,7 +104,6 @@ def step_speed(length: int) -> float:
     """Tokens per second of a training step over rows of one length."""
     import torch
 
-    from gemtune.hardware import choose_precision
     from gemtune.models.adapters import attach_adapters
     from gemtune.models.embedded import embedded_model
     from gemtune.models.families import family_of
@@ -115,6 +114,7 @@ def step_speed(length: int) -> float:
     from gemtune.training.batching import cut, micro_batch
     from gemtune.training.loss import labelled_loss
     from gemtune.training.planner import ModelShape, choose_micro_tokens
+    from gemtune.training.precision import choose_precision
 
     folder, (precision, _) = embedded_model(), choose_precision("auto", "cpu")
     model = attach_adapters(load_model(folder, precision=precision), Lora(), family_of(folder), [105, 106], 0)

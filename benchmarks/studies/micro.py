@@ -15,7 +15,6 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.compare.results import table
 from benchmarks.machine import HELD_TO, hold_to, write_page
-from gemtune.hardware import choose_precision
 from gemtune.kernels import cross_entropy
 from gemtune.kernels.attention import CompiledAttention
 from gemtune.kernels.batched_attention import BatchedAttention
@@ -23,6 +22,7 @@ from gemtune.kernels.lora import LinearGroup, grouped_linear
 from gemtune.kernels.mlp import gated, gated_backward
 from gemtune.kernels.native import has_tiles
 from gemtune.models.loading import DTYPES
+from gemtune.training.precision import choose_precision
 
 REPEATS = 30
 HEADS, KV_HEADS, SIZE = 4, 1, 256

@@ -115,32 +115,6 @@ def gpus() -> list[str]:
     return found
 
 
-def choose_precision(wanted: str, device: str) -> tuple[str, str]:
-    """bf16, fp16 or fp32, and why."""
-    import torch
-
-    if wanted != "auto":
-        slow = device == "cuda" and wanted == "fp32"
-        return wanted, "the recipe says so" + ("; it leaves a GPU's fast matrix units unused" if slow else "")
-    if device == "cuda":
-        if torch.cuda.get_device_capability() >= (8, 0):
-            return "bf16", "this GPU computes in bf16 natively"
-        return (
-            "fp16",
-            "this GPU has no bf16; fp16 matrix products over an fp32 residual stream, which fp16 would overflow",
-        )
-    if device == "mps":
-        return "fp32", "bf16 is not reliable on this device"
-    # oneDNN runs bf16 matrix products natively from AVX512-BF16 or AMX on; below, it emulates them slower than fp32.
-    # PyTorch for macOS has no oneDNN.
-    has_bf16 = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if has_bf16 and torch.cpu._is_avx512_bf16_supported():
-        if torch.cpu._is_amx_tile_supported():
-            return "bf16", "this CPU has AMX: several times the speed and half the memory of fp32"
-        return "bf16", "this CPU has AVX512-BF16: half the memory of fp32; on some it is slower, on some faster"
-    return "fp32", "this CPU has no native bf16"
-
-
 def device_name(device: str) -> str:
     """The GPU's name, or the processor's."""
     import torch

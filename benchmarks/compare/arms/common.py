@@ -13,9 +13,20 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 
-def has_bf16() -> bool:
-    """Whether this machine computes in bf16 itself; where PyTorch has to emulate it, fp32 is several times as fast."""
-    return torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+def is_fast_in_bf16() -> bool:
+    """Whether this machine multiplies matrices in bf16 as fast as in fp32; not every processor with bf16 does."""
+    if torch.cuda.is_available():
+        return True
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    seconds = dict[torch.dtype, list[float]]({torch.bfloat16: [], torch.float32: []})
+    for _ in range(6):
+        for dtype, times in seconds.items():
+            x, weight = torch.randn(512, 640, dtype=dtype), torch.randn(8192, 640, dtype=dtype)
+            began = time.perf_counter()
+            torch.mm(torch.mm(x, weight.t()), weight)
+            times.append(time.perf_counter() - began)
+    return min(seconds[torch.bfloat16]) <= min(seconds[torch.float32])
 
 
 class Arm(TrainerCallback):

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.compare.arms.common import Arm
 from benchmarks.compare.limit import Products
-from gemtune.hardware import choose_device, choose_precision
+from gemtune.hardware import choose_device
 from gemtune.kernels import attention, cross_entropy, native
 from gemtune.kernels import lora as adapters
 from gemtune.models.adapters import attach_adapters
@@ -31,6 +31,7 @@ from gemtune.training import loss, trainer
 from gemtune.training import run as training
 from gemtune.training.batching import order
 from gemtune.training.planner import ModelShape, choose_micro_tokens, estimate
+from gemtune.training.precision import choose_precision
 from gemtune.training.speed import sustained_speed
 
 LORA = Lora(token_rows="none")  # noqa: S106 (the first adapter has none)

@@ -10,7 +10,6 @@ from gemtune.errors import GemtuneError
 from gemtune.files import writable_cache
 from gemtune.hardware import (
     choose_device,
-    choose_precision,
     device_name,
     gpus,
     installed_versions,
@@ -43,6 +42,7 @@ def _findings() -> Iterator[tuple[str, str, str]]:
     from gemtune.kernels.native import MISSING, compiled, instruction_set
     from gemtune.kernels.usage import kernels_in_use
     from gemtune.models.loading import DTYPES
+    from gemtune.training.precision import choose_precision
 
     for package, found in installed_versions().items():
         yield package, found, ""

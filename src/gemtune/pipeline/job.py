@@ -147,9 +147,14 @@ class Job:
 
     @cached_property
     def precision(self) -> str:
-        from gemtune.hardware import choose_precision
+        from gemtune.models.families import config_of
+        from gemtune.training.planner import ModelShape, weight_bytes
+        from gemtune.training.precision import choose_precision
 
-        return str(self.run.decide("precision", choose_precision(self.recipe.train.precision, self.device)))
+        in_fp32 = weight_bytes(self.recipe, ModelShape.of(config_of(self.folder)), "fp32")
+        begun = None if self.fresh else self.run.decisions.get("precision")
+        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, begun and str(begun.value))
+        return str(self.run.decide("precision", chosen))
 
     def base_model(self) -> PreTrainedModel:
         """The base model as the recipe wants it, freshly loaded."""

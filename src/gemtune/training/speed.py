@@ -8,9 +8,18 @@ from statistics import median
 
 import torch
 
+from gemtune.kernels.native import instruction_set
 from gemtune.models.loading import DTYPES
 
-OF_PRODUCTS = 0.33  # of the speed of one large matrix product that a block of a model reaches in training
+# Of the speed of one large matrix product, what a block of a model reaches in training: the faster the products, the
+# more of a step is other work. By instruction set and type, as `make bench` measured beside `gemtune plan`.
+OF_PRODUCTS = {
+    ("narrow", torch.float32): 0.79,
+    ("avx512_bf16", torch.float32): 0.79,
+    ("avx512_bf16", torch.bfloat16): 0.65,
+    ("amx", torch.bfloat16): 0.33,
+}
+ELSEWHERE = 0.33  # a GPU, and what was not measured
 LEAST_TAKEN = 0.15  # of the cores: below, it may be the waiting of our own threads for each other
 TIMES, WEIGHTS, TOKENS, SIZE, OUT = 9, 32, 512, 640, 2048
 
@@ -54,7 +63,8 @@ def sustained_speed(precision: str, device: str) -> Speed:
         back.sum().item()
         seconds.append(time.perf_counter() - began)
         processor_seconds.append(time.process_time() - used)
-    tflops = OF_PRODUCTS * WEIGHTS * 4 * TOKENS * SIZE * OUT / median(seconds) / 1e12
+    reached = OF_PRODUCTS.get((instruction_set() or "narrow", dtype), ELSEWHERE) if device == "cpu" else ELSEWHERE
+    tflops = reached * WEIGHTS * 4 * TOKENS * SIZE * OUT / median(seconds) / 1e12
     if device != "cpu":
         return Speed(tflops)
     had = sum(processor_seconds) / sum(seconds) / torch.get_num_threads()
