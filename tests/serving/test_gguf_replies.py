@@ -121,23 +121,22 @@ def test_the_door_is_the_same(served: Live) -> None:
         served.asked("beach " * 5_000)
 
 
-def test_a_client_that_leaves_gives_its_place_free_and_past_the_queue_is_429(run: Path, tmp_path: Path) -> None:
-    """While llama.cpp is held, so that no reply ends by itself."""
+def test_while_llama_cpp_hangs_the_queue_is_kept_and_the_server_can_end(run: Path, tmp_path: Path) -> None:
     before = children()
     with live_gguf([(quiet(run), "gguf-bf16")], tmp_path, batch=1, queue=2) as server, ThreadPoolExecutor(3) as pool:
         (child,) = children() - before
         child.suspend()
-        streams = [pool.submit(server.asked, PROMPT, max_tokens=50, stream=True) for _ in range(3)]
-        wait_for(lambda: (len(server.engine.running), server.engine.waiting) == (1, 2))
+        streams = [pool.submit(server.asked, PROMPT, stream=True)]
+        wait_for(lambda: bool(server.engine.running))
+        for waiting in (1, 2):
+            streams.append(pool.submit(server.asked, PROMPT, stream=True))
+            wait_for(lambda waiting=waiting: server.engine.waiting == waiting)  # type: ignore[misc]
         with pytest.raises(openai.RateLimitError, match="2 requests wait already"):
             server.asked(PROMPT)
         for stream in streams:
             stream.result().close()
         wait_for(lambda: not server.engine.waiting)
-        child.resume()
-        wait_for(lambda: not server.engine.running)
-        assert server.engine.tokens < 50
-        assert server.asked(PROMPT, max_tokens=2).usage.completion_tokens == 2
+    assert children() == before
 
 
 def test_when_llama_cpp_dies_its_requests_say_so_and_the_next_is_answered(run: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class LlamaCpp:
     def _reason(self) -> str | None:
         """Why llama.cpp gave up, by its log, which a thread of its own writes."""
         deadline = time.monotonic() + _LOG_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._reader.is_alive():
             for line in list(self._log):
                 for sign in _REASONS:
                     if sign in line:

@@ -28,7 +28,7 @@ def gguf_api(
     queue: int,
     stack: contextlib.ExitStack,
 ) -> Api:
-    """The endpoints of runs, their artifacts loaded in llama.cpp until the stack is closed.
+    """The endpoints of runs, their artifacts loaded in llama.cpp until the stack, or the engine, is closed.
 
     A model is a run, with the format of the artifact where one is named; `images` is a folder for those of requests.
     """
@@ -42,16 +42,18 @@ def gguf_api(
     from gemtune.serving.json_replies import JsonReplies
 
     names, formats = names_of([job for job, _ in models]), [format_ for _, format_ in models]
+    loaded = stack.enter_context(contextlib.ExitStack())
     runtimes, served = {}, {}
     for (name, job), format_ in zip(names.items(), formats, strict=True):
         folder = artifact_of(job, format_)
         runtime = open_gguf_folder(folder, slots=batch, threads=torch.get_num_threads())
-        runtimes[name] = stack.enter_context(runtime)
+        runtimes[name] = loaded.enter_context(runtime)
         runtime.load()
         created = int(folder.stat().st_mtime)
         served[name] = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked)
     first = models[0][0]
-    engine = Engine(partial(generate, runtimes, images, first.say), 1, queue, first.say, lanes=batch)
+    answer = partial(generate, runtimes, images, first.say)
+    engine = Engine(answer, 1, queue, first.say, lanes=batch, stop=loaded.close)
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
     return Api(engine, served, json_replies, CONTEXT, images, LACKS)
 

@@ -75,6 +75,7 @@ class Engine:
     most_waiting: int
     say: Callable[[str], None] = print
     lanes: int = 1  # batches at the same time
+    stop: Callable[[], None] = lambda: None  # ends what `generate` waits for, where that is another program
     running: list[Ticket] = field(default_factory=list)
     _told: int = 0  # tokens of tickets that are over
     _waiting: deque[Ticket] = field(default_factory=deque)
@@ -119,6 +120,7 @@ class Engine:
                 ticket.leave()
             self._waiting.clear()
             self._changed.notify_all()
+        self.stop()
 
     def run(self) -> None:
         """Answers until `close`."""

@@ -56,6 +56,8 @@ def _answer(
                 reply.tokens = piece["tokens_predicted"]
                 reply.grow(text, ENDS[piece["stop_type"]] if piece["stop"] else None)
     except GemtuneError as error:
+        if reply.is_over:
+            return
         say(str(error))
         reply.is_left = True
         reply.tell(RequestError("llama.cpp failed at this request; the server goes on", status=503))
