@@ -1,7 +1,7 @@
 """How fast does gemtune generate, beside plain transformers, llama.cpp and ONNX Runtime, one reply and sixteen at once?
 
-Gemma 3 270M with an adapter of two steps continues prompts of one length, greedily; the ways take turns in one process.
-What is timed is a whole batch, reading the prompts included, as `gemtune generate --input` has it.
+Gemma 3 270M with an adapter answers prompts of one length, greedily, no reply ending before its last token; the ways
+take turns in one process. What is timed is a whole batch, reading the prompts included.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -34,13 +35,14 @@ from gemtune.pipeline.tuned_models import model_named
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TOKENS = 32  # of a reply, at most
+TOKENS = 32  # of a reply
 BATCHES = (1, 16)
 FORMATS = ("merged", "gguf-q8_0", "onnx-q8")
 Prompts = Sequence[Sequence[int]]
-Way = Callable[[Prompts], int]  # answers a batch of prompts, and says how many tokens it has made
+Way = Callable[[Prompts], object]  # answers a batch of prompts
+NEVER = -1  # the id of no token
 BODY = """\
-{threads} threads, prompts of {length} tokens, replies of up to {tokens}; tokens/s, medians of {repeats} batches in
+{threads} threads, prompts of {length} tokens, replies of {tokens}; tokens/s, medians of {repeats} batches in
 turn, with the lowest and the highest.
 
 {table}
@@ -53,10 +55,11 @@ bytes that a token has to read.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5, help="batches of each way and size (5)")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of a reply, at most ({TOKENS})")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help=f"of a reply ({TOKENS})")
+    parser.add_argument("--run", type=Path, help="a trained run instead of one of two steps")
     args = parser.parse_args()
     torch.set_num_threads(CORES)
-    job = Job(trained(), say=lambda text: None)
+    job = Job(args.run or trained(), say=lambda text: None)
     stages.export(job, FORMATS, limit=1)
     prompts = alike(job, max(BATCHES))
     speeds: dict[tuple[str, int], list[float]] = {}
@@ -66,10 +69,11 @@ def main() -> None:
             for name, way in ways.items():
                 for size in BATCHES:
                     start = time.monotonic()
-                    made = way(prompts[:size])
+                    way(prompts[:size])
+                    speed = size * args.tokens / (time.monotonic() - start)
                     if turn:  # the first makes caches and compiles
-                        speeds.setdefault((name, size), []).append(made / (time.monotonic() - start))
-                        print(f"{name}, {size}: {speeds[name, size][-1]:.1f} tokens/s, {made} tokens", flush=True)
+                        speeds.setdefault((name, size), []).append(speed)
+                        print(f"{name}, {size}: {speed:.1f} tokens/s", flush=True)
     rows = [[name, *(spread(speeds[name, size]) for size in BATCHES)] for name in ways]
     heads = "by | " + " | ".join(f"{size} at once" for size in BATCHES)
     settings = {"threads": CORES, "length": len(prompts[0]), "tokens": args.tokens, "repeats": args.repeats}
@@ -96,23 +100,23 @@ def alike(job: Job, count: int) -> Prompts:
 def ways_of(job: Job, limit: int) -> Iterator[dict[str, Way]]:
     """The ways, with their models loaded."""
     decoding = job.recipe.evaluate.model_copy(update={"max_new_tokens": limit, "temperature": 0.0})
-    load, stops = partial(load_model, device=job.device, precision=job.precision), set(job.renderer.stop_ids)
+    load = partial(load_model, device=job.device, precision=job.precision)
+    job.renderer.stop_ids = [NEVER]
 
     def by(model: PreTrainedModel) -> Way:
         """A model in memory by transformers' `generate`, as all three of them are asked."""
-        return lambda prompts: counted(
-            generate_ids(model, job.renderer, prompts, decoding, [[]] * len(prompts), None), stops
-        )
+        return lambda prompts: generate_ids(model, job.renderer, prompts, decoding, [[]] * len(prompts), None)
 
     with open_gguf_folder(job.run.artifact("gguf-q8_0"), slots=max(BATCHES), threads=CORES) as llama:
 
-        def one(prompt: Sequence[int]) -> int:
-            *_, last = llama.stream(prompt, n_predict=limit, temperature=0.0)
-            return int(last["tokens_predicted"])
+        def one(prompt: Sequence[int]) -> None:
+            *_, last = llama.stream(prompt, n_predict=limit, temperature=0.0, ignore_eos=True)
+            if last["tokens_predicted"] != limit:
+                raise SystemExit(f"llama.cpp made {last['tokens_predicted']} tokens, wanted {limit}")
 
-        def by_llama_cpp(prompts: Prompts) -> int:
+        def by_llama_cpp(prompts: Prompts) -> object:
             with ThreadPoolExecutor(len(prompts)) as pool:
-                return sum(pool.map(one, prompts))
+                return list(pool.map(one, prompts))
 
         with OnnxRuntime(job.run.artifact("onnx-q8") / "onnx" / "model_quantized.onnx") as onnx:
             yield {
@@ -124,16 +128,10 @@ def ways_of(job: Job, limit: int) -> Iterator[dict[str, Way]]:
             }
 
 
-def counted(replies: Sequence[Sequence[int]], stops: set[int]) -> int:
-    """Tokens up to the first stop token, with it; behind that it is padding."""
-    return sum(next((place + 1 for place, token in enumerate(ids) if token in stops), len(ids)) for ids in replies)
-
-
-def onnx_batch(runtime: OnnxRuntime, prompts: Prompts, limit: int) -> int:
-    """Greedy replies side by side, as an application of ONNX Runtime writes that loop; how many tokens they have."""
-    ids = np.array(prompts, np.int64)
+def onnx_batch(runtime: OnnxRuntime, prompts: Prompts, limit: int) -> None:
+    """Greedy replies side by side, as an application of ONNX Runtime writes that loop."""
+    ids, length = np.array(prompts, np.int64), 0
     cache = {name: np.repeat(empty, len(ids), 0) for name, empty in runtime._empty.items()}
-    length, over, made = 0, np.zeros(len(ids), bool), 0
     for _ in range(limit):
         total = length + ids.shape[1]
         inputs = {
@@ -144,11 +142,6 @@ def onnx_batch(runtime: OnnxRuntime, prompts: Prompts, limit: int) -> int:
         logits, *grown = runtime._session.run(None, inputs | cache)
         cache, length = dict(zip(cache, grown, strict=True)), total
         ids = logits[:, -1].argmax(-1)[:, None]
-        made += int((~over).sum())
-        over |= np.isin(ids[:, 0], list(runtime.stops))
-        if over.all():
-            break
-    return made
 
 
 if __name__ == "__main__":

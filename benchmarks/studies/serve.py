@@ -85,10 +85,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120, help="of load on each server (120)")
     parser.add_argument("--clients", type=int, default=64, help="at the same time (64)")
     parser.add_argument("--past", type=float, default=PAST, help=f"seconds with twice the limit's clients ({PAST})")
+    parser.add_argument("--run", type=Path, help="a trained run instead of one of two steps; its base model is asked")
     parser.add_argument("--alone", action="store_true", help="gemtune alone, without transformers serve")
     args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": str(CORES), "MKL_NUM_THREADS": str(CORES), "HF_HUB_OFFLINE": "1"}
-    run = trained()
+    run = args.run or trained()
     job = Job(run, say=lambda text: None)
     prompts = [conversation.messages for conversation in read_conversations(job.run.part("test"))][:PROMPTS]
     messages = [[{"role": message.role, "content": message.text} for message in turn[:-1]] for turn in prompts]
