@@ -68,6 +68,8 @@ class LlamaCpp:
         self._reader = threading.Thread(target=_keep_lines, args=(reading, self._log), daemon=True)
         self._reader.start()
         self._why = "it was closed"  # why it has ended, once it has
+        self._door: JsonObject | None = None  # while its process lives, as far as is known
+        self._opening = threading.Lock()
         seconds = _YEARS if slots > 1 else _SECONDS
         self._worker = Worker(f"{__name__}:answer", seconds=seconds, memory=_MEMORY, stderr=self._stderr)
 
@@ -91,9 +93,18 @@ class LlamaCpp:
         margins = map(_margin, steps) if len(steps) == len(tokens) else repeat(math.nan, len(tokens))
         return [Choice(token, margin) for token, margin in zip(tokens, margins, strict=True)]
 
-    def load(self) -> None:
-        """Loads it now; GemtuneError where llama.cpp cannot."""
-        self._ask(DOOR, None)
+    def load(self) -> JsonObject:
+        """Loads it, where it is not; where its server is, and the key. GemtuneError where llama.cpp cannot."""
+        with self._opening:
+            self._door = self._door or self._ask(DOOR, None)
+            return self._door
+
+    def _forget(self, door: JsonObject | None) -> None:
+        """Ends a process that has broken off, unless another has taken its place."""
+        with self._opening:
+            if door is self._door and self._reader.is_alive():
+                self._worker.close()
+                self._door = None
 
     def stream(
         self, prompt: Sequence[int], images: Sequence[Path] = (), **settings: object
@@ -106,8 +117,9 @@ class LlamaCpp:
         asked = self._with_images(prompt, images) if images else list(prompt)
         body = {"prompt": asked, "cache_prompt": False, **settings, "stream": True}
         piece: JsonObject = {}
+        door = self.load()
         try:
-            with _requested(self._ask(DOOR, None), "/completion", body) as response:
+            with _requested(door, "/completion", body) as response:
                 for line in filter(None, map(bytes.strip, response)):
                     piece = json.loads(line.removeprefix(b"data: ").removeprefix(b"error: "))
                     if "error" in piece:
@@ -117,6 +129,7 @@ class LlamaCpp:
             piece = {}
         if not piece.get("stop"):
             reason = self._reason() or "its process ended"
+            self._forget(door)
             raise GemtuneError(f"{self.model}: {self.name} broke off: {reason}; the next request loads it again")
 
     def __enter__(self) -> Self:
