@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from exporting.gguf_models import write_text_model, write_vision_model
-from gemtune.data.conversation import read_conversations
+from gemtune.data.conversation import Part, read_conversations
 from gemtune.errors import GemtuneError
 from gemtune.exporting.gguf_folder import open_gguf_folder
 from gemtune.pipeline import stages
@@ -117,7 +117,7 @@ def test_the_door_is_the_same(served: Live) -> None:
     status, answer, _ = served.raw("POST", "/v1/chat/completions", body, {"host": "evil.example"})
     assert status == 403 and "is not this server's" in answer["error"]["message"]
     assert [model.id for model in served.client.models.list().data] == ["one"]
-    with pytest.raises(openai.BadRequestError, match="this model takes 4096 together"):
+    with pytest.raises(openai.BadRequestError, match="this model takes 2048 together"):
         served.asked("beach " * 5_000)
 
 
@@ -161,26 +161,28 @@ def test_a_picture_is_seen(tmp_path_factory: pytest.TempPathFactory, rows: Path)
     run = trained(folder, "sees", write_vision_model(folder / "model"), task="messages", data={"source": str(rows)})
     job = quiet(run)
     stages.export(job, ["gguf-f32"], "base", limit=1)
-    (row,) = [row for row in read_conversations(job.run.part("test")) if len(row.image_paths) == 1][:1]
-    path = job.run.data / row.image_paths[0]
+    row = next(row for row in read_conversations(job.run.part("train")) if row.image_paths)
     with open_gguf_folder(job.run.artifact("gguf-f32")) as runtime:
-        choices = runtime.decode(job.renderer.prompt_ids(row), 12, [path])
+        paths = [job.run.data / path for path in row.image_paths]
+        choices = runtime.decode(job.renderer.prompt_ids(row), 12, paths)
     expected = job.renderer.reply([choice.token for choice in choices])[0]
-    content = [
-        {"type": "text", "text": part.text}
-        if part.image is None
-        else {"type": "image_url", "image_url": {"url": "data:image/png;base64," + _base64(path)}}
-        for part in row.messages[-2].parts
+    messages = [
+        {"role": message.role, "content": [_given(job, part) for part in message.parts]}
+        for message in row.messages[:-1]
     ]
     with live_gguf([(job, None)], folder) as server:
-        assert server.said(content, "sees", max_tokens=12) == expected  # type: ignore[arg-type]
+        answer = server.client.chat.completions.create(model="sees", messages=messages, max_tokens=12)
+        assert answer.choices[0].message.content == expected
 
 
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def _given(job: Job, part: Part) -> dict[str, Any]:
+    if part.image is None:
+        return {"type": "text", "text": part.text}
+    data = base64.b64encode((job.run.data / part.image).read_bytes()).decode()
+    return {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
 
 
-def test_a_damaged_artifact_is_not_served(run: Path, tmp_path: Path) -> None:
+def test_of_several_artifacts_one_has_to_be_named(run: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(GemtuneError, match=r"has gguf-bf16, gguf-f32; name one, such as "),
         live_gguf([(quiet(run), None)], tmp_path),

@@ -36,6 +36,7 @@ def gguf_api(
 
     from gemtune.exporting.gguf_folder import open_gguf_folder
     from gemtune.exporting.llama_cpp import CONTEXT
+    from gemtune.models.families import config_of
     from gemtune.serving.api import Api
     from gemtune.serving.engine import Engine, Served
     from gemtune.serving.gguf_replies import LACKS, generate
@@ -55,7 +56,8 @@ def gguf_api(
     answer = partial(generate, runtimes, images, first.say)
     engine = Engine(answer, 1, queue, first.say, lanes=batch, stop=loaded.close)
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
-    return Api(engine, served, json_replies, CONTEXT, images, LACKS)
+    positions = [config_of(job.folder).get_text_config().max_position_embeddings for job, _ in models]
+    return Api(engine, served, json_replies, min(CONTEXT, *positions), images, LACKS)
 
 
 def artifact_of(job: Job, format_: str | None) -> Path:
