@@ -86,7 +86,7 @@ ALONE: dict[str, tuple[str, str]] = {
         "pipeline/test_serving.py",
         "llama.cpp alone serves an artifact, a GGUF; name the run",
     ),
-    "…: has …; name one, such as …": ("serving/test_gguf_replies.py", "name one, such as"),
+    "…: has …; name one, such as …": ("pipeline/test_served_gguf.py", "name one, such as"),
     "others reach this server, so it needs a token; give --token-file": (
         "pipeline/test_vllm.py",
         "others reach this server, so it needs a token; give --token-file",

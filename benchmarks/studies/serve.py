@@ -252,7 +252,10 @@ def described(load: Load, alone: dict[str, str], job: Job) -> list[str]:
     for fault in load.lost[:3]:
         print(f"lost: {fault[:200]}", flush=True)
     tokens = sum(map(len, job.tokenizer(load.said, add_special_tokens=False)["input_ids"]))
-    times = [f"{median(values):.1f}, {quantiles(values, n=20)[-1]:.1f}" for values in (load.first, load.whole)]
+    times = [
+        f"{median(values):.1f}, {quantiles(values, n=20)[-1]:.1f}" if len(values) > 1 else ""
+        for values in (load.first, load.whole)
+    ]
     counts = [len(load.whole), load.left, len(load.lost), load.overtaken]
     ends = [f"{others} of {len(load.texts)}", str(load.unfinished), f"{tokens / load.seconds:.1f}"]
     return [*map(str, counts), *ends, *times]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from command import gemtune, refusal, spawn
-from gemtune.files import write_json
 from gemtune.pipeline import stages
 from training_jobs import trained
 
@@ -49,20 +47,3 @@ def test_the_packages_that_are_missing_are_named(run: Path) -> None:
     first = "import sys\nfor name in ('starlette', 'uvicorn'): sys.modules[name] = None"
     line = refusal(spawn("serve", run, "--engine", "llama.cpp", first=first))
     assert line.endswith("pip install 'gemtune[serve]'")
-
-
-def test_what_is_known_of_an_artifact_is_said(run: Path) -> None:
-    from gemtune.pipeline.served_gguf import artifact_of
-
-    said: list[str] = []
-    job = stages.Job(run, say=said.append)
-    stages.export(job, ["merged"], limit=2)
-    shutil.copytree(run / "export" / "merged", run / "export" / "gguf-f32")
-    said.clear()
-    assert artifact_of(job, None) == run / "export" / "gguf-f32" and said == []
-    note = job.run.artifact_note("gguf-f32")
-    assert note and note.verification
-    doubtful = replace(note, verification=replace(note.verification, passed=None, why="too few rows"))
-    write_json(run / "export" / "gguf-f32" / "verify.json", doubtful.to_json())
-    artifact_of(job, "gguf-f32")
-    assert said == [f"{run / 'export' / 'gguf-f32'}: not shown to answer as the tuned model does: too few rows"]
