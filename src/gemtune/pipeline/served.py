@@ -38,7 +38,7 @@ def api_of(jobs: Sequence[Job], images: Path, *, batch: int, queue: int) -> Api:
     model, models = _with_adapters(names, images) if first.recipe.lora else _alone(names, images)
     longest = config_of(first.folder).get_text_config().max_position_embeddings
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
-    engine = Engine(partial(generate, model), batch, queue, first.say)
+    engine = Engine(generate=partial(generate, model), rows=batch, most_waiting=queue, say=first.say)
     return Api(engine, {served.name: served for served in models}, json_replies, longest, images)
 
 

@@ -54,7 +54,7 @@ def gguf_api(
         served[name] = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked)
     first = models[0][0]
     answer = partial(generate, runtimes, images, first.say)
-    engine = Engine(answer, 1, queue, first.say, lanes=batch, stop=loaded.close)
+    engine = Engine(generate=answer, rows=1, most_waiting=queue, say=first.say, lanes=batch, stop=loaded.close)
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
     positions = [config_of(job.folder).get_text_config().max_position_embeddings for job, _ in models]
     return Api(engine, served, json_replies, min(CONTEXT, *positions), images, LACKS)

@@ -66,7 +66,7 @@ class Ticket:
 Generate = Callable[[Sequence[Ticket]], None]  # tells every reply of a batch its pieces, and returns when all are over
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Engine:
     """Answers tickets in `run`, which belongs in a thread of its own; the rest may be called from any other."""
 
@@ -76,11 +76,11 @@ class Engine:
     say: Callable[[str], None] = print
     lanes: int = 1  # batches at the same time
     stop: Callable[[], None] = lambda: None  # ends what `generate` waits for, where that is another program
-    running: list[Ticket] = field(default_factory=list, init=False)
-    _told: int = field(default=0, init=False)  # tokens of tickets that are over
-    _waiting: deque[Ticket] = field(default_factory=deque, init=False)
-    _changed: threading.Condition = field(default_factory=threading.Condition, init=False)
-    _is_closed: bool = field(default=False, init=False)
+    running: list[Ticket] = field(default_factory=list)
+    _told: int = 0  # tokens of tickets that are over
+    _waiting: deque[Ticket] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _is_closed: bool = False
 
     @property
     def waiting(self) -> int:
