@@ -87,5 +87,5 @@ class Artifact(Sealed):
         return "" if self.verification.passed else f"answers otherwise than the tuned model: {self.verification.why}"
 
     @classmethod
-    def writer(cls) -> str:
-        return "`gemtune export`"
+    def move(cls) -> str:
+        return "run `gemtune export` again"

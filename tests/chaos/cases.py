@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,15 +15,17 @@ import numpy as np
 from PIL import Image
 
 from chaos.machine import ask
-from exporting.gguf_models import write_text_model
+from gemtune.files import write_jsonl
+from made_pdfs import written_page
 
 ROWS = 24
-FRESH, TEXT = "a fresh folder", "a fresh folder of text"
-ASSETS = "the folder of the web page's engine"
+FRESH = "a fresh folder"
 # A verb's command, and the verb whose folder it goes on in.
 VERBS = {
     "new": (FRESH, ("new", "emoji", "started")),
     "tiny": (FRESH, ("tiny", "gemma3", "small")),
+    "distill": (FRESH, ("distill", "d.yaml")),
+    "import": (FRESH, ("import", "factory.yaml")),
     "prepare": (FRESH, ("prepare", "t.yaml")),
     "show": ("prepare", ("show", "t.yaml")),
     "check": ("prepare", ("check", "t.yaml")),
@@ -36,18 +38,9 @@ VERBS = {
     "report": ("evaluate", ("report", "runs/t")),
     "run": (FRESH, ("run", "t.yaml")),
     "run --fresh": ("run", ("run", "t.yaml", "--fresh")),
-    "run text": (TEXT, ("run", "e.yaml")),
-    "export merged": ("run text", ("export", "runs/e", "merged", "--limit", "2")),
-    "export gguf": ("run text", ("export", "runs/e", "gguf", "--limit", "2")),
-    "export onnx": ("run text", ("export", "runs/e", "onnx", "--limit", "2")),
-    "web": ("export gguf", ("web", "runs/e", "--assets", ASSETS)),
 }
-WITHOUT_ASSETS = [verb for verb, (_, arguments) in VERBS.items() if ASSETS not in arguments]
 
-_TIME = re.compile(
-    rb'"(seal|seconds|peak_memory_gb)": [^,}]*,?'
-)  # what a verify.json says of its making, and the digest of that
-_EMOJI = {"beach": "🏖️", "pizza": "🍕", "dog": "🐶", "coffee": "☕"}
+_TIME = re.compile(rb'"(seal|seconds|peak_memory_gb)": [^,}]*,?')  # what tells the time in a verify.json, and the digest of that
 Digests = dict[str, str]  # the path of a file -> the SHA-256 of its bytes
 
 
@@ -78,17 +71,11 @@ class Case:
         return [path for path, digest in self.kept.items() if now.get(path) != digest]
 
 
-def cases(place: Path, verbs: Collection[str], assets: Path | None) -> Iterator[Case]:
-    """Runs verbs, and those whose folders they go on in, twice without any disturbance."""
+def cases(place: Path) -> Iterator[Case]:
+    """Runs every verb twice without any disturbance."""
     here, after = place / "here", {FRESH: _recipe_folder(place / "fresh", place / "model")}
-    after[TEXT] = _text_folder(place / "text", place / "text-model")
-    needed = set(verbs)
-    for verb, (found, _) in reversed(VERBS.items()):
-        needed |= {found} if verb in needed else set()
-    for number, (verb, (found, given)) in enumerate(VERBS.items()):
-        if verb not in needed:
-            continue
-        arguments, ends = tuple(str(assets) if word == ASSETS else word for word in given), []
+    for number, (verb, (found, arguments)) in enumerate(VERBS.items()):
+        ends = []
         for _ in range(2):
             copied(after[found], here)
             began = time.monotonic()
@@ -112,23 +99,27 @@ def _recipe_folder(folder: Path, model: Path) -> Path:
     train = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "device": "cpu", "save_steps": 1, "eval_steps": 2}
     recipe = {"name": "t", "task": "product", "model": str(model), "data": {"source": "rows.csv"}, "train": train}
     recipe |= {"runs_dir": "runs", "split": {"val": 0.2, "test": 0.3}, "evaluate": {"limit": 3, "max_new_tokens": 4}}
-    (folder / "t.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+    (folder / "t.yaml").write_text(json.dumps({**recipe, "export": ["merged"]}), encoding="utf-8")
+    (folder / "factory.yaml").write_text(json.dumps({"stage": "sft", "dataset": "a", "lora_rank": 8}), encoding="utf-8")
+    _documents(folder)
     if (ended := ask(("tiny", "gemma3-vision", str(model)), folder)).code:
         raise RuntimeError(ended.said)
     return folder
 
 
-def _text_folder(folder: Path, model: Path) -> Path:
-    """A recipe over a tiny text model that every format takes."""
-    folder.mkdir()
-    write_text_model(model)
-    rows = "".join(f"{word} number {number},{emoji}\n" for number in range(ROWS // 4) for word, emoji in _EMOJI.items())
-    (folder / "rows.csv").write_text(f"text,emoji\n{rows}", encoding="utf-8")
-    train = {"max_steps": 2, "batch_size": 8, "precision": "fp32", "device": "cpu"}
-    recipe = {"name": "e", "task": "emoji", "model": str(model), "data": {"source": "rows.csv"}, "train": train}
-    recipe |= {"runs_dir": "runs", "split": {"val": 0.2, "test": 0.3}, "evaluate": {"limit": 3, "max_new_tokens": 4}}
-    (folder / "e.yaml").write_text(json.dumps(recipe), encoding="utf-8")
-    return folder
+def _documents(folder: Path) -> None:
+    """Scans of pages, and what a teacher has said of them."""
+    (folder / "scans").mkdir()
+    replies = []
+    for number in range(3):
+        written_page([f"line {line} of page {number}" for line in range(9)]).save(folder / "scans" / f"{number}.png")
+        reply = {"elements": [{"type": "paragraph", "markdown": f"page {number}"}]}
+        replies.append({"document": f"{number}.png", "page": 1, "task": "content", "reply": reply})
+    write_jsonl(folder / "replies.jsonl", replies)
+    pages = {"source": ["scans"], "folder": "pages", "workers": 1}
+    recipe = {"name": "d", "task": "documents", "pages": pages, "documents": {"tasks": ["content"]}}
+    recipe |= {"teacher": {"provider": "files", "replies": "replies.jsonl"}, "privacy": {"ocr": False}}
+    (folder / "d.yaml").write_text(json.dumps(recipe), encoding="utf-8")
 
 
 def _row(folder: Path, number: int) -> str:
@@ -145,7 +136,7 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def digests(folder: Path) -> Digests:
-    """Path -> digest of every file but locks; of a `verify.json` without what its making took."""
+    """Path -> digest of every file but locks; of a `verify.json` without the seconds that verifying took."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(_timeless(path)).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -22,10 +22,11 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
 
-from chaos.cases import VERBS, WITHOUT_ASSETS, Case, cases
+from chaos.cases import VERBS, Case, cases
 from chaos.machine import may_mount
-from chaos.trials import TRIALS, Chance, Outcome, flipped, killed_at
+from chaos.trials import TRIALS, Chance, Outcome, flipped
 from gemtune.cli import app, output, progress
+from gemtune.documents import distill, drawn_pages
 from gemtune.evaluation import evaluate, generate
 from gemtune.exporting import plain, texts, verify
 from gemtune.pipeline import decisions, exports, stages
@@ -33,6 +34,8 @@ from gemtune.training import run as training
 
 IMPORTED = (
     app,
+    distill,
+    drawn_pages,
     output,
     progress,
     evaluate,
@@ -51,22 +54,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="of each kind: by SIGKILL, by a signal, by a full disk")
     parser.add_argument("--flips", type=int, default=1, help="how often a bit of every file is turned over")
-    parser.add_argument("--verbs", help="some of them, with commas; all that need no --assets when not given")
-    parser.add_argument("--assets", type=Path, help="the folder that `gemtune web` takes, for the verb `web`")
-    parser.add_argument("--table", action="store_true", help="kill -9 alone, at evenly spread moments: a row for each")
+    parser.add_argument("--files", default="*", help="which: a pattern of their names, such as manifest.json")
+    parser.add_argument("--verbs", default=",".join(VERBS), help="some of them")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    asked.verbs = asked.verbs.split(",") if asked.verbs else [*WITHOUT_ASSETS, *["web"] * bool(asked.assets)]
     torch.set_num_threads(1)  # its threads would not be there in a child
     chance, began = Chance(random.Random(asked.seed), may_mount()), time.monotonic()
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="gemtune-chaos-") as name:
         os.environ["GEMTUNE_CACHE"] = str(Path(name) / "cache")
-        needed = {*asked.verbs, *["run"] * (not asked.table and asked.flips > 0)}
-        known = list(cases(Path(name), needed, asked.assets and asked.assets.resolve()))
-        if asked.table:
-            sys.exit(kills(known, asked))
-        for outcome in trials(known, asked, chance):
+        for outcome in trials(list(cases(Path(name))), asked, chance):
             outcomes.append(outcome)
             if not outcome.wrong:
                 print(".", end="", flush=True)
@@ -80,28 +77,14 @@ def main() -> None:
 
 def trials(known: Sequence[Case], asked: argparse.Namespace, chance: Chance) -> Iterator[Outcome]:
     """As many kills, signals and full disks as are asked for, over all verbs in turn; of the rest one for each verb."""
-    chosen = [case for case in known if case.verb in asked.verbs]
+    chosen = [case for case in known if case.verb in asked.verbs.split(",")]
     for what, trial in TRIALS.items():
         count = asked.kills if what in ("kill -9", "a signal", "full disk") else len(chosen)
         for number in range(count):
             yield trial(chosen[number % len(chosen)], chance)
     finished = [case for case in known if case.verb == "run"]
     for _ in range(asked.flips):
-        yield from flipped(finished[0].again(), chance.draw)
-
-
-def kills(known: Sequence[Case], asked: argparse.Namespace) -> int:
-    """Prints a row for each of as many kills as are asked for, the verbs in turn; how many went wrong."""
-    chosen = [case for case in known if case.verb in asked.verbs]
-    print("| | verb | killed after | left | the same verb again |\n|---:|---|---|---|---|", flush=True)
-    wrong = 0
-    for number in range(asked.kills):
-        turn, turns = number // len(chosen), -(-asked.kills // len(chosen))
-        killed = killed_at(chosen[number % len(chosen)], (turn + 0.5) / turns)
-        wrong += bool(killed.wrong)
-        left = f"{killed.left}; WRONG: {killed.wrong}" if killed.wrong else killed.left
-        print(f"| {number + 1} | `{killed.verb}` | {killed.moment} | {left} | {killed.then} |", flush=True)
-    return wrong
+        yield from flipped(finished[0].again(), chance.draw, asked.files)
 
 
 def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:

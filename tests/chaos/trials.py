@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -32,17 +33,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Killed:
-    """One kill of a verb, in words: after how many seconds of how many, what was left, and what the verb did then."""
-
-    verb: str
-    moment: str
-    left: str
-    then: str
-    wrong: str = ""
-
-
-@dataclass(frozen=True)
 class Chance:
     """What the trials draw from, and whether disks can be mounted for them."""
 
@@ -56,36 +46,6 @@ def kill(case: Case, chance: Chance) -> Outcome:
     for _ in range(chance.draw.randint(1, 3)):
         _stopped(case, chance.draw, signal.SIGKILL)
     return _given_again("kill -9", case)
-
-
-def killed_at(case: Case, share: float) -> Killed:
-    """SIGKILL after a share of the time that a verb takes, and the verb again."""
-    process = Process(case.arguments, case.fresh())
-    time.sleep(share * case.seconds)
-    process.signal(signal.SIGKILL)
-    code = process.wait().code
-    left, wrong = _left(case)
-    again = _given_again("kill -9", case)
-    moment = f"{share * case.seconds:.1f} of {case.seconds:.1f} s" + (", after its end" if code == 0 else "")
-    then = again.wrong or f"finished: {again.files} files as without a kill, no other"
-    return Killed(case.verb, moment, left, then, wrong or again.wrong)
-
-
-def _left(case: Case) -> tuple[str, str]:
-    """What a verb that was killed has left, in words; and the files that are in their place and not whole."""
-    before, after, now = digests(case.before), digests(case.after), digests(case.here)
-    new = sorted(path for path, digest in now.items() if before.get(path) != digest)
-    hidden = [path for path in new if any(part.startswith(".") for part in Path(path).parts)]
-    placed = [path for path in new if path not in hidden]
-    notes = [path for path in placed if Path(path).name == "verify.json"]
-    torn = [path for path in placed if path not in notes and now[path] != after.get(path)]
-    words = [f"{len(hidden)} hidden files"] if hidden else []
-    for folder in sorted({Path(path).parent.as_posix() for path in placed}):
-        count = sum(Path(path).parent.as_posix() == folder for path in placed)
-        words.append(f"`{folder}`: {count} whole files")
-    for path in notes:
-        words.append("verified" if now[path] == after.get(path) else "not yet verified")
-    return ", ".join(words) or "nothing new", f"torn: {', '.join(torn)}" if torn else ""
 
 
 def stop(case: Case, chance: Chance) -> Outcome:
@@ -160,15 +120,18 @@ def together(case: Case, _: Chance) -> Outcome:
     return _given_again("two at once", case)
 
 
-def flipped(case: Case, draw: random.Random) -> Iterator[Outcome]:
+def flipped(case: Case, draw: random.Random, names: str) -> Iterator[Outcome]:
     """One bit turned over in files of a finished run: `run` makes them again, or says in a line which file it is.
 
     A checkpoint of a run that is finished is only read when it is asked for, and is refused then.
     """
     run = case.fresh() / "runs" / "t"
     for path in _some_of_each_folder(run, draw):
+        if not path.match(names):
+            continue
         case.fresh()
-        data = bytearray(path.read_bytes())
+        before = path.read_bytes()
+        data = bytearray(before)
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes(data)
         name, checkpoint = path.relative_to(run).as_posix(), path.parent.name
@@ -183,7 +146,15 @@ def flipped(case: Case, draw: random.Random) -> Iterator[Outcome]:
             yield Outcome("a flipped bit", "said in a line", 1, "" if is_named else f"{name}: {ended.said[-300:]}")
         else:
             wrong = "a damaged checkpoint is used" if is_checkpoint else ", ".join(lost)
+            if not wrong and path == run / "manifest.json" and _is_used(before, path.read_bytes()):
+                wrong = "a damaged manifest is used"
             yield Outcome("a flipped bit", "made again", len(case.kept), f"{name}: {wrong}" if wrong else "", len(lost))
+
+
+def _is_used(before: bytes, after: bytes) -> bool:
+    """Whether a section of a manifest is another one; its seal is of none."""
+    was, now = json.loads(before), json.loads(after)
+    return any(now.get(name) != section for name, section in was.items() if name != "seal")
 
 
 def _some_of_each_folder(run: Path, draw: random.Random) -> Iterator[Path]:
