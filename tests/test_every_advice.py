@@ -108,7 +108,6 @@ ALONE: dict[str, tuple[str, str]] = {
     ),
     "no login at the Hub here; run `hf auth login`": ("pipeline/test_pushing.py", "no login at the Hub here; run"),
     "`gemtune export … …`": ("pipeline/test_serving.py", "` makes it again, and verifies it"),
-    "`gemtune export … …": ("pipeline/test_pushing.py", "`gemtune export RUN --limit N` asks it"),
     "llama.cpp alone serves an artifact, a GGUF; name the run": (
         "pipeline/test_serving.py",
         "llama.cpp alone serves an artifact, a GGUF; name the run",
