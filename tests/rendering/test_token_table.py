@@ -10,7 +10,8 @@ from gemtune.errors import RunError
 from gemtune.models.hub import tokenizer_fingerprint
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
-from gemtune.rendering.token_table import ExampleTable, fit, tables_are_whole, write_tables
+from gemtune.rendering.token_table import ExampleTable, tables_are_whole
+from gemtune.rendering.tokenising import fit, write_tables
 from gemtune.runs import PARTS
 from models.vision import WriteRecipe
 

@@ -12,7 +12,7 @@ from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.models.loading import DTYPES
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.batching import order
+from gemtune.training.order import Order
 from gemtune.training.speed import sustained_speed
 
 if TYPE_CHECKING:
@@ -148,11 +148,12 @@ def estimate(
 
 def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str, precision: str) -> JsonObject:
     """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
-    batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
-    batches = batches[: recipe.train.max_steps]
-    tokens = int(sum(table.lengths[rows].sum() for rows in batches))
-    labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
-    longest = int(table.lengths.max())
+    settings = recipe.train
+    batches = Order(table.weights, settings.batch_size, settings.epochs, seed=0, max_steps=settings.max_steps)
+    epochs = len(batches) / max(1e-9, batches.steps_per_epoch)
+    tokens = round(epochs * sum(group.weight * group.tokens for group in table.weighted))
+    labelled = table.labelled_tokens / max(1, table.tokens)
+    longest = table.longest
     room = free_bytes(device) - weight_bytes(recipe, shape, precision)
     checkpointed, _ = choose_checkpointing(recipe, shape, precision, longest, room)
     micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision, checkpointed)
