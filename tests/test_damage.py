@@ -147,7 +147,7 @@ def test_a_bit_of_the_data_that_turned_over_is_prepared_again(place: float, run:
         assert command.tree(run.data) == before, f"{name} was damaged"
 
 
-@pytest.mark.parametrize("name", ["train.arrow", "test.jsonl"])
+@pytest.mark.parametrize("name", ["train-00000.arrow", "train.index.json", "test.jsonl"])
 def test_a_trained_run_does_not_go_on_with_rows_that_are_damaged(name: str, run: Run) -> None:
     """Arrow ends the process over some tables, so nothing of one is read before its digest is looked at."""
     before = command.tree(run.data)

@@ -227,7 +227,7 @@ class _Rows:
         ids, spans, image_spans = (pa.ListArray.from_arrays(*map(_array, (edges, values))) for values, edges in lists)
         images = pa.array(self._images, SCHEMA.field("images").type)
         columns = (ids, spans, _array(self._labelled), _array(self._lines), images, image_spans)
-        return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+        return pa.RecordBatch.from_arrays([*columns], schema=SCHEMA)
 
 
 def _array(values: Sequence[int]) -> pa.Array:
