@@ -90,7 +90,7 @@ class Questions:
         compared: set[object] = {part for pair in pairs for part in pair.likeness.shared}
         compared |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
         counts: Counter[object] = Counter()
-        step = 1 + np.count_nonzero(self.firsts) // SAMPLED
+        step = 1 + int(np.count_nonzero(self.firsts)) // SAMPLED
         for row in islice(numbers_of(self.firsts), 0, None, step):
             words = fold(self._store.question(row)).split()
             counts.update(compared & {*words, *pairwise(words)})

@@ -41,8 +41,10 @@ class RowStore:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for file in (self.conversations, self.dropped, self.doubts, *self._hashes.values(), *self._keys):
-            file.close()
+        for texts in (self.conversations, self.dropped, self.doubts):
+            texts.close()
+        for numbers in (*self._hashes.values(), *self._keys):
+            numbers.close()
 
     def __len__(self) -> int:
         return len(self.conversations)
