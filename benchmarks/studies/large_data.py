@@ -28,6 +28,7 @@ from gemtune.files import sha256_of, write_json
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 TOKENS = 40  # a row of the tables that are read
 BATCH, STEPS, DRAWN = 16, 2_000, 20_000  # rows a step, steps whose rows are computed, rows that are read
+PASSES = 50  # 43 for near duplicates, and what is equal, in groups or in parts
 BODY = """\
 `prepare` of short rows of a CSV: duplicates, near duplicates, split, leak audit; without the tokens. Above
 {threshold:,} rows DuckDB sorts. The peak is that of the whole process, which had {start:.0f} MB at the start.
@@ -35,6 +36,12 @@ BODY = """\
 | rows | rows/s | rows per s of processor | peak MB | bytes of jsonl a row |
 | ---: | ---: | ---: | ---: | ---: |
 {prepared}
+
+Rows that share a 64-bit number brought together, as `prepare` does some {passes} times:
+
+| rows | s | s of processor | peak MB |
+| ---: | ---: | ---: | ---: |
+{sorted}
 
 A table of rows of {tokens} tokens (each shard a file of its own, read from the page cache) and its order over three
 epochs of batches of {batch}: first the step in the middle, then {steps:,} steps, then {drawn:,} rows anywhere:
@@ -64,7 +71,7 @@ def main() -> None:
 def _body(sizes: list[int]) -> str:
     from gemtune.preparation.scratch import IN_MEMORY
 
-    prepared, read = ([measured(name, size) for size in sizes] for name in ("prepare", "read"))
+    prepared, ordered, read = ([measured(name, size) for size in sizes] for name in ("prepare", "sort", "read"))
     cells = "| {rows:,.0f} | {per_s:,.0f} | {per_processor_s:,.0f} | {peak:.0f} | {bytes:.0f} |"
     reads = (
         "| {rows:,.0f} | {bytes:.0f} | {open:.1f} | {step:.1f} | {order:.1f} | {row:.0f} | {start:.0f} | {peak:.0f} |"
@@ -76,6 +83,8 @@ def _body(sizes: list[int]) -> str:
         steps=STEPS,
         drawn=DRAWN,
         start=prepared[0]["start"],
+        passes=PASSES,
+        sorted="\n".join(sorts.format(**figures) for figures in ordered),
         prepared="\n".join(cells.format(**figures) for figures in prepared),
         read="\n".join(reads.format(**figures) for figures in read),
     )
@@ -102,6 +111,23 @@ def prepare_rows(size: int) -> Figures:
         kept = sum(path.stat().st_size for path in job.run.data.glob("*.jsonl"))
         speeds = {"per_s": size / seconds, "per_processor_s": size / processor}
         return {"rows": size, **speeds, "start": start, "peak": peak_mb(), "bytes": kept / size}
+
+
+def sort_rows(size: int) -> Figures:
+    """What one pass over a number of every row takes, of which a tenth have the number of another."""
+    from gemtune.preparation.candidates import mixed
+    from gemtune.preparation.scratch import repeats
+
+    def number(part: slice) -> np.ndarray:
+        return mixed(np.arange(part.start, min(part.stop, size), dtype=np.uint64) % np.uint64(size * 9 // 10))
+
+    with tempfile.TemporaryDirectory() as folder:
+        rows, began, processor = np.ones(size, bool), time.perf_counter(), time.process_time()
+        later, _ = repeats(number, rows, Path(folder))
+        figures = {"seconds": time.perf_counter() - began, "processor": time.process_time() - processor}
+    if len(later) != size - size * 9 // 10:
+        raise ValueError(f"{len(later)} rows found")
+    return {"rows": size, **figures, "peak": peak_mb()}
 
 
 def read_rows(size: int) -> Figures:
@@ -187,7 +213,12 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-MEASUREMENTS: dict[str, Callable[[int], Figures]] = {"prepare": prepare_rows, "read": read_rows, "same": same_rows}
+MEASUREMENTS: dict[str, Callable[[int], Figures]] = {
+    "prepare": prepare_rows,
+    "sort": sort_rows,
+    "read": read_rows,
+    "same": same_rows,
+}
 
 if __name__ == "__main__":
     main()
