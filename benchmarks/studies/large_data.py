@@ -44,9 +44,11 @@ Rows that share a 64-bit number brought together, as `prepare` does some {passes
 {sorted}
 
 A table of rows of {tokens} tokens (each shard a file of its own, read from the page cache) and its order over three
-epochs of batches of {batch}: first the step in the middle, then {steps:,} steps, then {drawn:,} rows anywhere:
+epochs of batches of {batch}: first the step in the middle, then {steps:,} steps, then {drawn:,} rows anywhere. Mapped
+are pages of files, which the system takes back when it needs them; held is all other memory, of which the imports need
+{imports:.0f} MB:
 
-| rows | bytes a row | to open, ms | middle step, ms | order, us a row | a row, us | MB at the start | peak MB |
+| rows | bytes a row | to open, ms | middle step, ms | order, us a row | a row, us | MB held | MB mapped |
 | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 {read}
 """
@@ -72,9 +74,10 @@ def _body(sizes: list[int]) -> str:
     from gemtune.preparation.scratch import IN_MEMORY
 
     prepared, ordered, read = ([measured(name, size) for size in sizes] for name in ("prepare", "sort", "read"))
+    sorts = "| {rows:,.0f} | {seconds:.1f} | {processor:.1f} | {peak:.0f} |"
     cells = "| {rows:,.0f} | {per_s:,.0f} | {per_processor_s:,.0f} | {peak:.0f} | {bytes:.0f} |"
     reads = (
-        "| {rows:,.0f} | {bytes:.0f} | {open:.1f} | {step:.1f} | {order:.1f} | {row:.0f} | {start:.0f} | {peak:.0f} |"
+        "| {rows:,.0f} | {bytes:.0f} | {open:.1f} | {step:.1f} | {order:.1f} | {row:.0f} | {held:.0f} | {mapped:.0f} |"
     )
     return BODY.format(
         threshold=IN_MEMORY,
@@ -83,6 +86,7 @@ def _body(sizes: list[int]) -> str:
         steps=STEPS,
         drawn=DRAWN,
         start=prepared[0]["start"],
+        imports=read[0]["imports"],
         passes=PASSES,
         sorted="\n".join(sorts.format(**figures) for figures in ordered),
         prepared="\n".join(cells.format(**figures) for figures in prepared),
@@ -146,10 +150,10 @@ def read_rows(size: int) -> Figures:
             cwd=ROOT,
             check=True,
         )
-        run, start = Run(Path(folder)), peak_mb()
+        run, imports = Run(Path(folder)), memory_mb("RssAnon")
         began = time.perf_counter()
         table = ExampleTable(run.table("train"))
-        figures = {"rows": len(table), "start": start, "open": (time.perf_counter() - began) * 1e3}
+        figures = {"rows": len(table), "imports": imports, "open": (time.perf_counter() - began) * 1e3}
         figures["bytes"] = sum(path.stat().st_size for path in run.data.iterdir()) / size
         began = time.perf_counter()
         order = Order(table.weights, batch_size=BATCH, epochs=3, seed=0)
@@ -165,7 +169,7 @@ def read_rows(size: int) -> Figures:
         figures["row"] = (time.perf_counter() - began) / DRAWN * 1e6
         if tokens != DRAWN * TOKENS:
             raise ValueError(f"{tokens} tokens read, wanted {DRAWN * TOKENS}")
-        return {**figures, "peak": peak_mb()}
+        return {**figures, "held": memory_mb("RssAnon"), "mapped": memory_mb("RssFile")}
 
 
 def write_shards(size: int, folder: str) -> None:
@@ -207,6 +211,12 @@ def same_rows(size: int) -> Figures:
     if different := [name for name in digests[0] if digests[0][name] != digests[1].get(name)]:
         raise ValueError(f"not the same by DuckDB: {', '.join(different)}")
     return {"rows": size, "same_files": len(digests[0])}
+
+
+def memory_mb(kind: str) -> float:
+    """What this process has of a kind of memory now, as Linux names it."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.split(f"{kind}:")[1].split()[0]) * 1024 / 1e6
 
 
 def peak_mb() -> float:
