@@ -202,7 +202,6 @@ ALONE: dict[str, tuple[str, str]] = {
         "recipe/test_llamafactory_recipe.py",
         "gemtune trains with lora or full; choose one",
     ),
-    "…: not YAML (…); mend it": ("recipe/test_llamafactory_recipe.py", "not YAML ("),
     "……: not YAML (…); mend it": ("recipe/test_recipe_advice.py", "not YAML ("),
     "…: wanted LLaMA-Factory's keys and values, such as `stage: sft`": (
         "recipe/test_llamafactory_recipe.py",

@@ -29,6 +29,7 @@ from gemtune.run_files import (
     Summary,
     TableIndex,
     Training,
+    sealed,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Run:
         decisions = {**before.get("decisions", {}), **new_decisions}
         after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
         if after != before:
-            write_json(self.manifest_file, after)
+            self._write_manifest(after)
         if recipe_text is not None and _bytes_of(self.recipe_file) != recipe_text.encode():
             write_text(self.recipe_file, recipe_text)
         self._accepted = True
@@ -189,11 +190,15 @@ class Run:
         """Removes sections of the manifest."""
         manifest = self.manifest
         if manifest.keys() & set(sections):
-            write_json(self.manifest_file, {name: value for name, value in manifest.items() if name not in sections})
+            self._write_manifest({name: value for name, value in manifest.items() if name not in sections})
 
     def note(self, section: str, value: object) -> None:
         """Sets one section of the manifest."""
-        write_json(self.manifest_file, {**self.manifest, section: value})
+        self._write_manifest({**self.manifest, section: value})
+
+    def _write_manifest(self, values: JsonObject) -> None:
+        """Its digest is in it, so that both are replaced at once: no kill leaves one without the other."""
+        write_json(self.manifest_file, sealed(values))
 
     @property
     def decisions(self) -> dict[str, Decision]:
