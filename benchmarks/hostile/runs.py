@@ -163,7 +163,7 @@ def kinds() -> Iterator[Kind]:
         f"run: a flipped bit in {len(FLIPPED)} of its files, and `run` again",
         flipped,
         either,
-        "4 of 6 unnoticed in train-00000.arrow",
+        "4 of 6 unnoticed in train.arrow",
         wrong=is_same,
     )
     yield Kind("run: of a stranger, with a program", stranger, REFUSED, "ran", wrong=has_not_run)
