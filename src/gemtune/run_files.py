@@ -113,6 +113,9 @@ class Training(Stored):
     stopped: Annotated[str, "why it ended"]
     # A run from before this was looked at has none.
     diverged: Annotated[bool, "whether it ended because its loss was no number, or far above the base model's"] = False
+    workers: Annotated[int, "that took the steps together", "processes"] = 1
+    exchange_bytes: Annotated[int, "that each worker sums with the others a step; 0 with one", "bytes"] = 0
+    exchange_seconds: Annotated[float, "of `seconds`, in these sums, waiting for the slowest included", "s"] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
