@@ -1,4 +1,4 @@
-"""Examples on disk are those of the renderer; what is up to date stays, and what is damaged is made again."""
+"""Examples on disk are those of the renderer, in however many shards; what is damaged is one line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import pytest
 
 from gemtune.data.conversation import read_conversations
 from gemtune.errors import RunError
-from gemtune.models.hub import tokenizer_fingerprint
 from gemtune.pipeline import stages
 from gemtune.pipeline.job import Job
 from gemtune.rendering.token_table import ExampleTable, TableWriter, tables_are_whole
-from gemtune.rendering.tokenising import fit, write_tables
 from gemtune.runs import PARTS
 from models.vision import WriteRecipe
 
@@ -36,18 +34,6 @@ def test_a_table_holds_the_examples_of_the_renderer_in_their_order(job: Job) -> 
         assert (lengths.rows, lengths.max, lengths.tokens) == (len(rows), table.longest, table.tokens)
         assert (table.longest, table.tokens) == (table.lengths[:].max(), table.lengths[:].sum())
         assert table.labelled_tokens == table.labelled[:].sum()
-
-
-def test_tables_that_are_up_to_date_ask_for_no_renderer_and_others_do(job: Job) -> None:
-    def asked() -> None:
-        raise AssertionError("the renderer was asked for")
-
-    def write(key: str) -> None:
-        write_tables(job.run, asked, job.family, job.task, job.recipe, key)  # type: ignore[arg-type]
-
-    write(tokenizer_fingerprint(job.folder))
-    with pytest.raises(AssertionError, match="was asked for"):
-        write("of another tokenizer")
 
 
 def test_a_table_is_whole_as_written_and_a_damaged_one_is_one_line(job: Job) -> None:
@@ -96,11 +82,3 @@ def test_a_table_of_many_shards_has_the_rows_of_one(job: Job, monkeypatch: pytes
         again.finish()
         again.put()
         assert [path.name for path in staged.data.glob("train*.arrow")] == ["train-00000.arrow"]
-
-
-def test_what_fits_is_itself_and_what_does_not_is_shortened_or_left_out(job: Job) -> None:
-    row = next(iter(read_conversations(job.run.part("train"))))
-    length = len(job.renderer.example(row).input_ids)
-    for room, expected in ((length, row), (length - 1, None)):
-        recipe = job.recipe.model_copy(update={"train": job.recipe.train.model_copy(update={"max_length": room})})
-        assert fit(row, job.renderer, job.task, recipe) == expected
