@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from gemtune.files import os_errors
@@ -142,6 +141,7 @@ def together(of: Of, rows: Mask, folder: Path | None = None) -> Iterator[tuple[H
 
 def _by_duckdb(found: Iterator[tuple[Hashes, Numbers]], folder: Path | None) -> Iterator[tuple[Hashes, Numbers]]:
     import duckdb
+    import pyarrow as pa
 
     schema = pa.schema([("number", pa.uint64()), ("row", pa.int64())])
     batches = (pa.record_batch([pa.array(values), pa.array(rows)], schema=schema) for values, rows in found)
