@@ -46,6 +46,7 @@ class Place:
     def recipe(self, task: str = "emoji", source: str = "rows.csv", **keys: Any) -> Path:
         """`t.yaml`: quick, in fp32, on the CPU."""
         is_seen = task in ("product", "multi_image", "documents")
+        length = 1024 if is_seen else 128  # a picture takes 256 tokens
         recipe: dict[str, Any] = {
             "name": "t",
             "task": task,
@@ -53,7 +54,7 @@ class Place:
             "runs_dir": "runs",
             "data": {"source": source},
             "split": {"val": 4, "test": 4},
-            "train": {"max_steps": 2, "batch_size": 8, "max_length": 128, "precision": "fp32", "device": "cpu"},
+            "train": {"max_steps": 2, "batch_size": 8, "max_length": length, "precision": "fp32", "device": "cpu"},
             "evaluate": {"limit": 3, "max_new_tokens": 4},
         }
         for name, section in keys.items():

@@ -14,7 +14,7 @@ READ_BY_REPORT = ("manifest.json", "metrics.jsonl", "data/manifest.json", "eval/
 FLIPPED = (
     "manifest.json",
     "metrics.jsonl",
-    "data/train.arrow",
+    "data/train-00000.arrow",
     "data/train.jsonl",
     "eval/base.jsonl",
     "adapter/adapter_model.safetensors",
@@ -98,7 +98,7 @@ def stranger(place: Place) -> Iterator[Command]:
     (run / "x.py").write_text(TASK)
     manifest = read_json(run / "manifest.json")
     manifest["recipe"]["task"] = manifest["trained_on"]["recipe"]["task"] = "x.py:T"
-    edit(run / "manifest.json", **manifest, seal=None)
+    edit(run / "manifest.json", **{**manifest, "seal": None})
     yield ("generate", "runs/t", "hi")
     yield ("evaluate", "runs/t")
 
