@@ -24,7 +24,7 @@ def test_its_digests_are_those_of_the_files(write_recipe: Callable[..., Path], t
     (source,) = job.recipe.data
     assert lock["sources"] == {f"1 {Path(source.source).name}": sha256(Path(source.source))}
     assert lock["data"] and lock["data"] == {name: sha256(job.run.data / name) for name in lock["data"]}
-    assert {"train.jsonl", "train.arrow"} <= lock["data"].keys()
+    assert {"train.jsonl", "train.index.json"} <= lock["data"].keys()
     assert lock["model"] == {path.name: sha256(path) for path in tiny_model.iterdir() if path.is_file()}
     assert lock["seeds"] == {"split": 3, "train": 7, "evaluate": 0}
     assert all(lock["packages"][name] == version(name) for name in ("torch", "gemtune", "numpy"))

@@ -25,7 +25,7 @@ def _lock_of(job: Job) -> Lock:
     run, recipe = job.run, job.recipe
     manifest, data = run.manifest, run.prepared_data()
     versions = required_versions()
-    tables = {f"{part}.arrow": digest for part, digest in (data.token_lengths.tables or {}).items()}
+    tables = {run.table(part).name: digest for part, digest in (data.token_lengths.tables or {}).items()}
     decisions: JsonObject = {name: decision.value for name, decision in run.decisions.items() if name != "model"}
     return Lock(
         version=VERSIONS["lock"],
