@@ -152,4 +152,7 @@ def test_a_second_gpu_stays_idle_and_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
     device, why = choose_device("auto")
-    assert device == "cuda" and "Tesla T4 is here" in why and "1 more idle: CUDA_VISIBLE_DEVICES" in why
+    assert device == "cuda" and why == "Tesla T4 is here"
+    workers, why = hardware.choose_workers(1, device)
+    assert workers == 1 and "1 more GPUs are idle: scale.workers: auto uses them" in why
+    assert hardware.choose_workers("auto", device) == (2, "each of 2 GPUs has one")

@@ -27,6 +27,9 @@ TRAINING |= {
     "best_eval_loss": None,
     "stopped": "ran to the end",
     "diverged": False,
+    "workers": 1,
+    "exchange_bytes": 0,
+    "exchange_seconds": 0.0,
 }
 
 
