@@ -21,7 +21,7 @@ COPY examples ./examples
 # Ray's own images have its dashboard, through which a RayJob is started; its version is that of the constraints.
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir --constraint constraints.txt "ray[default]" \
-    ".[embedded,hub,qlora,sql,postgres,mysql,tensorboard,wandb,trackio,gguf,onnx,serve,documents,gemini,ray]"
+    ".[embedded,hub,qlora,sql,large,postgres,mysql,tensorboard,wandb,trackio,gguf,onnx,serve,documents,gemini,ray]"
 
 # SkyPilot wants root: --build-arg USER=0
 ARG USER=1000
