@@ -14,14 +14,14 @@ COPY constraints.txt ./
 # hadolint ignore=DL3013
 RUN pip install --no-cache-dir --constraint constraints.txt torch
 
-# The version of Ray is that of `rayVersion` in a RayJob.
-ARG RAY=2.60.0
 COPY pyproject.toml README.md LICENSE ./
 COPY src ./src
 COPY recipes ./recipes
 COPY examples ./examples
-RUN pip install --no-cache-dir --constraint constraints.txt "ray[default]==${RAY}" \
-    ".[embedded,hub,qlora,sql,postgres,mysql,tensorboard,wandb,trackio,gguf,onnx,serve,documents,gemini]"
+# Ray's own images have its dashboard, through which a RayJob is started; its version is that of the constraints.
+# hadolint ignore=DL3013
+RUN pip install --no-cache-dir --constraint constraints.txt "ray[default]" \
+    ".[embedded,hub,qlora,sql,large,postgres,mysql,tensorboard,wandb,trackio,gguf,onnx,serve,documents,gemini,ray]"
 
 # SkyPilot wants root: --build-arg USER=0
 ARG USER=1000

@@ -20,13 +20,14 @@ from gemtune.documents.teacher.ledger import Batch, Charge, Intent
 from gemtune.documents.teacher.reply_store import StoredReply
 from gemtune.metrics.statistics import Difference
 from gemtune.recipe.schema import Recipe
-from gemtune.run_files import DataManifest, Evaluation, PartLengths, Shard, Summary, TableIndex, Training
+from gemtune.run_files import DataManifest, Evaluation, Lock, PartLengths, Shard, Summary, TableIndex, Training
 from gemtune.tasks import TASKS, task_of
 
 PAGE = Path(__file__).with_name("formats.md")
 
 # The comment above a table -> the class that the file, line or section is, and the table's head.
 TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
+    "lock": (Lock, ("field", "what")),
     "manifest.training": (Training, ("field of `training`", "unit", "what")),
     "replies": (Evaluation, ("field", "what")),
     "summary": (Summary, ("field", "what")),

@@ -80,9 +80,9 @@ ALONE: dict[str, tuple[str, str]] = {
         "launch_files/test_vertex.py",
         "Vertex AI has no such machine; choose of",
     ),
-    "--nodes …: gemtune trains on the GPUs of one machine; give --gpus instead": (
+    "--nodes …: a launch file is for one machine; give --gpus, or run it on a Ray cluster": (
         "launch_files/test_write.py",
-        "--nodes 2: gemtune trains on the GPUs of one machine",
+        "--nodes 2: a launch file is for one machine",
     ),
     "--to …: …; give one: …, where the project's folder is": (
         "launch_files/test_write.py",
@@ -97,6 +97,18 @@ ALONE: dict[str, tuple[str, str]] = {
         "lies outside",
     ),
     "…: a folder; give the recipe file": ("launch_files/test_write.py", "runs: a folder; give the recipe file"),
+    "; nothing was trained: bring the rows back, or `gemtune run` trains on these": (
+        "pipeline/test_reproducing.py",
+        "nothing was trained: bring the rows back",
+    ),
+    "…: no finished training with a …; `gemtune run` makes one": (
+        "pipeline/test_reproducing.py",
+        "no finished training with a gemtune.lock",
+    ),
+    "…: a run is not made again over itself; give another name=": (
+        "pipeline/test_reproducing.py",
+        "a run is not made again over itself",
+    ),
     "rename one of the folders": ("pipeline/test_served.py", "rename one of the folders"),
     "lower max_tokens, or n": ("serving/test_engine.py", "lower max_tokens"),
     "wanted application/json": ("serving/test_guard.py", "wanted application/json"),

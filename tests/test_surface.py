@@ -103,6 +103,7 @@ def test_every_verb_of_the_command_line_is_known_here() -> None:
         "serve",
         "push",
         "launch",
+        "reproduce",
         "doctor",
         "tiny",
     }

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -35,6 +36,30 @@ def installed_versions() -> dict[str, str]:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions
+
+
+def required_versions() -> dict[str, str]:
+    """Package -> version of gemtune and of all that it needs, as installed, without its tools of development.
+
+    >>> {"gemtune", "torch", "numpy"} <= required_versions().keys()
+    True
+    """
+    versions: dict[str, str] = {}
+    waiting = ["gemtune"]
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
+        if name in versions:
+            continue
+        with contextlib.suppress(PackageNotFoundError):
+            package = distribution(name)
+            versions[name] = package.version
+            lines = [line.partition(";") for line in package.requires or ()]
+            waiting += [
+                re.split(r"[^\w.-]", line, maxsplit=1)[0]
+                for line, _, marker in lines
+                if "extra" not in marker or (name == "gemtune" and '"dev"' not in marker.replace("'", '"'))
+            ]
+    return dict(sorted(versions.items()))
 
 
 def choose_device(wanted: str) -> tuple[str, str]:

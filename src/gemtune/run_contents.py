@@ -19,7 +19,7 @@ VERIFY = "verify.json"  # beside the files of an artifact, and not in its list: 
 _MODEL = r"(base|tuned|step-\d+)"
 # The files of a run directory's folders, as they are called there; a folder of weights lists its own.
 _WRITTEN = {
-    "": re.compile(r"recipe\.yaml|manifest\.json|metrics\.jsonl|show\.html|report\.(html|md)|\.lock"),
+    "": re.compile(r"recipe\.yaml|manifest\.json|gemtune\.lock|metrics\.jsonl|show\.html|report\.(html|md)|\.lock"),
     "data": re.compile(
         r"manifest\.json|(leaks|dropped|unscored)\.jsonl|(train|val|test)(\.jsonl|\.index\.json|(-\d{5,})?\.arrow)"
         r"|images/../[0-9a-f]{64}\.[a-z]+"

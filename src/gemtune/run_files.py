@@ -187,6 +187,28 @@ class Manifest(Sealed):
         return "start again under another run name, or delete its `seal` if it was you who changed it"
 
 
+# --- gemtune.lock -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock(Sealed):
+    """gemtune.lock: what a run is made from, by digest and version."""
+
+    version: Annotated[int, "1"]
+    python: Annotated[str, "its version"]
+    packages: Annotated[dict[str, str], "of gemtune and all that it needs, as installed: package: version"]
+    sources: Annotated[dict[str, str | None], "the files of rows: number and name: SHA-256, null for the Hub"]
+    data: Annotated[dict[str, str], "the files of `data/` made from them: SHA-256"]
+    model: Annotated[dict[str, str], "the files of the base model: SHA-256"]
+    seeds: Annotated[dict[str, int], "`split`, `train`, `evaluate`"]
+    hardware: Annotated[dict[str, object], "`device` of the manifest, and `threads`"]
+    decisions: Annotated[dict[str, object], "the values of the manifest's `decisions`, without the model's folder"]
+
+    @classmethod
+    def move(cls) -> str:
+        return "train under another run name, which writes one"
+
+
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
 
 MOST = 1e100  # of a loss or any other number there

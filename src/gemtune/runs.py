@@ -23,6 +23,7 @@ from gemtune.run_files import (
     DataManifest,
     Decision,
     Evaluation,
+    Lock,
     Manifest,
     MetricsLine,
     Stored,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
 
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
-VERSIONS = {"manifest": 1, "data": 1, "tokens": 1, "summary": 1, "verify": 1}
+VERSIONS = {"manifest": 1, "lock": 1, "data": 1, "tokens": 1, "summary": 1, "verify": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
 REVISIONS = {"data": 7, "tokens": 3, "replies": 5, "artifacts": 1}
 
@@ -94,6 +95,7 @@ class Run:
         self.root = root
         self.recipe_file = root / "recipe.yaml"
         self.manifest_file = root / "manifest.json"
+        self.lock_file = root / "gemtune.lock"
         self.metrics_file = root / "metrics.jsonl"
         self.data = root / "data"
         self.data_manifest_file = self.data / "manifest.json"
@@ -258,6 +260,10 @@ class Run:
     def summary(self) -> Summary | None:
         """eval/summary.json, when base and tuned have been compared."""
         return _read(self.summary_file, "summary", Summary)
+
+    def lock_note(self) -> Lock | None:
+        """gemtune.lock, once training has begun."""
+        return _read(self.lock_file, "lock", Lock)
 
     def data_manifest(self) -> DataManifest | None:
         """data/manifest.json, when rows have been prepared."""

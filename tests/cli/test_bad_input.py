@@ -358,7 +358,8 @@ def test_to_start_again_keeps_what_is_the_users(place: Place, trained: Path, cap
     assert command.gemtune(capfd, "evaluate", run).code == 0
     written = {path for path in run.rglob("*") if path.is_file() and path.name != ".lock"}
     known = {path for name in ("data", "adapter", "eval") for path in written_in(run / name)}
-    known |= {run / name for name in ("manifest.json", "recipe.yaml", "metrics.jsonl", "report.html", "report.md")}
+    own = ("manifest.json", "gemtune.lock", "recipe.yaml", "metrics.jsonl", "report.html", "report.md")
+    known |= {run / name for name in own}
     known |= {path for step in (run / "checkpoints").glob("step-*") for path in written_in(step)}
     assert {path.relative_to(run).as_posix() for path in written - known} == mine, "all else is known to be gemtune's"
 

@@ -39,7 +39,10 @@ def test_it_writes_a_file_beside_the_recipe_once(to: str, here: Path, capfd: pyt
             "found --shared 's3://a-bucket'; give one: a bucket, gs://NAME",
         ),
         (("--to", "slurm", "--shared", "here"), "found --shared 'here'; give one: a folder that all nodes share"),
-        (("--to", "k8s", "--nodes", "2"), "--nodes 2: gemtune trains on the GPUs of one machine; give --gpus instead"),
+        (
+            ("--to", "k8s", "--nodes", "2"),
+            "--nodes 2: a launch file is for one machine; give --gpus, or run it on a Ray cluster",
+        ),
         (("--to", "k8s", "--gpu", "L4"), "--gpu L4: k8s takes the GPUs of its nodes, whatever they are; leave it out"),
         (("--to", "slurm", "--image", "x"), "--image x: slurm runs the gemtune that is on its nodes; leave it out"),
         (("--to", "k8s", "train.epochs=none"), "train.epochs"),

@@ -29,7 +29,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command line; a GemtuneError is one line on stderr and its exit code: 2, 3 if training diverged, 4 if an
-    artifact answers otherwise than its model.
+    artifact answers otherwise than its model, or a run that is made again comes to something else.
 
     Anything else is a bug: one line, a file that can be sent without sending data, and exit code 1.
     """
@@ -90,6 +90,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": model_verbs.train,
     "evaluate": model_verbs.evaluate,
     "compare": model_verbs.compare,
+    "reproduce": model_verbs.reproduce,
     "generate": model_verbs.generate,
     "export": artifact_verbs.export,
     "serve": artifact_verbs.serve,

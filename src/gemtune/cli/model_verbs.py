@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from gemtune.cli.arguments import FRESH, JSON, OVERRIDES, RECIPE, RUN, TRUST
-from gemtune.cli.outcomes import fail_where_diverged, fail_where_it_answers_otherwise, summary_of
+from gemtune.cli.outcomes import (
+    fail_where_diverged,
+    fail_where_it_answers_otherwise,
+    fail_where_other,
+    summary_of,
+)
 from gemtune.cli.terminal import tell, tell_json
 from gemtune.errors import GemtuneError
 
@@ -111,6 +116,35 @@ def compare(
         tell_json(standings.to_json())
     else:
         tell(*standing_lines(standings))
+
+
+def reproduce(
+    run: Annotated[str, typer.Argument(help="A run directory.", metavar="RUN", show_default=False)],
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    fresh: Annotated[bool, FRESH] = False,
+    as_json: Annotated[bool, JSON] = False,
+    trust_task: Annotated[bool, TRUST] = False,
+) -> None:
+    """Makes a run again as RUN-again, and says whether bytes or metrics match, and what it was made from differs."""
+    from gemtune.cli.output import reproduced_lines
+    from gemtune.cli.progress import Progress
+    from gemtune.pipeline.reproducing import reproduce
+
+    with Progress(quiet=as_json) as progress:
+        reproduction = reproduce(
+            run,
+            overrides or [],
+            fresh=fresh,
+            trust_task=trust_task,
+            say=progress.say,
+            tick=progress.tick,
+            progress=progress.train,
+        )
+    if as_json:
+        tell_json({**reproduction.to_json(), "verdict": reproduction.verdict})
+    else:
+        tell(*reproduced_lines(reproduction))
+    fail_where_other(reproduction)
 
 
 def generate(

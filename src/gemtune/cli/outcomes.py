@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from gemtune.artifact_files import Artifact
     from gemtune.files import JsonObject
+    from gemtune.pipeline.reproducing import Reproduction
     from gemtune.runs import Run
 
 
@@ -29,6 +30,13 @@ def fail_where_it_answers_otherwise(artifacts: Sequence[Artifact]) -> None:
             raise VerificationError(
                 f"{name} does not answer as the model it was made from: {verification.why}; export another format"
             )
+
+
+def fail_where_other(reproduction: Reproduction) -> None:
+    """VerificationError, exit code 4, where a run that was made again has come to something else."""
+    if reproduction.verdict == "neither":
+        other = "; ".join(f"{result.what} {result.found}" for result in reproduction.results if not result.near)
+        raise VerificationError(f"{reproduction.again} is not {reproduction.run} again: {other}")
 
 
 def summary_of(run: Run) -> JsonObject | None:

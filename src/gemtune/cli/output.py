@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.files import JsonObject, read_jsonl
 from gemtune.pipeline.compare import Standing, Standings
+from gemtune.pipeline.reproducing import Reproduction
 from gemtune.reporting.alarms import alarm_lines
 from gemtune.reporting.comparison import Score, summary_lines
 from gemtune.reporting.text import interval, one_line, visible
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 MOST_LEFT_OUT = 8  # pages without a row
 MOST_REASONS = 4  # why rows are not counted in a score
+MOST_NAMED = 20  # differences of two runs
+VERDICTS = {
+    "bytes": "is {run} again: the same bytes",
+    "metrics": "is {run} again: other bytes, and losses and scores within rounding",
+    "neither": "is not {run} again",
+}
 LEFT_OUT = {
     "over_length": "left out: longer than train.max_length = {limit}",
     "shortened": "with a shortened prompt, to fit train.max_length = {limit}",
@@ -153,6 +160,19 @@ def standing_lines(standings: Standings) -> Iterator[str]:
 def _score_of(standings: Standings, model: Standing) -> Score:
     score = model.score
     return Score(standings.metric, standings.rows, score.base, score.tuned, score.difference, score.direction)
+
+
+def reproduced_lines(reproduction: Reproduction) -> Iterator[str]:
+    """The reproduction in words."""
+    for result in reproduction.results:
+        yield f"{result.what}: {result.found}"
+    for difference in reproduction.differences[:MOST_NAMED]:
+        yield f"differs: {difference}"
+    if len(reproduction.differences) > MOST_NAMED:
+        yield f"and {len(reproduction.differences) - MOST_NAMED} more differences: --json lists them"
+    if not reproduction.differences:
+        yield "made from the same: recipe, rows, model, packages, hardware, decisions"
+    yield f"{reproduction.again} {VERDICTS[reproduction.verdict].format(run=reproduction.run)}"
 
 
 def _together(plan: JsonObject) -> Iterator[str]:

@@ -59,7 +59,10 @@ def launch_text(
         raise GemtuneError(f"{file}: a folder; give the recipe file")
     system, recipe = SYSTEMS[to], load_recipe(file, overrides)
     if size.nodes > 1:
-        raise GemtuneError(f"--nodes {size.nodes}: gemtune trains on the GPUs of one machine; give --gpus instead")
+        raise GemtuneError(
+            f"--nodes {size.nodes}: a launch file is for one machine; give --gpus, or run it on a Ray cluster with "
+            "scale.engine=ray"
+        )
     if gpu and not system.rents:
         raise GemtuneError(f"--gpu {gpu}: {to} takes the GPUs of its nodes, whatever they are; leave it out")
     if image and not system.has_image:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gemtune.data.paths import at_home
 from gemtune.data.sources import is_hub, source_files
 from gemtune.errors import DataError, RunError
 from gemtune.files import JsonObject, os_errors
 from gemtune.pipeline.job import Job
+from gemtune.pipeline.lock_file import write_lock
 from gemtune.preparation.prepare import rows_are_whole
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import deciders
@@ -22,7 +25,7 @@ def start_again(run: Run) -> None:
         weights = (*map(run.checkpoint, run.steps()), run.adapter, run.full_model, *artifacts)
         for folder in (*weights, run.eval, run.tensorboard):
             remove_written(folder)
-        for path in (run.metrics_file, run.report_page, run.report_markdown):
+        for path in (run.metrics_file, run.lock_file, run.report_page, run.report_markdown):
             path.unlink(missing_ok=True)
     run.forget("trained_on", "training", "digests")
 
@@ -38,7 +41,7 @@ def refuse_another_recipe(job: Job) -> None:
     before, after = without_places(begun["recipe"]), without_places(_trained_on(job))
     if before["model"] != after["model"] and _is_same_model(job):
         after["model"] = before["model"]
-    if changed := _first_difference(before, after):
+    if changed := next(differences(before, after), None):
         _begin_again_or_refuse(job, f"{job.run.root} was begun with another recipe ({changed})")
 
 
@@ -80,9 +83,10 @@ def _is_same_model(job: Job) -> bool:
 
 
 def begin(job: Job, data: JsonObject) -> None:
-    """Notes what the run is trained on, just before its first step."""
+    """Notes what the run is trained on, just before its first step, and writes its lock."""
     trained_on = {"data": data["fingerprint"], "tokens": data["lengths"]["key"], "recipe": _trained_on(job)}
     job.run.note("trained_on", {**trained_on, "root": str(job.run.root.absolute())})
+    write_lock(job)
 
 
 def has_its_rows(job: Job) -> bool:
@@ -134,23 +138,22 @@ def finished_training(job: Job) -> Training | None:
 _NOTHING: tuple[object, ...] = (None, {}, [])
 
 
-def _first_difference(before: object, after: object, at: str = "") -> str | None:
-    """Where two recipes differ first, in words.
+def differences(before: object, after: object, at: str = "") -> Iterator[str]:
+    """Where two pieces of plain data differ, in words.
 
-    >>> _first_difference({"train": {"epochs": 3}}, {"train": {"epochs": 5}})
-    'train.epochs was 3, is 5'
-    >>> _first_difference({"data": [{"limit": None}]}, {"data": [{"limit": 9}]})
-    'data.0.limit was None, is 9'
-    >>> _first_difference({}, {"teacher": [], "privacy": {}})  # a run from before there were these sections
+    >>> list(differences({"train": {"epochs": 3}}, {"train": {"epochs": 5}}))
+    ['train.epochs was 3, is 5']
+    >>> list(differences({"data": [{"limit": None}]}, {"data": [{"limit": 9}]}))
+    ['data.0.limit was None, is 9']
+    >>> list(differences({}, {"teacher": [], "privacy": {}}))  # a run from before there were these sections
+    []
     """
     if before in _NOTHING and after in _NOTHING:
-        return None
+        return
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        before, after = dict(enumerate(before)), dict(enumerate(after))
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
-            difference = _first_difference(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
-            if difference:
-                return difference
-        return None
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return _first_difference(dict(enumerate(before)), dict(enumerate(after)), at)
-    return None if before == after else f"{at} was {before}, is {after}"
+            yield from differences(before.get(key), after.get(key), f"{at}.{key}" if at else str(key))
+    elif before != after:
+        yield f"{at} was {before}, is {after}"
