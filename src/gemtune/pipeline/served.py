@@ -7,10 +7,12 @@ import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.documents.asked_pages import AskedPages
 from gemtune.errors import MissingExtra, RunError
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import model_named, weights_folder, weights_key
@@ -144,4 +146,5 @@ def _under(
         frozen = job.recipe.vision.trains != "tower"
         features = ImageFeatures(without_adapters(model), job.image_tokenizer, images, 0.0, frozen)
     created = int(weights_folder(job, "tuned").stat().st_mtime)
-    return Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
+    served = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
+    return replace(served, seen=AskedPages(job.recipe.pages)) if job.recipe.pages else served

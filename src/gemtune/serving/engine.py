@@ -24,6 +24,7 @@ from gemtune.serving.replies import Drawing, Putting, Reply
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from gemtune.data.images import PrepareImage
     from gemtune.models.image_features import ImageFeatures
     from gemtune.recipe.schema import Evaluate
     from gemtune.rendering.renderer import Renderer
@@ -35,7 +36,8 @@ TOO_LONG = "out of memory; ask with a shorter prompt, lower max_tokens, or n"
 class Served:
     """A model that requests may name: the base model with a run's adapter, or as it is.
 
-    `active` puts the adapter in place; `asked` is a prompt in the words of the run's task.
+    `active` puts the adapter in place; `asked` is a prompt in the words of the run's task; `seen` makes of an image
+    what the model saw in training.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Served:
     asked: Callable[[str], Conversation]
     features: ImageFeatures | None
     active: Callable[[], AbstractContextManager[object]]
+    seen: PrepareImage = lambda data: data
 
 
 @dataclass(eq=False)
