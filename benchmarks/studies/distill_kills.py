@@ -2,12 +2,12 @@
 
     python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run --model TINY]
 
-Two folders are made by the recipe that ships, with another teacher: one in one go, one whose process is killed `--kills`
-times: whenever the ledger has grown by another share, and of `run` also once it trains and once base has answered. Both
-ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in its head or body, 500,
-HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are the same bytes, whether
-what the server charged is what the ledger has, and which replies may have been paid for twice. `key=value` changes the
-recipe, as on the command line of gemtune.
+Two folders are made by the recipe that ships, with another teacher: one in one go, one whose process is killed
+`--kills` times: whenever the ledger has grown by another share, and of `run` also once it trains and once base has
+answered. Both ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in its
+head or body, 500, HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are the
+same bytes, whether what the server charged is what the ledger has, and which replies may have been paid for twice.
+`key=value` changes the recipe, as on the command line of gemtune.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ class Outcome:
 
     def line(self) -> str:
         return (
-            f"killed {self.kills} times, {self.seconds:.0f} s: {len(self.rows.splitlines())} rows, {self.requests} requests; the server "
-            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} "
-            f"of the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
-            f"{len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
+            f"killed {self.kills} times, {self.seconds:.0f} s: {len(self.rows.splitlines())} rows, "
+            f"{self.requests} requests; the server charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the "
+            f"ledger + {self.charged_for_listed:,} of the {self.listed} requests that it lists as perhaps charged: "
+            f"{'yes' if self.adds_up else 'NO'}; {len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
         )
 
     @property

@@ -90,9 +90,7 @@ def _rows(source: DataSource, task: Task, answered: bool) -> Rows:
     return renamed_as_there(rows, source.columns, () if answered else task.unanswered)
 
 
-def with_images(
-    job: Job, conversation: Conversation, images: Sequence[str], page: int | None = None
-) -> Conversation:
+def with_images(job: Job, conversation: Conversation, images: Sequence[str], page: int | None = None) -> Conversation:
     """A question with image files in front of its last user message; DataError when one cannot be used.
 
     A run of documents sees them as its pages, and also takes PDFs, of which `page` is wanted.

@@ -339,9 +339,7 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     return target
 
 
-def generate(
-    job: Job, prompt: str, name: str = "tuned", images: Sequence[str] = (), page: int | None = None
-) -> str:
+def generate(job: Job, prompt: str, name: str = "tuned", images: Sequence[str] = (), page: int | None = None) -> str:
     """The reply of `base`, `tuned` or `step-N` to a prompt, and to image files in front of it."""
     return "".join(stream_reply(job, prompt, name, images, page))
 
