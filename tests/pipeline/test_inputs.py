@@ -129,9 +129,7 @@ def test_a_hand_made_file_is_answered_and_not_scored(
 
 def pages_job(folder: Path) -> Job:
     pages = {"source": str(folder), "dpi": 60, "least_side": 0, "steps": [{"resize": 100}, "gray"]}
-    recipe = Recipe.model_validate(
-        {"name": "t", "task": "documents", "pages": pages, "runs_dir": str(folder / "runs"), "data": []}
-    )
+    recipe = Recipe.model_validate({"name": "t", "task": "documents", "pages": pages, "runs_dir": str(folder / "runs")})
     return Job(recipe, say=lambda text: None)
 
 
@@ -142,7 +140,7 @@ def test_a_run_of_documents_sees_a_document_as_its_pages(folder: Path) -> None:
     (part,) = asked.images
     with Image.open(job.run.data / str(part.image)) as image:
         assert (image.format, image.mode, max(image.size)) == ("PNG", "L", 100) and part.size == image.size
-    with pytest.raises(DataError, match="letter.pdf: it has 2 pages, wanted one; add --page N"):
+    with pytest.raises(DataError, match=r"letter\.pdf: it has 2 pages, wanted one; add --page N"):
         with_images(job, job.task.asked("Read."), [str(pdf)])
 
 

@@ -122,6 +122,8 @@ def bootstrap_sums(
 
     Drawn once, they serve all means, ratios and F1 of those rows: drawing takes longer than adding up.
     """
+    if not any(sides):
+        return [{} for _ in sides]
     columns = {
         (place, name): _scores(name, values) for place, side in enumerate(sides) for name, values in side.items()
     }
