@@ -94,7 +94,8 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     metric = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in scores)])
     base_scores, tuned_scores = ([row.scores for row in rows] for rows in (base, tuned))
     groups = [row.group for row in tuned]
-    order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
+    first = [metric, *task.headline]
+    order = sorted(reported(task, names), key=lambda name: first.index(name) if name in first else len(first))
     settings = recipe.evaluate
     summary = Summary(
         version=VERSIONS["summary"],
