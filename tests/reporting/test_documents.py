@@ -151,3 +151,23 @@ def test_fields_are_a_line_each() -> None:
     reply = '{"a": {"b": "x", "c": null}, "d": [1, {"e": true}], "f": []}'
     assert readable(reply, is_content=False) == "a.b: x\nd[1]: 1\nd[2].e: true"
     assert readable("no JSON", is_content=False) == "no JSON"
+
+
+def test_facts_are_counted_and_those_that_tuned_has_wrong_are_listed(tmp_path: Path) -> None:
+    run = documents_run(tmp_path, "الإجمالي ١٬٢٥٠٫٠٠ رقم INV-السنوي-2024-00170 حتى 5/3/2024")
+    pages = documents_of(run, run.summary())
+    assert pages and pages.facts
+    assert {line.kind: (line.true, line.right["tuned"][0]) for line in pages.facts.kinds} == {
+        "amount": (4, 4),
+        "date": (4, 4),
+        "id": (4, 4),
+    }
+    assert not pages.facts.misses
+    tuned = run.evaluation().replies("tuned")
+    tuned.write_text(tuned.read_text(encoding="utf-8").replace("5/3/2024", "6/3/2024"), encoding="utf-8")
+    again = documents_of(run, run.summary())
+    assert again and again.facts
+    assert [(miss.written, miss.has["base"], miss.has["tuned"]) for miss in again.facts.misses] == [
+        ("5/3/2024", True, False)
+    ] * 4
+    assert "right to the digit" in page_of(run) and "What tuned has wrong: 4" in page_of(run)
