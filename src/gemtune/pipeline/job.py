@@ -152,8 +152,9 @@ class Job:
         from gemtune.training.precision import choose_precision
 
         in_fp32 = weight_bytes(self.recipe, ModelShape.of(config_of(self.folder)), "fp32")
-        begun = None if self.fresh else self.run.decisions.get("precision")
-        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, begun and str(begun.value))
+        kept = None if self.fresh else self.run.decisions.get("precision")
+        begun = str(kept.value) if kept else None
+        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, begun)
         return str(self.run.decide("precision", chosen))
 
     def base_model(self) -> PreTrainedModel:
