@@ -153,7 +153,8 @@ class Job:
 
         in_fp32 = weight_bytes(self.recipe, ModelShape.of(config_of(self.folder)), "fp32")
         begun = None if self.fresh else self.run.decisions.get("precision")
-        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, begun and str(begun.value))
+        before = str(begun.value) if begun else None
+        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, before)
         return str(self.run.decide("precision", chosen))
 
     def base_model(self) -> PreTrainedModel:
