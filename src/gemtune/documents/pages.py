@@ -100,7 +100,7 @@ class _Wanted(NamedTuple):
 
 
 def _open_key(source: str) -> str:
-    return sha256_of_text("open", source)
+    return sha256_of_text("opened", source)
 
 
 class _Drawing:
