@@ -26,7 +26,10 @@ def scan(path: Path) -> None:
         return
     exif = image.getexif()
     exif[0x013B], exif[0x010E] = "Ali Hassan", "call 01228762033, Mona Adel"
-    exif[0x8825] = {1: "N", 2: (30.0, 2.0, 40.0), 3: "E", 4: (31.0, 14.0, 8.0)}
+    if path.suffix == ".jpg":
+        exif[0x8825] = {1: "N", 2: (30.0, 2.0, 40.0), 3: "E", 4: (31.0, 14.0, 8.0)}
+    else:  # Pillow writes no place into a TIFF
+        exif[0x010E] += " at 30 2 40"
     image.save(path, exif=exif, **({"comment": b"Mona Adel"} if path.suffix == ".jpg" else {}))
 
 

@@ -259,7 +259,7 @@ class Privacy(Section):
     )
     names: str | None = Field(
         None,
-        description="A file of names, one a line, that are looked for in every spelling: a name without a label such as "
+        description="A file of names, one a line, looked for in every spelling: a name without a label such as "
         "`Name:` is found no other way. Relative paths start at the recipe file.",
     )
     regions: list[str] = Field(
