@@ -43,7 +43,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 
 demo: setup
 	@$(BIN)/gemtune run recipes/emoji.yaml $(ARGS)
-	@$(if $(EXPORT),$(BIN)/gemtune export runs/emoji merged gguf onnx && $(BIN)/gemtune report runs/emoji)
+	@$(if $(EXPORT),$(BIN)/gemtune export runs/emoji merged gguf onnx web && $(BIN)/gemtune report runs/emoji)
 
 test: setup
 	$(BIN)/python -m pytest -m "not journey and not gpu" -n auto --maxprocesses 8 --dist loadfile $(ARGS)

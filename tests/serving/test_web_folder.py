@@ -9,52 +9,65 @@ from pathlib import Path
 import pytest
 
 from gemtune.files import read_json
-from gemtune.serving.web_folder import PART, Golden, Site, write_web
+from gemtune.serving.web_folder import PART, Golden, Model, Site, write_web
 from web_packages import package_in
 
-SITE = Site(
-    name="emoji",
-    base="gemma-3-270m",
-    placeholder="Type a text",
-    before="<start_of_turn>user\n",
-    after="<end_of_turn>\n<start_of_turn>model\n",
-    limit=32,
-    temperature=0.0,
-    top_p=1.0,
-    context=2048,
-    examples=["let's go to the beach"],
-    golden=[Golden("<start_of_turn>user\nhi", "👋", 4)],
-)
+TUNED, BASE = bytes(range(256)) * (PART // 256) + b"the rest", bytes(range(256)) * (PART // 256) + b"another rest"
+
+
+def site_of(folder: Path) -> Site:
+    """Of two models that differ in their last part."""
+    (folder / "tuned.gguf").write_bytes(TUNED)
+    (folder / "base.gguf").write_bytes(BASE)
+    return Site(
+        tuned=Model("emoji", folder / "tuned.gguf", [Golden("<start_of_turn>user\nhi", "👋", 4)]),
+        base=Model("gemma-3-270m", folder / "base.gguf", []),
+        placeholder="Type a text",
+        before="<start_of_turn>user\n",
+        after="<end_of_turn>\n<start_of_turn>model\n",
+        limit=32,
+        temperature=0.0,
+        top_p=1.0,
+        context=2048,
+        examples=["let's go to the beach"],
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     given = tmp_path_factory.mktemp("given")
-    gguf = given / "model.gguf"
-    gguf.write_bytes(bytes(range(256)) * (PART // 256) + b"the rest")
-    write_web(gguf, SITE, given / "web", given, [package_in(given)])
+    write_web(site_of(given), given / "web", given, [package_in(given)])
     return given / "web"
 
 
-def test_the_parts_are_the_model(folder: Path) -> None:
-    model = read_json(folder / "site.json")["model"]
+@pytest.mark.parametrize(("name", "whole"), [("tuned", TUNED), ("base", BASE)])
+def test_the_parts_are_the_model(name: str, whole: bytes, folder: Path) -> None:
+    model = read_json(folder / "site.json")["models"][name]
     data = [(folder / part["file"]).read_bytes() for part in model["parts"]]
-    assert b"".join(data) == (folder.parent / "model.gguf").read_bytes()
+    assert b"".join(data) == whole
     assert model["bytes"] == sum(part["bytes"] for part in model["parts"]) == sum(map(len, data))
     assert [part["sha256"] for part in model["parts"]] == [hashlib.sha256(piece).hexdigest() for piece in data]
     assert len(data) == 2
 
 
+def test_what_two_models_have_in_common_is_there_once(folder: Path) -> None:
+    models = read_json(folder / "site.json")["models"]
+    tuned, base = ([part["file"] for part in models[name]["parts"]] for name in ("tuned", "base"))
+    assert tuned[0] == base[0] and tuned[1] != base[1]
+    assert {f"parts/{path.name}" for path in (folder / "parts").iterdir()} == {*tuned, *base}
+
+
 def test_the_page_finds_every_value_it_reads(folder: Path) -> None:
     site = read_json(folder / "site.json")
-    read = set(re.findall(r"\bsite\.(\w+(?:\.\w+)?)", (folder / "page.js").read_text(encoding="utf-8")))
-    assert {"prompt.before", "sampling", "golden.entries", "model.parts"} <= read
-    for name in read - {"golden.entries", "golden.length", "json"}:
+    read = set(re.findall(r"\bsite\.(\w+(?:\.\w+)*)", (folder / "page.js").read_text(encoding="utf-8")))
+    assert {"prompt.before", "sampling", "models.tuned.parts", "models.base.parts"} <= read
+    for name in read - {"json"}:
         value = site
         for key in name.split("."):
             value = value[key]
     assert {"limit", "temperature", "topP"} == set(site["sampling"])
-    assert {"prompt", "reply", "tokens"} == set(site["golden"][0])
+    assert {"bytes", "parts", "golden"} == set(site["models"]["tuned"]) == set(site["models"]["base"])
+    assert {"prompt", "reply", "tokens"} == set(site["models"]["tuned"]["golden"][0])
 
 
 def test_files_that_files_name_are_there(folder: Path) -> None:

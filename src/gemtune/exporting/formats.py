@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import GemtuneError, MissingExtra, did_you_mean
+from gemtune.exporting.gguf_encodings import EXACT
 from gemtune.exporting.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _gguf(encoding: str, what: str) -> Format:
         what=f"{what}, for llama.cpp, Ollama and LM Studio",
         write=partial(_write_gguf, encoding),
         runtime=_llama_cpp,
-        is_exact=encoding != "q8_0",
+        is_exact=encoding in EXACT,
         **_GGUF,
     )
 
@@ -131,6 +132,9 @@ FORMATS: dict[str, Format] = {
         is_exact=True,
     ),
     "gguf-q8_0": _gguf("q8_0", "a GGUF file of 8 bits a weight"),
+    "gguf-q6_k": _gguf("q6_k", "a GGUF file of 6 to 8 bits a weight"),
+    "gguf-q5_k_m": _gguf("q5_k_m", "a GGUF file of 5 to 8 bits a weight"),
+    "gguf-q4_k_m": _gguf("q4_k_m", "a GGUF file of 4 to 8 bits a weight"),
     "gguf-f32": _gguf("f32", "a GGUF file of 32 bits a weight"),
     "gguf-f16": _gguf("f16", "a GGUF file of 16 bits a weight"),
     "gguf-bf16": _gguf("bf16", "a GGUF file of 16 bits a weight, in the range of 32"),
@@ -158,7 +162,9 @@ FORMATS: dict[str, Format] = {
         require=_require_litert,
     ),
 }
-DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8"}  # a format's short name -> the one that is meant
+PAGE = "web"  # the model, and then the page that runs it, which needs the run beside the model
+# A format's short name -> the one that is meant.
+DEFAULTS: dict[str, str] = {"gguf": "gguf-q8_0", "onnx": "onnx-q8", PAGE: "gguf-q8_0"}
 
 
 def formats_of(names: Iterable[str]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gemtune.errors import MissingExtra
+from gemtune.exporting.gguf_encodings import encoded
 from gemtune.exporting.stored_weights import StoredWeight
 from gemtune.files import os_errors
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
 
 FieldValue = bool | int | float | str | list[str] | list[int] | list[float]
 Fields = dict[str, FieldValue]  # a GGUF's metadata by its keys; numbers are written as uint32 and float32
-
-FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "bf16": 32}  # how most matrices are stored: general.file_type
-BLOCK = 32  # values of a row that Q8_0 stores together
 
 
 @dataclass(frozen=True)
@@ -44,19 +42,10 @@ class Tensor:
             yield block + np.float32(self.shift) if self.shift else block
 
 
-def matrix_encoding(encoding: str, width: int) -> str:
-    """How a matrix with rows of `width` values is stored: as F16 where Q8_0's blocks do not fit.
-
-    >>> matrix_encoding("q8_0", 640), matrix_encoding("q8_0", 48)
-    ('q8_0', 'f16')
-    """
-    return "f16" if encoding == "q8_0" and width % BLOCK else encoding
-
-
 def write_gguf(path: Path, architecture: str, fields: Fields, tensors: Mapping[str, Tensor]) -> Path:
     """Writes a whole GGUF file, or leaves what is there."""
     try:
-        from gguf import GGMLQuantizationType, GGUFWriter, quantize
+        from gguf import GGMLQuantizationType, GGUFWriter
     except ImportError as error:
         raise MissingExtra("writing a GGUF file", "gguf") from error
     kinds = {name: GGMLQuantizationType[tensor.encoding.upper()] for name, tensor in tensors.items()}
@@ -74,10 +63,10 @@ def write_gguf(path: Path, architecture: str, fields: Fields, tensors: Mapping[s
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
             (out,) = writer.fout
-            for name, tensor in tensors.items():
+            for tensor in tensors.values():
                 writer.write_padding(out, out.tell())
                 for block in tensor.blocks():
-                    quantize(block, kinds[name]).tofile(out)
+                    encoded(block, tensor.encoding).tofile(out)
             writer.write_padding(out, out.tell())
             writer.close()
             temporary.replace(path)

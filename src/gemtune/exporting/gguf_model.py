@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError, listed, shown
-from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, matrix_encoding, write_gguf
+from gemtune.exporting.gguf_encodings import FILE_TYPES, matrix_encoding
+from gemtune.exporting.gguf_file import Fields, Tensor, write_gguf
 from gemtune.exporting.gguf_vocabulary import vocabulary
 from gemtune.exporting.stored_weights import StoredWeight, stored_weights
 from gemtune.exporting.texts import without_marks
@@ -130,10 +131,15 @@ def write_language_model(folder: Path, path: Path, encoding: str) -> Path:
     names = _tensor_names(architecture, text.num_hidden_layers, is_tied=config.tie_word_embeddings)
     _require_same(weights, names, folder)
     tokens, count = vocabulary(folder, family, weights[EMBEDDING].shape[0])
-    tensors = {
-        gguf_name: _tensor(weights[name], encoding, architecture, count if name in (EMBEDDING, HEAD) else None)
-        for name, gguf_name in names.items()
-    }
+    head = names.get(HEAD, names[EMBEDDING])
+    tensors: dict[str, Tensor] = {}
+    for name, gguf_name in names.items():
+        weight = weights[name]
+        if len(weight.shape) == 1:  # every norm, and nothing else
+            tensors[gguf_name] = Tensor(weight, "f32", shift=architecture.norm_shift)
+        else:
+            stored = matrix_encoding(encoding, gguf_name, weight.shape[-1], text.num_hidden_layers, head)
+            tensors[gguf_name] = Tensor(weight, stored, count if name in (EMBEDDING, HEAD) else None)
     general: Fields = {
         "general.type": "model",
         "general.file_type": FILE_TYPES[encoding],
@@ -177,12 +183,6 @@ def _require_same(weights: Mapping[str, StoredWeight], names: Mapping[str, str],
     if missing or unknown:
         what = f"has no {min(missing)}" if missing else f"holds {min(unknown)}, which llama.cpp does not know"
         raise ModelError(f"{folder}: {what}; {OTHER}")
-
-
-def _tensor(weight: StoredWeight, encoding: str, architecture: Architecture, rows: int | None) -> Tensor:
-    if len(weight.shape) == 1:  # every norm, and nothing else
-        return Tensor(weight, "f32", shift=architecture.norm_shift)
-    return Tensor(weight, matrix_encoding(encoding, weight.shape[-1]), rows)
 
 
 def _sizes(config: PretrainedConfig) -> Fields:

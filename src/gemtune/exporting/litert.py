@@ -1,4 +1,4 @@
-"""The artifact `litert`: a model in LiteRT-LM's file for phones, by Google's converter, and run in its interpreter.
+"""The artifact `litert`: a model in LiteRT-LM's file for phones, by Google's converter, and run in LiteRT-LM itself.
 
 Both want other packages than gemtune, 2.3 GB of them, so they have an environment of their own, which a user makes.
 """
@@ -19,7 +19,9 @@ from gemtune.exporting.runtime import Choice
 from gemtune.files import cache_folder, os_errors, read_object
 from gemtune.models.families import config_of
 
+ENGINE = "litert-lm-api==0.18.1"
 PACKAGES = (
+    ENGINE,
     "litert-torch==0.10.0",
     "ai-edge-litert==2.3.0",
     "litert-lm-builder==0.18.1",
@@ -61,10 +63,10 @@ def write_litert(merged: Path, folder: Path) -> None:
 
 
 class LiteRt:
-    """A .litertlm file in LiteRT's interpreter, on the CPU, in a child process of its own environment."""
+    """A .litertlm file in LiteRT-LM, on the CPU, in a child process of its own environment."""
 
     def __init__(self, folder: Path) -> None:
-        self.name = f"LiteRT {PACKAGES[1].rpartition('=')[2]}"
+        self.name = f"LiteRT-LM {ENGINE.rpartition('=')[2]}"
         self._path = folder / FILE
         stops = read_object(folder / GENERATION)["eos_token_id"]
         self._stops = stops if isinstance(stops, list) else [stops]

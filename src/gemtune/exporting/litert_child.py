@@ -1,4 +1,4 @@
-"""Runs in LiteRT's environment, which has no gemtune: writes a model for phones, or answers in Google's interpreter.
+"""Runs in LiteRT's environment, which has no gemtune: writes a model for phones, or answers as a phone does.
 
 litert_child.py export MODEL FILE CONTEXT     writes FILE (.litertlm) of a Hugging Face folder
 litert_child.py answer FILE                   a JSON request a line on standard input, a reply a line on the output
@@ -11,7 +11,6 @@ import json
 import sys
 import tempfile
 import types
-import zlib
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -59,33 +58,68 @@ def answer(file: str) -> None:
     """Answers requests until standard input ends."""
     answers = sys.stdout
     sys.stdout = sys.stderr  # what the libraries print
-    model = Interpreter(Path(file))
+    engine, interpreter = Engine(Path(file)), Interpreter(Path(file))
     for line in sys.stdin:
         request = json.loads(line)
-        reply = model.tokenize(request["text"]) if "text" in request else model.decode(**request)
+        if "text" in request:
+            reply: Any = engine.tokenize(request["text"])
+        else:
+            reply = engine.choices(request["prompt"], request["limit"], interpreter.decode(**request), request["stops"])
         answers.write(f"{json.dumps(reply)}\n")
         answers.flush()
 
 
+class Engine:
+    """A .litertlm file in LiteRT-LM, which is what runs it on phones; here on the CPU."""
+
+    def __init__(self, file: Path) -> None:
+        import litert_lm
+
+        litert_lm.set_min_log_severity(litert_lm.LogSeverity.ERROR)
+        self._greedy = litert_lm.SamplerConfig(top_k=1)
+        self._engine = litert_lm.Engine(str(file), litert_lm.Backend.CPU(), cache_dir=":nocache")
+
+    def tokenize(self, text: str) -> list[int]:
+        return list(self._engine.tokenize(text))
+
+    def choices(
+        self, prompt: list[int], limit: int, measured: list[tuple[int, float]], stops: list[int]
+    ) -> list[tuple[int, float]]:
+        """Its reply as tokens. LiteRT-LM tells a text alone: leads are the interpreter's, as far as that agrees."""
+        reply = self._reply(prompt, limit)
+        written = [token for token, _ in measured if token not in stops]
+        if reply == self._engine.detokenize(written):
+            return measured
+        tokens = self.tokenize(reply)
+        tokens = (tokens if len(tokens) >= limit else [*tokens, stops[0]])[:limit]
+        same = 0
+        while same < min(len(tokens), len(measured)) and tokens[same] == measured[same][0]:
+            same += 1
+        return measured[:same] + [(token, float("nan")) for token in tokens[same:]]
+
+    def _reply(self, prompt: list[int], limit: int) -> str:
+        text = self._engine.detokenize(prompt[1:])  # it writes the first token itself
+        if self.tokenize(text) != prompt[1:]:
+            raise ValueError("LiteRT-LM cuts the text of a prompt into other tokens")
+        settings = {"sampler_config": self._greedy, "max_output_tokens": limit}
+        with self._engine.create_session(apply_prompt_template=False, **settings) as session:
+            session.run_prefill([text])
+            return str(session.run_decode().texts[0])
+
+
 class Interpreter:
-    """A .litertlm file: its decoder in LiteRT's interpreter, and its tokenizer."""
+    """The decoder of a .litertlm file in LiteRT's interpreter, which tells how far ahead a choice is."""
 
     def __init__(self, file: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter as LiteRt
-        from tokenizers import Tokenizer
 
-        sections = _sections(file)
-        self._tokenizer = Tokenizer.from_str(sections["tokenizer"].decode())
-        self._model = LiteRt(model_content=sections["decoder"])
+        self._model = LiteRt(model_content=_decoder(file))
         runners = {name: self._model.get_signature_runner(name) for name in self._model.get_signature_list()}
         self._step, self._read = runners["decode"], runners[f"prefill_{CHUNK}"]
         self._empty = {
             name: detail for name, detail in self._step.get_input_details().items() if name.startswith("kv_cache")
         }
         self._context = self._step.get_input_details()["mask"]["shape"][-1]
-
-    def tokenize(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def decode(self, prompt: list[int], limit: int, stops: list[int]) -> list[tuple[int, float]]:
         """Greedy choices with the lead of each over the second best."""
@@ -125,23 +159,18 @@ class Interpreter:
         return None if logits is None else logits[0, -1], {name: out[name] for name in cache}
 
 
-def _sections(file: Path) -> dict[str, bytes]:
-    """The decoder and the tokenizer in a file."""
+def _decoder(file: Path) -> bytes:
+    """The section of a file that is the model."""
     from litert_lm_builder import litertlm_core, litertlm_peek
 
     metadata = litertlm_peek.read_litertlm_header(str(file), sys.stderr).SectionMetadata()
-    found = {}
-    with file.open("rb") as stream:
-        for number in range(metadata.ObjectsLength()):
-            section = metadata.Objects(number)
-            stream.seek(section.BeginOffset())
-            kind = litertlm_core.any_section_data_type_to_string(section.DataType())
-            data = stream.read(section.EndOffset() - section.BeginOffset())
-            if kind == "TFLiteModel":
-                found["decoder"] = data
-            elif kind == "HF_Tokenizer_Zlib":
-                found["tokenizer"] = zlib.decompress(data[8:])
-    return found
+    for number in range(metadata.ObjectsLength()):
+        section = metadata.Objects(number)
+        if litertlm_core.any_section_data_type_to_string(section.DataType()) == "TFLiteModel":
+            with file.open("rb") as stream:
+                stream.seek(section.BeginOffset())
+                return stream.read(section.EndOffset() - section.BeginOffset())
+    raise ValueError("it holds no model")
 
 
 if __name__ == "__main__":

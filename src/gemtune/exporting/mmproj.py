@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.errors import ModelError, shown
-from gemtune.exporting.gguf_file import FILE_TYPES, Fields, Tensor, write_gguf
+from gemtune.exporting.gguf_encodings import FILE_TYPES
+from gemtune.exporting.gguf_file import Fields, Tensor, write_gguf
 from gemtune.exporting.gguf_model import OTHER, VISION
 from gemtune.exporting.stored_weights import StoredWeight, stored_weights
 from gemtune.models.families import config_of

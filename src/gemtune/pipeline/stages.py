@@ -261,16 +261,21 @@ def export(job: Job, formats: Sequence[str], checkpoint: str = "best", limit: in
 
     `checkpoint` is base, best, last or a step. One that does not answer as the model stays, and says so.
     """
-    from gemtune.exporting.formats import formats_of
+    from gemtune.exporting.formats import PAGE, formats_of
     from gemtune.exporting.verify import PROMPTS
     from gemtune.pipeline.exports import write_artifacts
+    from gemtune.pipeline.web_page import require_page, write_page
 
     names = formats_of(formats)
+    require_page(job, formats)
     refuse_another_recipe(job)
     name = weights_called(job, checkpoint)
     weights_key(job, name)  # what is not there is found before anything is written
     _own_rows(job)
-    return write_artifacts(job, names, name, limit or PROMPTS)
+    artifacts = write_artifacts(job, names, name, limit or PROMPTS)
+    if PAGE in formats:
+        write_page(job)
+    return artifacts
 
 
 @_locked
@@ -280,9 +285,10 @@ def web(job: Job, assets: Path | None = None) -> tuple[Artifact, Path]:
 
     `assets` is a folder with the packages of the page's engine, where they are not to be fetched from npm.
     """
-    from gemtune.pipeline.web_page import GGUF, require_text_model, write_page
+    from gemtune.exporting.formats import PAGE
+    from gemtune.pipeline.web_page import GGUF, require_page, write_page
 
-    require_text_model(job)
+    require_page(job, [PAGE])
     [artifact] = export(job, [GGUF])
     return artifact, write_page(job, assets)
 
@@ -297,8 +303,10 @@ def report(job: Job) -> Path:
 def run(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) -> Path:
     """Everything, from rows to the report; what is done already is not done again."""
     from gemtune.kernels.native import release_memory
+    from gemtune.pipeline.web_page import require_page
 
     require_formats(job.recipe)
+    require_page(job, job.recipe.export)
     if distils(job.recipe) and not (has_its_rows(job) and sources_gone(job)):  # its rows are kept, and paid for once
         distill(job)
     training = train(job, progress)

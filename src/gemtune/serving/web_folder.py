@@ -1,4 +1,4 @@
-"""A GGUF model -> a folder that any web server can offer: the page, its engine, the model in parts, and its proof."""
+"""Two GGUF models -> a folder that any web server can offer: the page, its engine, the models in parts, their proof."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from gemtune.files import os_errors, write_json, write_text
+from gemtune.files import JsonObject, os_errors, write_json, write_text
 from gemtune.serving.web_assets import PACKAGES, Package, write_engine
 
 PART = 24_000_000  # bytes: Cloudflare Pages takes files up to 25 MiB, GitHub up to 100 MB
@@ -31,8 +31,9 @@ custom_headers:
 # {name}
 
 A language model of {size:.0f} MB, fine-tuned from {base}, that answers in the visitor's browser: on the graphics card
-by WebGPU, or on the processor. What is typed stays on the visitor's device. Nothing is fetched from anywhere but this
-folder, and it works without a network once it is loaded.
+by WebGPU, or on the processor. {base} itself, {more:.0f} MB more, is fetched when a visitor compares the two. What is
+typed stays on the visitor's device. Nothing is fetched from anywhere but this folder, and it works without a network
+once it is loaded.
 
 The folder is static: any web server can offer it over https. The lines above are for a static Space of Hugging Face.
 
@@ -50,12 +51,21 @@ class Golden:
     tokens: int  # to write before the two are compared
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model that the page asks: what it is called, its GGUF file, and what shows that a browser runs it rightly."""
+
+    name: str
+    gguf: Path
+    golden: Sequence[Golden]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Site:
     """What the page says and asks."""
 
-    name: str
-    base: str
+    tuned: Model
+    base: Model
     placeholder: str
     before: str  # of the prompt, in front of what the visitor typed
     after: str
@@ -64,37 +74,46 @@ class Site:
     top_p: float
     context: int  # positions
     examples: Sequence[str]
-    golden: Sequence[Golden]
 
 
-def write_web(
-    gguf: Path, site: Site, folder: Path, assets: Path | None = None, packages: Sequence[Package] = PACKAGES
-) -> None:
-    """Writes the page for a model into an empty folder; `assets` and `packages` as in `write_engine`."""
+def write_web(site: Site, folder: Path, assets: Path | None = None, packages: Sequence[Package] = PACKAGES) -> None:
+    """Writes the page into an empty folder; `assets` and `packages` as in `write_engine`."""
     with os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name in PAGE:
             with as_file(files("gemtune.serving") / "web" / name) as path:
                 shutil.copyfile(path, folder / name)
         write_engine(folder / "wllama", assets, packages)
-        parts = list(_write_parts(gguf, folder))
-    size = sum(int(part["bytes"]) for part in parts)
-    values = asdict(site)
-    prompt = {"before": values.pop("before"), "after": values.pop("after")}
-    sampling = {"limit": values.pop("limit"), "temperature": values.pop("temperature"), "topP": values.pop("top_p")}
-    model = {"bytes": size, "parts": parts}
-    write_json(folder / "site.json", {**values, "prompt": prompt, "sampling": sampling, "model": model})
-    write_text(folder / "README.md", SPACE.format(name=site.name, base=site.base, size=size / 1e6))
+        models = {"tuned": _written(site.tuned, folder / "parts"), "base": _written(site.base, folder / "parts")}
+    values = {
+        "name": site.tuned.name,
+        "base": site.base.name,
+        "placeholder": site.placeholder,
+        "examples": site.examples,
+        "context": site.context,
+        "prompt": {"before": site.before, "after": site.after},
+        "sampling": {"limit": site.limit, "temperature": site.temperature, "topP": site.top_p},
+        "models": models,
+    }
+    write_json(folder / "site.json", values)
+    size = models["tuned"]["bytes"] / 1e6
+    more = sum(path.stat().st_size for path in (folder / "parts").iterdir()) / 1e6 - size
+    write_text(folder / "README.md", SPACE.format(name=site.tuned.name, base=site.base.name, size=size, more=more))
 
 
-def _write_parts(gguf: Path, folder: Path) -> list[dict[str, str | int]]:
-    """Cuts a file into parts that are named by their hash, so that a browser never takes an old one for a new one."""
-    (folder / "parts").mkdir()
-    parts: list[dict[str, str | int]] = []
-    with gguf.open("rb") as stream:
+def _written(model: Model, folder: Path) -> JsonObject:
+    """Cuts a model into parts that are named by their hash, and says what they are.
+
+    So a browser never takes an old one for a new one, and what two models have in common is stored once: fine-tuning
+    leaves an embedding as it was, which is more than half of a small model.
+    """
+    folder.mkdir(exist_ok=True)
+    parts: list[JsonObject] = []
+    with model.gguf.open("rb") as stream:
         while data := stream.read(PART):
             digest = hashlib.sha256(data).hexdigest()
-            name = f"parts/{len(parts):03d}-{digest[:12]}.bin"
-            (folder / name).write_bytes(data)
-            parts.append({"file": name, "bytes": len(data), "sha256": digest})
-    return parts
+            path = folder / f"{digest[:16]}.bin"
+            path.write_bytes(data)
+            parts.append({"file": f"parts/{path.name}", "bytes": len(data), "sha256": digest})
+    golden = [asdict(entry) for entry in model.golden]
+    return {"bytes": sum(part["bytes"] for part in parts), "parts": parts, "golden": golden}

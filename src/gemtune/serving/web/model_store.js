@@ -1,14 +1,15 @@
-// The model on the visitor's device: fetched once in parts, each checked against its hash, kept for the next visit.
+// Models on the visitor's device: fetched once in parts, each checked against its hash, kept for the next visit. A part
+// that two models have in common is fetched and kept once.
 
 const CACHE = "gemtune-model";
 
 const url = (part) => new URL(part.file, import.meta.url).href;
 
-/** Whether every part is here. */
-export async function isStored(parts) {
+/** How many bytes of these parts are still to be fetched. */
+export async function missingBytes(parts) {
   const cache = await caches.open(CACHE);
-  const found = await Promise.all(parts.map((part) => cache.match(url(part))));
-  return found.every(Boolean);
+  const sizes = await Promise.all(parts.map(async (part) => ((await cache.match(url(part))) ? 0 : part.bytes)));
+  return sizes.reduce((sum, bytes) => sum + bytes, 0);
 }
 
 /** The bytes that are free for this page, as far as the browser says. */
@@ -17,24 +18,28 @@ export async function freeBytes() {
   return quota - usage;
 }
 
-/** The whole model as one Blob; `onBytes` gets how much is there. Parts of another version are removed. */
-export async function modelBlob(parts, onBytes) {
+/** Removes what is kept of other versions than those with these parts. */
+export async function removeOthers(parts) {
   const cache = await caches.open(CACHE);
   const wanted = new Set(parts.map(url));
   for (const request of await cache.keys()) if (!wanted.has(request.url)) await cache.delete(request);
+}
+
+/** A whole model as one Blob; `onBytes` gets how much was fetched. */
+export async function modelBlob(parts, onBytes) {
+  const cache = await caches.open(CACHE);
   await navigator.storage?.persist?.();
   const blobs = [];
-  let before = 0;
+  let fetched = 0;
   for (const part of parts) {
     const kept = await cache.match(url(part));
-    blobs.push(kept ? await kept.blob() : await fetchPart(cache, part, (bytes) => onBytes(before + bytes)));
-    before += part.bytes;
-    onBytes(before);
+    blobs.push(kept ? await kept.blob() : await fetchPart(cache, part, (bytes) => onBytes(fetched + bytes)));
+    if (!kept) fetched += part.bytes;
   }
   return new Blob(blobs);
 }
 
-export const removeModel = () => caches.delete(CACHE);
+export const removeModels = () => caches.delete(CACHE);
 
 async function fetchPart(cache, part, onBytes) {
   const response = await fetch(url(part), { cache: "no-store" });
