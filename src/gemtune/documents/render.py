@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from gemtune.data.images import IMAGE_SUFFIXES, MOST_LONG, MOST_OPENED, MOST_PIXELS, to_rgb
 from gemtune.documents.fingerprints import fingerprint
@@ -214,7 +215,7 @@ def _text(document: PdfDocument, page: PdfPage) -> tuple[str, str]:
 
 
 @contextmanager
-def _scan(path: Path) -> Iterator[Image.Image]:
+def _scan(path: Path) -> Iterator[ImageFile]:
     """An image file, opened; Pillow is given no path, for it scrambles a TIFF on its side that it maps itself."""
     try:
         with warnings.catch_warnings(), path.open("rb") as stream:

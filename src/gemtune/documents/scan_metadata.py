@@ -6,7 +6,8 @@ import contextlib
 import re
 import struct
 
-from PIL import Image, IptcImagePlugin
+from PIL import IptcImagePlugin
+from PIL.ImageFile import ImageFile
 
 LOCATION = "Location"
 _TAGS = {  # of EXIF, in the file's first directory and in that of the camera
@@ -28,7 +29,7 @@ _CODES = (b"ASCII\0\0\0", b"UNICODE\0", b"JIS\0\0\0\0\0", b"\0" * 8)  # in front
 _DAMAGED = (OSError, ValueError, TypeError, SyntaxError, LookupError, ArithmeticError, struct.error)
 
 
-def scan_metadata(image: Image.Image) -> dict[str, str]:
+def scan_metadata(image: ImageFile) -> dict[str, str]:
     """By what it is: `Author`, `Title`, `Comment`, `Location` ...; EXIF, IPTC, XMP, PNG's texts and JPEG's comment."""
     told: dict[str, list[str]] = {}
 
