@@ -47,9 +47,9 @@ def scan_metadata(image: ImageFile) -> dict[str, str]:
         if 2 in place and 4 in place:  # its latitude and longitude
             tell(LOCATION, " ".join(f"{float(part):g}" for side in (2, 4) for part in place[side]))
     with contextlib.suppress(*_DAMAGED):
-        for tag, value in (IptcImagePlugin.getiptcinfo(image) or {}).items():
-            for one in value if isinstance(value, list) else [value]:
-                tell(_IPTC.get(tag, "") or "IPTC", one)
+        for number, said in (IptcImagePlugin.getiptcinfo(image) or {}).items():
+            for one in said if isinstance(said, list) else [said]:
+                tell(_IPTC.get(number, "IPTC"), one)
     for key, value in image.info.items():
         if key == "comment":
             tell("Comment", value)
