@@ -70,6 +70,27 @@ ALONE: dict[str, tuple[str, str]] = {
     "`gemtune doctor` says why": ("cli/test_bad_input.py", "`gemtune doctor` says why"),
     "say --trust-task (once; in Python trust_task=True)": ("cli/test_strangers.py", "--trust-task"),
     "standard input: byte … is not UTF-8 text; convert it first": ("cli/test_app.py", "is not UTF-8 text; convert it"),
+    "--gpus … --gpu …: Vertex AI has no such machine; choose of …": (
+        "launch_files/test_vertex.py",
+        "Vertex AI has no such machine; choose of",
+    ),
+    "--nodes …: gemtune trains on the GPUs of one machine; give --gpus instead": (
+        "launch_files/test_write.py",
+        "--nodes 2: gemtune trains on the GPUs of one machine",
+    ),
+    "--to …: …; give one: …, where the project's folder is": (
+        "launch_files/test_write.py",
+        "found no --shared; give one",
+    ),
+    "teacher.key: wanted the name of an environment variable in capitals": (
+        "launch_files/test_order.py",
+        "wanted the name of an environment variable",
+    ),
+    "lies outside of the current folder …, and the job sees nothing else": (
+        "launch_files/test_order.py",
+        "lies outside",
+    ),
+    "…: a folder; give the recipe file": ("launch_files/test_write.py", "runs: a folder; give the recipe file"),
     "rename one of the folders": ("pipeline/test_served.py", "rename one of the folders"),
     "lower max_tokens, or n": ("serving/test_engine.py", "lower max_tokens"),
     "wanted application/json": ("serving/test_guard.py", "wanted application/json"),

@@ -34,6 +34,7 @@ ROOMS = (
     "documents",
     "preparation",
     "reporting",
+    "launch_files",
     # torch below
     "kernels",
     "models",
@@ -50,6 +51,7 @@ LONG = 45  # lines from which a module has a test file of its name, in the folde
 TESTED_ELSEWHERE = {
     "cli/data_verbs.py": "each verb on the command line: tests/cli goes through all of them, by what goes wrong",
     "cli/model_verbs.py": "as data_verbs",
+    "cli/cluster_verbs.py": "as data_verbs; tests/launch_files has what it writes",
     "cli/artifact_verbs.py": "as data_verbs; tests/pipeline has what they do",
     "exporting/litert_child.py": "runs in LiteRT's environment: tests/exporting/test_litert.py asks it through litert",
     "serving/answers.py": "the shapes of answers: tests/serving/test_api.py reads them with OpenAI's client",

@@ -93,7 +93,19 @@ def test_every_verb_of_the_command_line_is_known_here() -> None:
     from gemtune.cli.app import app
 
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    assert names == {*VERBS, "compare", "new", "import", "show", "generate", "serve", "push", "doctor", "tiny"}
+    assert names == {
+        *VERBS,
+        "compare",
+        "new",
+        "import",
+        "show",
+        "generate",
+        "serve",
+        "push",
+        "launch",
+        "doctor",
+        "tiny",
+    }
 
 
 def test_a_task_has_the_methods_a_user_writes() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemtune.cli import artifact_verbs, data_verbs, model_verbs
+from gemtune.cli import artifact_verbs, cluster_verbs, data_verbs, model_verbs
 from gemtune.cli.arguments import JSON
 from gemtune.cli.bug import report_bug
 from gemtune.cli.processor import share_processor
@@ -96,6 +96,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "web": artifact_verbs.web,
     "push": artifact_verbs.push,
     "report": model_verbs.report,
+    "launch": cluster_verbs.launch,
     "doctor": doctor,
 }
 for _name, _verb in VERBS.items():

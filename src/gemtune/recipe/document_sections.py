@@ -171,6 +171,9 @@ class Pages(Section):
         return value
 
 
+KEYS = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}  # provider -> where the key to its own address is
+
+
 class Teacher(Section):
     """The large model that labels pages."""
 
@@ -227,6 +230,11 @@ class Teacher(Section):
         description="By the endpoint's batch API: hours later, and counted at half of the prices; the first page of a "
         "task is asked for at once.",
     )
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable with the key; none for a `url` of another's, which gets no provider's key."""
+        return self.key or (None if self.url else KEYS.get(self.provider))
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -118,7 +118,7 @@ def chat_completions(teacher: Teacher) -> Iterator[ChatCompletions]:
     """The client of a teacher; TeacherError where its key is not set, RecipeError where its address is none."""
     url = teacher.url or OWN_URL
     check_address(url)
-    name = teacher.key or (None if teacher.url else "OPENAI_API_KEY")  # no key of another's goes to an address
+    name = teacher.key_variable
     key = key_in(name) if name else None
     endpoint = HttpEndpoint(teacher, Place(url, teacher.model, name), key)
     try:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from google.genai import types
 
 OWN_URL = "https://generativelanguage.googleapis.com"
-KEY = "GEMINI_API_KEY"
 # Of the reply's end: what is asked again in vain. The rest, such as MALFORMED_RESPONSE, is no answer.
 _REFUSALS = {"SAFETY", "RECITATION", "SPII", "PROHIBITED_CONTENT", "BLOCKLIST", "LANGUAGE", "IMAGE_SAFETY"}
 
@@ -54,7 +53,7 @@ class Gemini:
 
         self._types, self._api_error, self._httpx = types, errors.APIError, httpx
         self.teacher, self._key = teacher, Hidden(key)
-        self.place = Place(url, teacher.model, (teacher.key or KEY) if key else None)
+        self.place = Place(url, teacher.model, teacher.key_variable if key else None)
         self._dialect, self._lock = Dialect(first_level(teacher)), threading.Lock()
         self.client = genai.Client(
             api_key=key or "none",  # it wants one
@@ -161,7 +160,7 @@ _NO_KEY = "API_KEY_INVALID"
 def gemini(teacher: Teacher) -> Iterator[Gemini]:
     """The client of a teacher; TeacherError where its key is not set."""
     check_address(teacher.url or OWN_URL)
-    name = teacher.key or (None if teacher.url else KEY)  # no key of another's goes to an address
+    name = teacher.key_variable
     client = Gemini(teacher, teacher.url or OWN_URL, key_in(name) if name else None)
     try:
         yield client
