@@ -20,7 +20,7 @@ def known_names(path: Path) -> re.Pattern[str]:
         with os_errors(path, READING):
             text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"privacy.names: {path}: not UTF-8 text ({error}); save it as UTF-8") from error
+        raise RecipeError(f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     names = sorted({name for line in text.splitlines() if (name := " ".join(line.split()))}, key=len, reverse=True)
     if not 0 < len(names) <= MOST:
         raise RecipeError(f"privacy.names: {path} has {len(names):,} names; wanted 1 to {MOST:,}, one a line")
