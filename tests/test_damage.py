@@ -147,6 +147,32 @@ def test_a_bit_of_the_data_that_turned_over_is_prepared_again(place: float, run:
         assert command.tree(run.data) == before, f"{name} was damaged"
 
 
+def test_a_bit_of_the_manifest_that_turned_over_is_seen(run: Run) -> None:
+    """Any bit of its bytes; one in the name `seal` alone leaves what an older gemtune wrote, and all of it is right."""
+    path, whole = run.manifest_file, run.manifest
+    data, unseen = path.read_bytes(), 0
+    for at in range(0, len(data), 3):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        try:
+            read = Run.open(run.root).manifest
+            assert all(read[name] == value for name, value in whole.items() if name != "seal")
+        except RunError as error:
+            assert "manifest.json" in str(error) and ";" in str(error) and "\n" not in str(error)
+        else:
+            unseen += 1
+    assert unseen <= 2 and len(data) > 2_000
+
+
+def test_what_is_noted_is_sealed_again(run: Run) -> None:
+    before = run.manifest
+    run.note("check", ["ok"])
+    run.forget("digests")
+    assert run.manifest["seal"] != before["seal"] and list(run.manifest)[-1] == "seal"
+    run.note("digests", before["digests"])
+    run.note("check", before["check"])
+    assert run.manifest["seal"] == before["seal"]
+
+
 @pytest.mark.parametrize("name", ["train.arrow", "test.jsonl"])
 def test_a_trained_run_does_not_go_on_with_rows_that_are_damaged(name: str, run: Run) -> None:
     """Arrow ends the process over some tables, so nothing of one is read before its digest is looked at."""

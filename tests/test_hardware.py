@@ -60,6 +60,14 @@ def test_without_a_gpu_it_is_the_cpu_and_no_other_can_be_asked_for() -> None:
             choose_device(device)
 
 
+def test_workers_are_one_for_every_gpu_and_any_number_on_a_cpu() -> None:
+    assert hardware.choose_workers(1, "cpu") == (1, "the default")
+    assert hardware.choose_workers("auto", "cpu") == (1, "there is one cpu")
+    assert hardware.choose_workers(3, "cpu") == (3, "the recipe says so")
+    with pytest.raises(ModelError, match=r"scale\.workers: 2, and 1 GPUs are visible here; set scale.workers: auto"):
+        hardware.choose_workers(2, "mps")
+
+
 def test_the_device_that_the_recipe_says_is_taken() -> None:
     assert choose_device("cpu") == ("cpu", "the recipe says so")
 

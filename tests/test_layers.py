@@ -53,6 +53,8 @@ TESTED_ELSEWHERE = {
     "cli/model_verbs.py": "as data_verbs",
     "cli/cluster_verbs.py": "as data_verbs; tests/launch_files has what it writes",
     "cli/artifact_verbs.py": "as data_verbs; tests/pipeline has what they do",
+    "pipeline/launched.py": "runs in workers: tests/pipeline/test_launching.py starts them",
+    "pipeline/orders.py": "what workers do, and what is heard of them: tests/pipeline/test_launching.py starts some",
     "exporting/litert_child.py": "runs in LiteRT's environment: tests/exporting/test_litert.py asks it through litert",
     "serving/answers.py": "the shapes of answers: tests/serving/test_api.py reads them with OpenAI's client",
     "models/families/base.py": "what families have in common: tests/models/test_families.py goes through all of them",

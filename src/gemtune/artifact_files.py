@@ -68,5 +68,5 @@ class Artifact(Sealed):
     verification: Annotated[Verification | None, "below; null until it has been verified"] = None
 
     @classmethod
-    def writer(cls) -> str:
-        return "`gemtune export`"
+    def move(cls) -> str:
+        return "run `gemtune export` again"

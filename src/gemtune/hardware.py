@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import psutil
 
@@ -47,13 +47,24 @@ def choose_device(wanted: str) -> tuple[str, str]:
     if wanted != "auto":
         return wanted, "the recipe says so"
     if torch.cuda.is_available():
-        others = torch.cuda.device_count() - 1
-        idle = f"; gemtune trains on one GPU, {others} more idle: CUDA_VISIBLE_DEVICES chooses" if others else ""
-        return "cuda", f"{torch.cuda.get_device_name()} is here{idle}"
+        return "cuda", f"{torch.cuda.get_device_name()} is here"
     if torch.backends.mps.is_available():
         return "mps", "an Apple GPU is here"
     unused = unused_gpu()
     return "cpu", f"{unused.name} is here, but {unused.reason}" if unused else "no GPU is here"
+
+
+def choose_workers(wanted: int | Literal["auto"], device: str) -> tuple[int, str]:
+    """How many processes train together on this machine, and why."""
+    import torch
+
+    gpus = torch.cuda.device_count() if device == "cuda" else 1
+    if wanted == "auto":
+        return gpus, f"each of {gpus} GPUs has one" if device == "cuda" else f"there is one {device}"
+    if device != "cpu" and wanted > gpus:
+        raise ModelError(f"scale.workers: {wanted}, and {gpus} GPUs are visible here; set scale.workers: auto")
+    idle = f"; {gpus - wanted} more GPUs are idle: scale.workers: auto uses them" if gpus > wanted else ""
+    return wanted, f"{'the default' if wanted == 1 else 'the recipe says so'}{idle}"
 
 
 class UnusedGpu(NamedTuple):
@@ -145,12 +156,12 @@ def memory_gb() -> float:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that can still be had on a device, in bytes."""
+    """Memory that this process can still have on a device, in bytes; workers of one machine share main memory."""
     if device == "cuda":
         import torch
 
         return int(torch.cuda.mem_get_info()[0])
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def synchronize(device: str) -> None:

@@ -56,17 +56,22 @@ class Sealed(Stored):
     @classmethod
     def from_json(cls, value: object, where: object) -> Self:
         if isinstance(value, dict) and value.get("seal") not in (None, _seal_of(value)):
-            raise RunError(f"{where}: is not what was written; run {cls.writer()} again")
+            raise RunError(f"{where}: is not what was written; {cls.move()}")
         return super().from_json(value, where)
 
     @classmethod
-    def writer(cls) -> str:
-        """What writes it again."""
-        return "the stage that wrote it"
+    def move(cls) -> str:
+        """What to do about a damaged one."""
+        return "run the stage that wrote it again"
 
     def to_json(self) -> JsonObject:
-        values = super().to_json()
-        return {**values, "seal": _seal_of(values)}
+        return sealed(super().to_json())
+
+
+def sealed(values: JsonObject) -> JsonObject:
+    """The values with the digest of them all, which comes last; an older one is left out."""
+    bare = {name: value for name, value in values.items() if name != "seal"}
+    return {**bare, "seal": _seal_of(json.loads(json.dumps(bare)))}  # as it is read back, where every key is a text
 
 
 def _seal_of(values: JsonObject) -> str:
@@ -108,6 +113,9 @@ class Training(Stored):
     stopped: Annotated[str, "why it ended"]
     # A run from before this was looked at has none.
     diverged: Annotated[bool, "whether it ended because its loss was no number, or far above the base model's"] = False
+    workers: Annotated[int, "that took the steps together", "processes"] = 1
+    exchange_bytes: Annotated[int, "that each worker sums with the others a step; 0 with one", "bytes"] = 0
+    exchange_seconds: Annotated[float, "of `seconds`, in these sums, waiting for the slowest included", "s"] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +168,7 @@ class DeviceNote(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest(Stored):
+class Manifest(Sealed):
     """The sections of manifest.json, each as far as the run has got."""
 
     recipe: dict[str, object] = field(default_factory=dict)
@@ -173,6 +181,10 @@ class Manifest(Stored):
     check: list[str] | None = None
     checked: str | None = None
     digests: dict[str, str] = field(default_factory=dict)  # of files that are written line by line, once they are whole
+
+    @classmethod
+    def move(cls) -> str:
+        return "start again under another run name, or delete its `seal` if it was you who changed it"
 
 
 # --- metrics.jsonl ----------------------------------------------------------------------------------------------------
@@ -309,8 +321,8 @@ class DataManifest(Sealed):
     images: Annotated[int | None, "in `images/`, of its rows; each is named by the SHA-256 of its bytes"] = None
 
     @classmethod
-    def writer(cls) -> str:
-        return "`gemtune prepare`"
+    def move(cls) -> str:
+        return "run `gemtune prepare` again"
 
     @property
     def losses(self) -> dict[str, int]:
@@ -331,8 +343,7 @@ class DataManifest(Sealed):
 
     def to_json(self) -> JsonObject:
         """Without `lengths` until the rows are tokenised."""
-        values = {name: value for name, value in super().to_json().items() if name != "lengths" or value}
-        return {**values, "seal": _seal_of(values)}
+        return sealed({name: value for name, value in super().to_json().items() if name != "lengths" or value})
 
 
 # --- eval/ ------------------------------------------------------------------------------------------------------------
@@ -354,8 +365,8 @@ class Evaluation(Sealed):
     evaluation: Annotated[str, "a hash of weights, rows and decoding; equal means nothing has to be generated again"]
 
     @classmethod
-    def writer(cls) -> str:
-        return "`gemtune evaluate`"
+    def move(cls) -> str:
+        return "run `gemtune evaluate` again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,8 +439,8 @@ class Summary(Sealed):
     cut: Annotated[CutReplies, "`base`, `tuned`: replies that were cut"]
 
     @classmethod
-    def writer(cls) -> str:
-        return "`gemtune evaluate`"
+    def move(cls) -> str:
+        return "run `gemtune evaluate` again"
 
     def fault(self) -> str | None:
         return None if self.metric in self.metrics else f"no comparison by {self.metric!r}, which should decide"

@@ -19,7 +19,17 @@ from gemtune.artifact_files import Artifact
 from gemtune.errors import RunError
 from gemtune.files import JsonObject, os_errors, read_json, read_jsonl, sha256_of, write_json, write_text
 from gemtune.run_contents import EXPORT, VERIFY, put_in_place, refuse_foreign, sweep
-from gemtune.run_files import DataManifest, Decision, Evaluation, Manifest, MetricsLine, Stored, Summary, Training
+from gemtune.run_files import (
+    DataManifest,
+    Decision,
+    Evaluation,
+    Manifest,
+    MetricsLine,
+    Stored,
+    Summary,
+    Training,
+    sealed,
+)
 
 if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
@@ -130,7 +140,7 @@ class Run:
         decisions = {**before.get("decisions", {}), **new_decisions}
         after = {**before, **accepted, **({"decisions": decisions} if decisions else {})}
         if after != before:
-            write_json(self.manifest_file, after)
+            self._write_manifest(after)
         if recipe_text is not None and _bytes_of(self.recipe_file) != recipe_text.encode():
             write_text(self.recipe_file, recipe_text)
         self._accepted = True
@@ -179,11 +189,15 @@ class Run:
         """Removes sections of the manifest."""
         manifest = self.manifest
         if manifest.keys() & set(sections):
-            write_json(self.manifest_file, {name: value for name, value in manifest.items() if name not in sections})
+            self._write_manifest({name: value for name, value in manifest.items() if name not in sections})
 
     def note(self, section: str, value: object) -> None:
         """Sets one section of the manifest."""
-        write_json(self.manifest_file, {**self.manifest, section: value})
+        self._write_manifest({**self.manifest, section: value})
+
+    def _write_manifest(self, values: JsonObject) -> None:
+        """Its digest is in it, so that both are replaced at once: no kill leaves one without the other."""
+        write_json(self.manifest_file, sealed(values))
 
     @property
     def decisions(self) -> dict[str, Decision]:

@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from chaos.machine import ask
+from gemtune.files import write_jsonl
+from made_pdfs import written_page
 
 ROWS = 24
 FRESH = "a fresh folder"
@@ -22,6 +24,8 @@ FRESH = "a fresh folder"
 VERBS = {
     "new": (FRESH, ("new", "emoji", "started")),
     "tiny": (FRESH, ("tiny", "gemma3", "small")),
+    "distill": (FRESH, ("distill", "d.yaml")),
+    "import": (FRESH, ("import", "factory.yaml")),
     "prepare": (FRESH, ("prepare", "t.yaml")),
     "show": ("prepare", ("show", "t.yaml")),
     "check": ("prepare", ("check", "t.yaml")),
@@ -95,10 +99,27 @@ def _recipe_folder(folder: Path, model: Path) -> Path:
     train = {"max_steps": 4, "batch_size": 8, "precision": "fp32", "device": "cpu", "save_steps": 1, "eval_steps": 2}
     recipe = {"name": "t", "task": "product", "model": str(model), "data": {"source": "rows.csv"}, "train": train}
     recipe |= {"runs_dir": "runs", "split": {"val": 0.2, "test": 0.3}, "evaluate": {"limit": 3, "max_new_tokens": 4}}
-    (folder / "t.yaml").write_text(json.dumps(recipe), encoding="utf-8")
+    (folder / "t.yaml").write_text(json.dumps({**recipe, "export": ["merged"]}), encoding="utf-8")
+    (folder / "factory.yaml").write_text(json.dumps({"stage": "sft", "dataset": "a", "lora_rank": 8}), encoding="utf-8")
+    _documents(folder)
     if (ended := ask(("tiny", "gemma3-vision", str(model)), folder)).code:
         raise RuntimeError(ended.said)
     return folder
+
+
+def _documents(folder: Path) -> None:
+    """Scans of pages, and what a teacher has said of them."""
+    (folder / "scans").mkdir()
+    replies = []
+    for number in range(3):
+        written_page([f"line {line} of page {number}" for line in range(9)]).save(folder / "scans" / f"{number}.png")
+        reply = {"elements": [{"type": "paragraph", "markdown": f"page {number}"}]}
+        replies.append({"document": f"{number}.png", "page": 1, "task": "content", "reply": reply})
+    write_jsonl(folder / "replies.jsonl", replies)
+    pages = {"source": ["scans"], "folder": "pages", "workers": 1}
+    recipe = {"name": "d", "task": "documents", "pages": pages, "documents": {"tasks": ["content"]}}
+    recipe |= {"teacher": {"provider": "files", "replies": "replies.jsonl"}, "privacy": {"ocr": False}}
+    (folder / "d.yaml").write_text(json.dumps(recipe), encoding="utf-8")
 
 
 def _row(folder: Path, number: int) -> str:

@@ -26,6 +26,7 @@ from chaos.cases import VERBS, Case, cases
 from chaos.machine import may_mount
 from chaos.trials import TRIALS, Chance, Outcome, flipped
 from gemtune.cli import app, output, progress
+from gemtune.documents import distill, drawn_pages
 from gemtune.evaluation import evaluate, generate
 from gemtune.exporting import plain, texts, verify
 from gemtune.pipeline import decisions, exports, stages
@@ -33,6 +34,8 @@ from gemtune.training import run as training
 
 IMPORTED = (
     app,
+    distill,
+    drawn_pages,
     output,
     progress,
     evaluate,
@@ -51,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20, help="of each kind: by SIGKILL, by a signal, by a full disk")
     parser.add_argument("--flips", type=int, default=1, help="how often a bit of every file is turned over")
+    parser.add_argument("--files", default="*", help="which: a pattern of their names, such as manifest.json")
     parser.add_argument("--verbs", default=",".join(VERBS), help="some of them")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
@@ -80,7 +84,7 @@ def trials(known: Sequence[Case], asked: argparse.Namespace, chance: Chance) -> 
             yield trial(chosen[number % len(chosen)], chance)
     finished = [case for case in known if case.verb == "run"]
     for _ in range(asked.flips):
-        yield from flipped(finished[0].again(), chance.draw)
+        yield from flipped(finished[0].again(), chance.draw, asked.files)
 
 
 def _table(outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -119,15 +120,18 @@ def together(case: Case, _: Chance) -> Outcome:
     return _given_again("two at once", case)
 
 
-def flipped(case: Case, draw: random.Random) -> Iterator[Outcome]:
+def flipped(case: Case, draw: random.Random, names: str) -> Iterator[Outcome]:
     """One bit turned over in files of a finished run: `run` makes them again, or says in a line which file it is.
 
     A checkpoint of a run that is finished is only read when it is asked for, and is refused then.
     """
     run = case.fresh() / "runs" / "t"
     for path in _some_of_each_folder(run, draw):
+        if not path.match(names):
+            continue
         case.fresh()
-        data = bytearray(path.read_bytes())
+        before = path.read_bytes()
+        data = bytearray(before)
         data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
         path.write_bytes(data)
         name, checkpoint = path.relative_to(run).as_posix(), path.parent.name
@@ -142,7 +146,15 @@ def flipped(case: Case, draw: random.Random) -> Iterator[Outcome]:
             yield Outcome("a flipped bit", "said in a line", 1, "" if is_named else f"{name}: {ended.said[-300:]}")
         else:
             wrong = "a damaged checkpoint is used" if is_checkpoint else ", ".join(lost)
+            if not wrong and path == run / "manifest.json" and _is_used(before, path.read_bytes()):
+                wrong = "a damaged manifest is used"
             yield Outcome("a flipped bit", "made again", len(case.kept), f"{name}: {wrong}" if wrong else "", len(lost))
+
+
+def _is_used(before: bytes, after: bytes) -> bool:
+    """Whether a section of a manifest is another one; its seal is of none."""
+    was, now = json.loads(before), json.loads(after)
+    return any(now.get(name) != section for name, section in was.items() if name != "seal")
 
 
 def _some_of_each_folder(run: Path, draw: random.Random) -> Iterator[Path]:

@@ -227,6 +227,12 @@ def halve(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def edited(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+
+
 def _damaged(name: str) -> Callable[[Path], None]:
     return lambda run: halve(run / name)
 
@@ -246,6 +252,7 @@ RUNS: dict[str, tuple[Callable[[Path], Any], tuple[str, ...], str]] = {
     "no run": (lambda run: shutil.rmtree(run), ("evaluate", "RUN"), r"runs/t: no such recipe or run directory"),
     "a folder that is none": (lambda run: (run / "manifest.json").unlink(), ("evaluate", "RUN"), r"runs/t: not a run directory \(no manifest\.json\)"),
     "another version": (_manifest(version=7), ("report", "RUN"), r"manifest\.json: version 7, this gemtune reads 1; use another run name"),
+    "a manifest with another number": (lambda run: edited(run / "manifest.json", '"planned_steps": 2', '"planned_steps": 3'), ("evaluate", "RUN"), r"manifest\.json: is not what was written; start again under another run name, or delete its `seal`"),
     "a manifest cut in half": (_damaged("manifest.json"), ("evaluate", "RUN"), r"manifest\.json:\d+: broken JSON"),
     "a checkpoint cut in half": (_damaged("checkpoints/step-1/weights.safetensors"), ("evaluate", "RUN", "--checkpoint", "1"), r"step-1: weights\.safetensors is not what was written; train again, or name another checkpoint"),
     "no such checkpoint": (lambda run: None, ("evaluate", "RUN", "--checkpoint", "99"), r"step-99: no such folder"),

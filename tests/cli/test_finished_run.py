@@ -14,6 +14,7 @@ import yaml
 import command
 from gemtune.files import read_json, write_json
 from gemtune.pipeline import stages
+from gemtune.runs import Run
 
 ROWS = [f"good morning number {i} of them,☕🌅" for i in range(40)]
 
@@ -133,9 +134,7 @@ def test_a_model_is_known_by_its_weights(project: Path, capfd: pytest.CaptureFix
 def unfinished(project: Path) -> None:
     """The run as a kill after its first checkpoint would have left it."""
     run = project / "runs/t"
-    manifest = read_json(run / "manifest.json")
-    del manifest["training"]
-    write_json(run / "manifest.json", manifest)
+    Run(run).forget("training")
     shutil.rmtree(run / "adapter")
     shutil.rmtree(run / "checkpoints/step-2")
 

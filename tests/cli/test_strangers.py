@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 import command
 from gemtune.data.images import stored_image
 from gemtune.files import read_json, sha256_of, write_json
+from gemtune.run_files import sealed
 
 TASK = """
 from pathlib import Path
@@ -47,7 +48,7 @@ def strange_run(write_recipe: Callable[..., Path], tmp_path: Path, capfd: pytest
     manifest = read_json(run / "manifest.json")
     for section in (manifest["recipe"], manifest["trained_on"]["recipe"]):
         section["task"] = "x.py:Mine"
-    write_json(run / "manifest.json", manifest)
+    write_json(run / "manifest.json", sealed(manifest))  # a stranger can do that, too
     return run
 
 

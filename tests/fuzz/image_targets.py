@@ -37,6 +37,6 @@ def try_image(value: File, folder: Path) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    "archives": Target(spoiled_files(seeds.archives), try_archive, 200),
-    "images": Target(spoiled_files(seeds.images), try_image, 300),
+    "archives": Target(spoiled_files(seeds.archives), try_archive, 250),
+    "images": Target(spoiled_files(seeds.images), try_image, 400),
 }

@@ -20,7 +20,20 @@ Place = tuple[str | int, ...]  # the keys on the way to a value
 PIECES = [
     *(bytes([value]) for value in (0, 1, 9, 10, 13, 27, 34, 44, 127, 128, 255)),
     *(size.to_bytes(4, order) for size in (0, 1, 255, 2**31 - 1, 2**31, 2**32 - 1) for order in ("little", "big")),
-    *(bytes(8), b"\xff" * 8, b"-1", b"9" * 400, b"1e999", b"NaN", b"null", b"true", b"[]", b"{}", b"[" * 2000),
+    *(
+        bytes(8),
+        b"\xff" * 8,
+        b"-1",
+        b"9" * 400,
+        b"9" * 5000,
+        b"1e999",
+        b"NaN",
+        b"null",
+        b"true",
+        b"[]",
+        b"{}",
+        b"[" * 2000,
+    ),
     *(b'{"a":' * 2000, b'"', b'""', b"'", b"\\", b"\\ud83d", b"\r\n", b"\n\n", b"\xef\xbb\xbf", b"\xff\xfe"),
     *("é😀\u202e".encode(), b"a" * 300, b"../", b"/etc/passwd\0", b"%s%n", b"\x1b[31m", b"&a [*a, *a]", b": ", b"- "),
 ]

@@ -185,7 +185,7 @@ def try_dataset_info(value: tuple[bytes, Json, str], folder: Path) -> None:
 TARGETS: dict[str, Target] = {
     "rows": Target(_task_rows(), try_row, 200),
     "prepare": Target(_row_files(), try_prepare, 30),
-    "tables": Target(st.deferred(_tables), try_table, 400),
+    "tables": Target(st.deferred(_tables), try_table, 700),
     "dataset_info": Target(
         st.tuples(
             spoiled(_INFO, _INFO_KEYS).map(as_bytes) | mutants([as_bytes(_INFO[0])]),

@@ -102,7 +102,7 @@ def try_recipe(value: tuple[str, list[str]], folder: Path) -> None:
 
 _RUN_FILES = (
     *("manifest.json", "metrics.jsonl", "recipe.yaml", "eval/*", "data/*.json*", "data/*.arrow"),
-    *("adapter/whole.json", "checkpoints/*/whole.json"),
+    *("adapter/whole.json", "checkpoints/*/whole.json", "export/*/verify.json"),
 )
 
 
@@ -120,7 +120,7 @@ def try_run(value: File, folder: Path) -> None:
     root = copied(seeds.run_folder(), folder, value)
     readers: list[Callable[[Run], object]] = [
         lambda run: Job(run.root).task,
-        lambda run: (run.decisions, run.training, run.metrics(), run.summary(), run.data_manifest()),
+        lambda run: (run.decisions, run.training, run.metrics(), run.summary(), run.data_manifest(), run.artifacts()),
         lambda run: [list(read_conversations(run.part(part))) for part in PARTS],
         lambda run: examples(Job(run.root, say=lambda line: None), "test", 1),  # looks at the digests
         lambda run: [[table[i] for i in range(len(table))] for table in map(ExampleTable, map(run.table, PARTS))],

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import tempfile
 import zipfile
@@ -13,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet
 import yaml
 from PIL import Image
@@ -33,14 +36,21 @@ def images() -> dict[str, bytes]:
     for kind, suffix in IMAGE_FORMATS.items():
         for mode in modes.get(kind, ["RGB"]):
             exif = Image.Exif()
-            exif[0x0112] = 6  # turned by 90 degrees
+            exif[0x0112], exif[0x010E] = 6, "turned by 90 degrees"
             out = io.BytesIO()
             options = {} if kind in ("GIF", "BMP") else {"exif": exif}
             _picture(mode).save(out, kind, **options)
             made[f"{kind}-{mode}{suffix}"] = out.getvalue()
-    out = io.BytesIO()
-    _picture("RGB").save(out, "GIF", save_all=True, append_images=[_picture("L")])
-    return {**made, "animated.gif": out.getvalue()}
+    for name, kind, options in (
+        ("animated.gif", "GIF", {"save_all": True, "append_images": [_picture("L")]}),
+        ("progressive.jpg", "JPEG", {"progressive": True, "exif": exif}),
+        ("packed.tif", "TIFF", {"compression": "tiff_lzw", "exif": exif}),
+        ("transparent.png", "PNG", {"transparency": 3}),
+    ):
+        out = io.BytesIO()
+        _picture("P" if name == "transparent.png" else "RGB").save(out, kind, **options)
+        made[name] = out.getvalue()
+    return made
 
 
 def _picture(mode: str) -> Image.Image:
@@ -82,6 +92,10 @@ def tables() -> dict[str, bytes]:
     csv = 'text,emoji,n\ngo to the beach,🏖️,1\n"say ""hi"", then\nleave",👋,2.5\n,,\n'.encode()
     out = io.BytesIO()
     pa.parquet.write_table(pa.Table.from_pylist(ROWS), out)
+    stream, feather = io.BytesIO(), io.BytesIO()
+    with pa.ipc.new_stream(stream, (table := pa.Table.from_pylist(ROWS)).schema) as writer:
+        writer.write_table(table)
+    pa.feather.write_feather(table, feather)
     dated = io.BytesIO()
     when = pa.array([0, 1, None], pa.timestamp("us", "UTC"))
     pa.parquet.write_table(pa.table({"text": ["a", "b", "c"], "when": when, "day": when.cast(pa.date32())}), dated)
@@ -90,10 +104,16 @@ def tables() -> dict[str, bytes]:
         "rows.tsv": csv.replace(b",", b"\t"),
         "rows.json": json.dumps(ROWS).encode(),
         "wrapped.json": json.dumps({"version": 1, "data": ROWS}).encode(),
+        "columns.json": json.dumps({key: {str(n): row[key] for n, row in enumerate(ROWS)} for key in ROWS[0]}).encode(),
         "rows.jsonl": lines,
+        "pretty.jsonl": json.dumps(ROWS[0], indent=1).encode() * 4,
         "rows.csv.gz": gzip.compress(csv, mtime=0),
         "rows.jsonl.gz": gzip.compress(lines, mtime=0),
+        "rows.csv.bz2": bz2.compress(csv),
+        "rows.csv.xz": lzma.compress(csv),
         "rows.parquet": out.getvalue(),
+        "rows.arrow": stream.getvalue(),
+        "rows.feather": feather.getvalue(),
         "dated.parquet": dated.getvalue(),
         "utf-16.csv": csv.decode().encode("utf-16"),
     }
@@ -137,6 +157,7 @@ def run_folder() -> Path:
             **{"precision": "fp32", "device": "cpu"},
         },
         "evaluate": {"limit": 3, "max_new_tokens": 3},
+        "export": ["merged"],
     }
     (home() / "t.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

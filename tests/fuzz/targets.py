@@ -5,7 +5,15 @@ A function takes an input and an empty folder, and does with it what the verb do
 
 from __future__ import annotations
 
-from fuzz import image_targets, model_targets, row_targets, run_targets, sql_targets
+from fuzz import (
+    document_targets,
+    image_targets,
+    model_targets,
+    row_targets,
+    run_targets,
+    serving_targets,
+    sql_targets,
+)
 from fuzz.harness import Target
 
 TARGETS: dict[str, Target] = {
@@ -14,4 +22,6 @@ TARGETS: dict[str, Target] = {
     **sql_targets.TARGETS,
     **run_targets.TARGETS,
     **model_targets.TARGETS,
+    **document_targets.TARGETS,
+    **serving_targets.TARGETS,
 }

@@ -20,6 +20,7 @@ from exporting.hub_stand_in import Hub
 from gemtune.files import sha256_of
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
+from gemtune.runs import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 WEIGHTS = "adapter_model.safetensors"
@@ -175,9 +176,7 @@ def test_the_card_says_what_the_run_is(run: Path, hub: Hub, environment: dict[st
 
 
 def test_of_a_model_of_the_hub_it_names_the_base(run: Path, hub: Hub, environment: dict[str, str]) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
-    manifest["model"] |= {"name": "gemma-3-270m", "revision": "a" * 40}
-    (run / "manifest.json").write_text(json.dumps(manifest))
+    Run(run).note("model", {**Run(run).manifest["model"], "name": "gemma-3-270m", "revision": "a" * 40})
     answer = command.spawn("push", run, REPO, env=environment)
     assert answer.code == 0, answer.err
     card = ModelCard(hub.files[REPO]["README.md"].decode())

@@ -52,6 +52,7 @@ REFUSED: dict[str, bytes] = {
     "UTF-16": json.dumps(WHOLE).encode("utf-16"),
     "a pattern that grows": body(**schema({"type": "string", "pattern": "((((a{99}){99}){99}){99}){99}"})),
     "a reference to nothing": body(**schema({"$ref": "#/$defs/a"})),
+    "a schema with a number beyond 64 bits": body(**schema({"type": "integer", "maximum": 2**64})),
     "a schema that is not one": body(**schema({"type": ["a", {}], "enum": 3})),
     "deep": body(**schema(nested(400))),
     "a usage without its stream": body(stream_options={"include_usage": True}),

@@ -59,9 +59,7 @@ def test_a_damaged_checkpoint_is_passed_over(write_recipe: WriteRecipe) -> None:
         if step > 10:
             with (folder / ckpt.WEIGHTS).open("r+b") as weights:
                 weights.truncate(1000)
-    manifest = job.run.manifest
-    del manifest["training"]
-    job.run.manifest_file.write_text(json.dumps(manifest))
+    job.run.forget("training")
     said: list[str] = []
     stages.train(Job(job.run.root, say=said.append))
     assert any("is damaged" in text and ckpt.WEIGHTS in text for text in said)

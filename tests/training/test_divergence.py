@@ -87,9 +87,7 @@ def test_a_run_that_goes_on_knows_the_loss_it_began_with(write_recipe: WriteReci
     stages.train(whole)
     cut = Job(write_recipe("cut", train=LATE), say=lambda text: None)
     stages.train(cut)
-    manifest = cut.run.manifest
-    del manifest["training"]
-    cut.run.manifest_file.write_text(json.dumps(manifest), encoding="utf-8")
+    cut.run.forget("training")
     said: list[str] = []
     stages.train(Job(cut.run.root, say=said.append))
     assert any("Resuming from step" in line for line in said)

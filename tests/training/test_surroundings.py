@@ -44,7 +44,7 @@ def test_what_a_launcher_has_set_is_not_the_recipes(write_recipe: WriteRecipe, m
     monkeypatch.setenv("LOCAL_RANK", "0")
     assert losses(trained(write_recipe("launched", train=steps))) == plain
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match="WORLD_SIZE is 2: gemtune trains on one GPU"):
+    with pytest.raises(RunError, match="WORLD_SIZE is 2: gemtune starts its workers itself"):
         trained(write_recipe("two"))
 
 

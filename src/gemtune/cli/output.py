@@ -155,13 +155,32 @@ def _score_of(standings: Standings, model: Standing) -> Score:
     return Score(standings.metric, standings.rows, score.base, score.tuned, score.difference, score.direction)
 
 
+def _together(plan: JsonObject) -> Iterator[str]:
+    """The memory of a process and, where several workers share the machine's, of all of them.
+
+    >>> plan = {"memory_gb": {"weights": 1.5}, "free_gb": 20.0, "workers": 2, "device": "cpu"}
+    >>> for line in _together(plan):
+    ...     print(line)
+      together       1.50 GB a worker
+      2 workers      3.00 GB of 20.0 GB free
+    """
+    each, workers, free = sum(plan["memory_gb"].values()), plan["workers"], f"of {plan['free_gb']:.1f} GB free"
+    if workers == 1:
+        yield f"  {'together':<12} {each:6.2f} GB {free}"
+    elif plan["device"] == "cpu":
+        yield f"  {'together':<12} {each:6.2f} GB a worker"
+        yield f"  {f'{workers} workers':<12} {workers * each:6.2f} GB {free}"
+    else:
+        yield f"  {'together':<12} {each:6.2f} GB {free}, on each of {workers} GPUs"
+
+
 def plan_lines(plan: JsonObject) -> Iterator[str]:
     """The plan of this machine by what needs the memory, then the table of Gemma 3 sizes and devices."""
     how = ", blocks computed twice to keep less of them" if plan["checkpointing"] else ""
     yield f"{plan['model']} on this machine ({plan['device']}, {plan['precision']}{how}):"
     for name, value in plan["memory_gb"].items():
         yield f"  {name:<12} {value:6.2f} GB"
-    yield f"  {'together':<12} {sum(plan['memory_gb'].values()):6.2f} GB of {plan['free_gb']:.1f} GB free"
+    yield from _together(plan)
     yield f"  {plan['steps']} steps, {plan['tokens']} tokens: about {plan['seconds'] / 60:.1f} min ({plan['why']})"
     if plan["caution"]:
         yield f"  {plan['caution']}"

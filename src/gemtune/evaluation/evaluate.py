@@ -19,6 +19,7 @@ from gemtune.rendering.token_table import fit
 from gemtune.run_files import Evaluation
 from gemtune.runs import REVISIONS, EvaluationFolder
 from gemtune.tasks.base import Task, counted_scores
+from gemtune.training import ranks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -54,7 +55,7 @@ def write_replies(
     `key` identifies the weights. The model is only made when the same weights have not answered the same rows before.
     """
     key = _evaluation_key(key if answered else f"{key} asked", recipe, conversations)
-    if path.exists() and _has_answered(path, key, len(conversations)):
+    if ranks.once(lambda: path.exists() and _has_answered(path, key, len(conversations))):
         return
     answers = replies(model(), renderer, conversations, recipe.evaluate, progress, features_for)
     lines = (
@@ -68,7 +69,7 @@ def write_replies(
         )
         for conversation, reply in zip(conversations, answers, strict=True)
     )
-    write_jsonl(path, (line.to_json() for line in lines))
+    ranks.once(lambda: write_jsonl(path, (line.to_json() for line in lines)))
 
 
 def write_replies_beside(folder: EvaluationFolder, conversations: Sequence[Conversation], task: Task) -> None:

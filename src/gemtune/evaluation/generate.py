@@ -14,6 +14,7 @@ from gemtune.errors import is_out_of_memory
 from gemtune.models.image_features import ImageFeatures
 from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
+from gemtune.training import ranks
 from gemtune.training.batching import left_padded
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ def replies(
     """
     prompts = [renderer.prompt_ids(conversation) for conversation in conversations]
     by_length = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+    # Whole batches are shared out: a prompt is beside the same ones on any number of ranks.
+    batch_of = [place // decoding.batch_size for place in range(len(prompts))]
+    mine = [place for place, batch in enumerate(batch_of) if batch % ranks.count() == ranks.rank()]
     reply_to: dict[int, Reply] = {}
     features = features_for(model)
-    torch.manual_seed(decoding.seed)
     start, size = 0, decoding.batch_size
-    while start < len(by_length):
-        indices = by_length[start : start + size]
+    while start < len(mine):
+        places = mine[start : start + size]
+        indices = [by_length[place] for place in places]
+        torch.manual_seed(ranks.seed_of(decoding.seed, places[0]))
         batch = [prompts[index] for index in indices]
         images = [conversations[index].image_paths for index in indices]
         try:
@@ -66,8 +71,9 @@ def replies(
             continue
         for index, ids in zip(indices, generated, strict=True):
             reply_to[index] = Reply(*renderer.reply(ids))
-        progress(len(reply_to))
+        progress(min(len(reply_to) * ranks.count(), len(prompts)))
         start += len(indices)
+    reply_to = ranks.united(reply_to)
     return [reply_to[index] for index in range(len(prompts))]
 
 

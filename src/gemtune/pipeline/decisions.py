@@ -27,6 +27,7 @@ from gemtune.models.token_rows import choose_token_rows
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.requirements import require_metric
 from gemtune.rendering.token_table import ExampleTable
+from gemtune.training import ranks
 from gemtune.training.planner import ModelShape, choose_checkpointing, choose_micro_tokens
 from gemtune.training.run import choose_learning_rate, training_setup
 from gemtune.training.trainer import TrainingSetup
@@ -49,7 +50,7 @@ def decide(job: Job, model: PreTrainedModel, data: JsonObject) -> TrainingSetup:
     run.decide("forwards", choose_forwards(model))
     micro = _fitted(job, model)
     run.decide("compiled_passes", _compiled_passes(job))
-    note_surroundings(job, model)
+    ranks.once(lambda: note_surroundings(job, model))
     features = job.image_features(model)
     score = _val_scorer(job) if recipe.train.best_by == "metric" else None
     job.forget_tokenizer()
@@ -109,9 +110,13 @@ def _trainable(job: Job, model: PreTrainedModel, data: JsonObject) -> PreTrained
 def encode_images(job: Job, features: ImageFeatures) -> None:
     """Every image of train and val goes through a frozen tower before the first step."""
     rows = [images for part in ("train", "val") for images in ExampleTable(job.run.table(part)).images()]
+    if ranks.count() > 1:
+        distinct = {tuple(images): images for images in rows}
+        rows = list(distinct.values())[ranks.rank() :: ranks.count()]
     if features.not_kept:
         job.say(f"{features.not_kept}; every image goes through the vision tower whenever it is seen.")
     features.warm_up(rows, lambda total, done: job.tick("images", done, total))
+    ranks.once(lambda: None)  # every image is there before any rank goes on
 
 
 def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
@@ -126,7 +131,7 @@ def _val_scorer(job: Job) -> Callable[[PreTrainedModel], dict[str, float]]:
         answered = replies(model, job.renderer, conversations, recipe.evaluate, features_for=job.image_features)
         texts = [reply.text for reply in answered]
         model.train(was_training)
-        scores = corpus_scores(job.task, conversations, texts)
+        scores = ranks.once(lambda: corpus_scores(job.task, conversations, texts))
         return {"score": scores[deciding], **scores}
 
     return score

@@ -146,6 +146,21 @@ class Job:
         return device
 
     @cached_property
+    def workers(self) -> int:
+        """How many processes of this machine train, and answer, together; a cluster is asked later."""
+        from gemtune.hardware import choose_workers
+
+        scale = self.recipe.scale
+        if scale.engine == "ray":
+            return 1 if scale.workers == "auto" else scale.workers
+        return self.run.decide("workers", choose_workers(self.recipe.scale.workers, self.device))
+
+    @property
+    def works_alone(self) -> bool:
+        """Whether this process does the work of a stage itself, and starts no workers."""
+        return self.recipe.scale.engine == "local" and self.workers == 1
+
+    @cached_property
     def precision(self) -> str:
         from gemtune.models.families import config_of
         from gemtune.training.planner import ModelShape, weight_bytes

@@ -24,7 +24,7 @@ def require_settings(job: Job) -> None:
     from gemtune.models.token_rows import require_tokens
 
     lora = job.recipe.lora
-    _ = job.device, job.precision
+    _ = job.device, job.precision, job.workers
     if lora and lora.target_modules != "all-linear":
         require_targets(lora.target_modules, job.folder)
     if lora and isinstance(lora.token_rows, list):
@@ -36,8 +36,8 @@ def require_one_process() -> None:
     processes = os.environ.get("WORLD_SIZE", "1")
     if processes != "1":
         raise RunError(
-            f"WORLD_SIZE is {processes}: gemtune trains on one GPU, in one process; start it without torchrun and "
-            "`accelerate launch`"
+            f"WORLD_SIZE is {processes}: gemtune starts its workers itself; set scale.workers, and start it without "
+            "torchrun and `accelerate launch`"
         )
 
 

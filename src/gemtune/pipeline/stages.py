@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.errors import CheckError, RowError, RunError, memory_errors
 from gemtune.files import REPLIES, JsonObject, sha256_of_text, writable, write_jsonl
+from gemtune.hardware import empty_cache
 from gemtune.pipeline.distilling import distill, distils, require_rows
 from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
+from gemtune.pipeline.launching import in_workers
+from gemtune.pipeline.orders import Progress, Work
 from gemtune.pipeline.requirements import (
     foreseen,
     require_formats,
@@ -49,6 +52,8 @@ _LESS_TRAINING = "lower train.max_length, or set quantize: nf4"
 _LESS_GENERATION = "lower evaluate.max_new_tokens, or give shorter rows"
 _LESS_EXPORT = "close other programs: an artifact is verified with the model in fp32"
 _LESS_PROMPT = "give a shorter prompt, or lower evaluate.max_new_tokens"
+
+_Asked = tuple[list[Conversation], str | None]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -163,25 +168,20 @@ def plan(job: Job) -> JsonObject:
     require_settings(job)
     _own_rows(job)
     shape, table = ModelShape.of(config_of(job.folder)), ExampleTable(job.run.table("train"))
-    return forecast(job.recipe, shape, table, job.device, job.precision)
+    return forecast(job.recipe, shape, table, job.device, job.precision, job.workers)
 
 
 @_locked
 @memory_errors(_LESS_TRAINING)
 def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) -> JsonObject:
     """Data -> adapter/ (or model/): checked, then trained from the newest whole checkpoint on."""
-    from gemtune.pipeline.decisions import decide, encode_images
-    from gemtune.training.run import train as run_training
-
     run = job.run
     require_one_process()
     require_settings(job)
     require_trackers(job.recipe)
     # A run that is begun again keeps what it has until the new model is loaded and holds the contract on the new data.
     model = job.base_model() if job.fresh and run.manifest.get("trained_on") else None
-    data = _training_rows(
-        job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else [])
-    )
+    _training_rows(job, lambda result: _refuse_broken(_findings(job, result, model) if model is not None else []))
     for line in alarm_lines(run):
         job.say(line)
     if finished := finished_training(job):
@@ -189,16 +189,34 @@ def train(job: Job, progress: Callable[[JsonObject], None] = lambda line: None) 
         return finished.to_json()
     for sentence in foreseen(job):
         job.say(sentence)
-    model = model if model is not None else job.base_model()
-    if run.manifest.get("checked") != _check_key(job):
+    is_checked = run.manifest.get("checked") == _check_key(job)
+    if model is None and (job.works_alone or not is_checked):
+        model = job.base_model()
+    if not is_checked:
         check(job, model)
-    setup = decide(job, model, data)
+    if job.works_alone:
+        return _train(job, progress, model)
+    model = None  # every worker loads its own
+    empty_cache(job.device)
+    training: JsonObject = in_workers(job, _train, progress)
+    return training
+
+
+@memory_errors(_LESS_TRAINING)
+def _train(job: Job, progress: Progress, model: PreTrainedModel | None = None) -> JsonObject:
+    """`train` from where the data is prepared and checked, in the only process or in each of several."""
+    from gemtune.pipeline.decisions import decide, encode_images
+    from gemtune.training import ranks
+    from gemtune.training.run import train as run_training
+
+    data = job.run.prepared_data().to_json()
+    setup = decide(job, model if model is not None else job.base_model(), data)
     if setup.image_features:
         encode_images(job, setup.image_features)
-    begin(job, data)
+    ranks.once(lambda: begin(job, data))
     training = run_training(setup, progress=progress, say=job.say)
     if setup.image_features:
-        setup.image_features.evict()
+        ranks.once(setup.image_features.evict)
     return training
 
 
@@ -209,42 +227,26 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
 
     Rows of a file without answers are answered, and not scored.
     """
-    from gemtune.evaluation.evaluate import (
-        evaluation_rows,
-        require_rows,
-        write_replies,
-        write_replies_beside,
-    )
+    from gemtune.evaluation.evaluate import require_rows, write_replies_beside
     from gemtune.evaluation.summary import summarise
 
     recipe, run, folder = job.recipe, job.run, job.run.evaluation(data)
     refuse_another_recipe(job)
-    keys = {name: weights_key(job, name) for name in names}  # what cannot be asked is found before anything is written
-    unanswered = without_answers(job, data) if data else None
-    if data:
-        conversations = conversations_of(job, data, answered=unanswered is None)
-    else:
+    for name in names:
+        weights_key(job, name)  # what cannot be asked is found before anything is written
+    if not data:
         _own_rows(job)
-        conversations = evaluation_rows(run.part("test"), job.renderer, job.task, recipe, recipe.evaluate.limit)
+    conversations, unanswered = _asked(job, data)
     if not conversations:
         move = next((f"{alarm.headline}; " for alarm in alarms(run)), "")
         raise RunError(f"{run.data}: no test row to evaluate on; {move}give rows of a file, --data FILE")
     other = names[-1] if names[-1] != "base" else "tuned"
     for name in {"base", other} - set(names):
         require_rows(folder, name, conversations)
-    for name, key in keys.items():
-        write_replies(
-            folder.replies(name),
-            conversations,
-            key=key,
-            model=partial(model_named, job, name),
-            renderer=job.renderer,
-            task=job.task,
-            recipe=recipe,
-            progress=partial(_tick, job, f"{name} replies", len(conversations)),
-            features_for=job.image_features,
-            answered=unanswered is None,
-        )
+    if job.works_alone:
+        _answer(job, lambda line: None, names, data, (conversations, unanswered))
+    else:
+        in_workers(job, _answer, names=list(names), data=data)
     if unanswered:
         job.say(f"{unanswered}: these rows have no answers, so the replies in {folder.root} are not scored.")
         return None
@@ -252,6 +254,42 @@ def evaluate(job: Job, names: Sequence[str] = ("base", "tuned"), data: str | Non
     if not all(folder.replies(name).exists() for name in ("base", other)):
         return None
     return summarise(folder, recipe, job.task, other).to_json()
+
+
+def _asked(job: Job, data: str | None) -> _Asked:
+    """What is asked: rows of a file, or of the test part; and why they are not scored, where they have no answers."""
+    from gemtune.evaluation.evaluate import evaluation_rows
+
+    if data:
+        unanswered = without_answers(job, data)
+        return conversations_of(job, data, answered=unanswered is None), unanswered
+    part, limit = job.run.part("test"), job.recipe.evaluate.limit
+    return evaluation_rows(part, job.renderer, job.task, job.recipe, limit), None
+
+
+@memory_errors(_LESS_GENERATION)
+def _answer(job: Job, progress: Progress, names: Sequence[str], data: str | None, asked: _Asked | None = None) -> None:
+    """The replies of models by name, in the only process or in each of several."""
+    from gemtune.evaluation.evaluate import write_replies
+
+    conversations, unanswered = asked or _asked(job, data)
+    for name in names:
+        write_replies(
+            job.run.evaluation(data).replies(name),
+            conversations,
+            key=weights_key(job, name),
+            model=partial(model_named, job, name),
+            renderer=job.renderer,
+            task=job.task,
+            recipe=job.recipe,
+            progress=partial(_tick, job, f"{name} replies", len(conversations)),
+            features_for=job.image_features,
+            answered=unanswered is None,
+        )
+
+
+# Work that a job's workers share out among them, by the name that an order has for it.
+SHARED: dict[str, Work] = {work.__name__: work for work in (_train, _answer)}
 
 
 @_locked

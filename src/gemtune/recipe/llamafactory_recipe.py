@@ -13,7 +13,7 @@ from gemtune.data.llamafactory import INFO
 from gemtune.errors import RecipeError, nearest, shown
 from gemtune.files import JsonObject
 from gemtune.recipe.llamafactory_keys import DEFAULTS, DROPPED, NESTED, SAME, SCHEDULES, TRACKERS, WITH
-from gemtune.recipe.loader import read_yaml, recipe_of, recipe_text
+from gemtune.recipe.loader import read_yaml, recipe_of, recipe_text, yaml_errors
 
 _SEE = "see"
 
@@ -53,10 +53,9 @@ class Imported:
 
 def import_recipe(path: Path) -> Imported:
     """The recipe that says the same as a LLaMA-Factory YAML; RecipeError where gemtune cannot do what it asks for."""
-    try:
-        value = read_yaml(recipe_text(path))
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{path}: not YAML ({str(getattr(error, 'problem', error))[:200]}); mend it") from error
+    text = recipe_text(path)
+    with yaml_errors(path):
+        value = read_yaml(text)
     if not isinstance(value, dict):
         raise RecipeError(f"{path}: wanted LLaMA-Factory's keys and values, such as `stage: sft`")
     given = dict(_flat(value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -100,11 +101,11 @@ def recipe_text(path: Path) -> str:
         raise RecipeError(f"{path}: cannot be read as a UTF-8 text file ({error}); save it as UTF-8") from error
 
 
-def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Like load_recipe, for text already read; relative data sources start at the folder of `path`."""
+@contextlib.contextmanager
+def yaml_errors(path: Path) -> Iterator[None]:
+    """Turns what reading the YAML of a file raises into one line with its place."""
     try:
-        value = read_yaml(text)
-        lines = dict(_lines(yaml.compose(text, _Loader)))
+        yield
     except RecipeError as error:
         raise RecipeError(f"{path}: {error}") from error
     except yaml.YAMLError as error:
@@ -114,6 +115,13 @@ def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe
         raise RecipeError(f"{path}{line}: not YAML ({problem}); mend it") from error
     except _SENSELESS as error:
         raise RecipeError(f"{path}: a value YAML cannot make sense of ({str(error)[:200]}); quote it") from error
+
+
+def parse_recipe(text: str, path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Like load_recipe, for text already read; relative data sources start at the folder of `path`."""
+    with yaml_errors(path):
+        value = read_yaml(text)
+        lines = dict(_lines(yaml.compose(text, _Loader)))
     if not isinstance(value, dict):
         found = "nothing" if value is None else f"a {type(value).__name__}"
         raise RecipeError(

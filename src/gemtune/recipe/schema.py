@@ -299,6 +299,26 @@ class Vision(Section):
     )
 
 
+class Scale(Section):
+    """Several devices, and several machines: the losses are those of one."""
+
+    decides = "run"
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        1,
+        description="Processes that share every effective batch. auto: one for every GPU that is visible; on CPUs one "
+        "a machine, whose cores one process keeps busy.",
+    )
+    engine: Literal["local", "ray"] = Field(
+        "local", description="local: the workers are on this machine. ray: on the nodes of a Ray cluster, an extra."
+    )
+    address: str | None = Field(
+        None,
+        description="The cluster's, such as `auto` for the one that this machine is in; when not set, Ray starts one "
+        "here.",
+    )
+
+
 class Recipe(Section):
     """One recipe: from a data source to a tested model."""
 
@@ -362,6 +382,7 @@ class Recipe(Section):
     )
 
     vision: Vision = Field(default_factory=Vision)
+    scale: Scale = Field(default_factory=Scale)
 
     @field_validator("model", "runs_dir", "task")
     @classmethod

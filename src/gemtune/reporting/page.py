@@ -21,7 +21,7 @@ from gemtune.reporting.comparison import answers_of, beside_of, regressions_of, 
 from gemtune.reporting.documents import documents_of
 from gemtune.reporting.fit import Verdict, verdict
 from gemtune.reporting.text import big, count, duration, number, one_line, value_text, visible
-from gemtune.run_files import DataManifest
+from gemtune.run_files import DataManifest, Training
 from gemtune.runs import PARTS, Run
 
 SAMPLES = 12  # answers shown: a few screens, enough to see more than the best ones
@@ -192,6 +192,8 @@ def training_figures(run: Run) -> list[tuple[str, str]]:
         ("epochs", number(training.epochs)),
         ("time", duration(training.seconds)),
         ("tokens per second", number(median(speeds)) if speeds else ""),
+        ("workers", count(training.workers) if training.workers > 1 else ""),
+        ("exchanged a step", _exchange(training)),
         ("peak memory", f"{number(training.peak_memory_gb)} GB"),
         ("tokens", count(training.tokens)),
         ("labelled tokens", count(training.labelled_tokens)),
@@ -200,6 +202,20 @@ def training_figures(run: Run) -> list[tuple[str, str]]:
         ("stopped", training.stopped),
     ]
     return [(label, value) for label, value in figures if value]
+
+
+def _exchange(training: Training) -> str:
+    """What workers sum with each other, and its share of the time; nothing for one.
+
+    >>> times = {"seconds": 40.0, "exchange_seconds": 2.0, "exchange_bytes": 15_200_000, "workers": 2}
+    >>> others = dict.fromkeys(("steps", "planned_steps", "epochs", "tokens", "labelled_tokens", "peak_memory_gb"), 0)
+    >>> _exchange(Training(**others, **times, best_step=None, best_eval_loss=None, stopped=""))
+    '15.2 MB, 5.0 % of the time'
+    """
+    if training.workers == 1:
+        return ""
+    share = training.exchange_seconds / max(training.seconds, 1e-9)
+    return f"{training.exchange_bytes / 1e6:.1f} MB, {100 * share:.1f} % of the time"
 
 
 def _byline(manifest: Mapping[str, JsonObject]) -> list[str]:

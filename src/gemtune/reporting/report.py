@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,7 @@ def write_report(run: Run) -> Path:
     return run.report_page
 
 
+@cache
 def environment(kind: Literal["html", "md"]) -> jinja2.Environment:
     """Templates in which every value is made harmless on its way out, without being asked to."""
     environment = jinja2.Environment(

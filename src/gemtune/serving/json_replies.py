@@ -45,7 +45,10 @@ class JsonReplies:
         if wanted.type == "text":
             return None
         schema = schema_of(wanted)
-        grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": SPACES})
+        try:
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, overrides={"whitespace_pattern": SPACES})
+        except ValueError as error:  # a number beyond 64 bits
+            raise RequestError(f"{FIELD}: this schema cannot be held to: {str(error)[:300]}", FIELD) from error
         is_wrong, faults = llguidance.LLMatcher.validate_grammar_with_warnings(grammar, self._words)
         if is_wrong or faults:
             raise RequestError(f"{FIELD}: this schema cannot be held to: {' '.join(faults)[:300]}", FIELD)

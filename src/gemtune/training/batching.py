@@ -11,6 +11,7 @@ import torch
 
 from gemtune.rendering.renderer import IGNORE, Example
 from gemtune.rendering.token_table import ExampleTable
+from gemtune.training import ranks
 
 ALIGNED = 16  # tokens, and labelled ones, are rounded up to it: shapes repeat, so oneDNN compiles no kernel each step
 
@@ -120,7 +121,7 @@ def order(weights: np.ndarray, *, batch_size: int, epochs: float, seed: int) -> 
 
 
 class EffectiveBatches(torch.utils.data.Dataset):
-    """Item i is what step i trains on: an effective batch, already cut into micro-batches."""
+    """Item i is what step i trains on: this rank's share of an effective batch, already cut into micro-batches."""
 
     def __init__(self, table: ExampleTable, batches: Order, *, micro_tokens: int):
         self.table, self.batches, self.micro_tokens = table, batches, micro_tokens
@@ -128,8 +129,16 @@ class EffectiveBatches(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.batches)
 
+    def rows(self, step: int) -> list[int]:
+        """The rows that this rank walks in a step."""
+        return ranks.share(self.batches[step].tolist(), self.table.lengths, ranks.rank(), ranks.count())
+
+    def labelled(self, step: int) -> int:
+        """The labelled tokens of the whole effective batch: what loss and gradients are divided by on every rank."""
+        return int(self.table.labelled[self.batches[step]].sum())
+
     def __getitem__(self, step: int) -> list[MicroBatch]:
-        micros = cut(self.batches[step].tolist(), self.table.lengths, self.micro_tokens)
+        micros = cut(self.rows(step), self.table.lengths, self.micro_tokens)
         return [micro_batch([self.table[row] for row in rows]) for rows in micros]
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: weights, optimizer, schedule and random state, without a pickle."""
+"""Checkpoints that are whole or not there: weights, optimizer and schedule, without a pickle."""
 
 from __future__ import annotations
 
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
     from transformers import PreTrainedModel
 
-WEIGHTS, OPTIMIZER, RANDOM, STATE, METRICS = (
-    "weights.safetensors",
-    "optimizer.safetensors",
-    "random.safetensors",
-    "state.json",
-    "metrics.jsonl",
-)
+WEIGHTS, OPTIMIZER, STATE, METRICS = ("weights.safetensors", "optimizer.safetensors", "state.json", "metrics.jsonl")
 
 
 def save_folder(folder: Path, write: Callable[[Path], None]) -> None:
@@ -134,10 +128,6 @@ def save_progress(
     packed = optimizer.state_dict()
     tensors = {f"{index}.{key}": value for index, entry in packed["state"].items() for key, value in entry.items()}
     save_file({name: value.detach().contiguous().cpu() for name, value in tensors.items()}, folder / OPTIMIZER)
-    random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
-    save_file(random, folder / RANDOM)
     write_json(
         folder / STATE,
         {
@@ -160,14 +150,6 @@ def load_progress(folder: Path, optimizer: Optimizer, scheduler: LRScheduler, sc
     scheduler.load_state_dict(saved["schedule"])
     if scaler is not None and saved["scaler"]:
         scaler.load_state_dict(saved["scaler"])
-
-
-def load_random(folder: Path) -> None:
-    """Puts the random state back."""
-    random = load_file(folder / RANDOM)
-    torch.set_rng_state(random["cpu"])
-    if "cuda" in random and torch.cuda.is_available():
-        torch.cuda.set_rng_state(random["cuda"])
 
 
 def trainer_state(folder: Path) -> str:

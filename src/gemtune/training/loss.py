@@ -51,13 +51,13 @@ def labelled_loss(
         return labelled_cross_entropy(rounded(hidden, dtype), head.to(dtype), batch.targets, rows=rows, softcap=softcap)
 
 
-def mean_loss(
+def summed_loss(
     model: PreTrainedModel,
     batches: Iterable[MicroBatch],
     autocast: Callable[[], AbstractContextManager[None]],
     features: ImageFeatures | None = None,
-) -> float:
-    """Nats per labelled token over batches, in eval mode; the model goes back to the mode it was in."""
+) -> tuple[float, int]:
+    """Nats over batches and their labelled tokens, in eval mode; the model goes back to the mode it was in."""
     was_training = model.training
     model.eval()
     total, labelled = 0.0, 0
@@ -68,4 +68,4 @@ def mean_loss(
                 labelled += batch.labelled
     finally:
         model.train(was_training)
-    return total / labelled
+    return total, labelled

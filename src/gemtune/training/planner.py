@@ -146,16 +146,22 @@ def estimate(
     return Estimate(memory, seconds, tokens, f"{flops / 1e9:.2f} GFLOP a token at {tflops:.2f} TFLOP/s")
 
 
-def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str, precision: str) -> JsonObject:
-    """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints."""
+def forecast(
+    recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str, precision: str, workers: int = 1
+) -> JsonObject:
+    """Memory and time of a recipe on this machine, and on the devices of the table: what `gemtune plan` prints.
+
+    Each of several workers holds a model of its own: on a CPU all of them in the same memory, on the same cores.
+    """
     batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
     batches = batches[: recipe.train.max_steps]
     tokens = int(sum(table.lengths[rows].sum() for rows in batches))
     labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
     longest = int(table.lengths.max())
-    room = free_bytes(device) - weight_bytes(recipe, shape, precision)
+    on_cpu = workers if device == "cpu" else 1
+    room = free_bytes(device) / on_cpu - weight_bytes(recipe, shape, precision)
     checkpointed, _ = choose_checkpointing(recipe, shape, precision, longest, room)
-    micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision, checkpointed)
+    micro_tokens, _ = choose_micro_tokens(recipe, shape, device, precision, checkpointed, on_cpu)
     speed = sustained_speed(precision, device)
     here = estimate(
         shape,
@@ -173,11 +179,12 @@ def forecast(recipe: Recipe, shape: ModelShape, table: ExampleTable, device: str
         "device": device,
         "precision": precision,
         "checkpointing": checkpointed,
+        "workers": workers,
         "memory_gb": here.memory_gb,
         "free_gb": free_bytes(device) / 1e9,
         "steps": len(batches),
         "tokens": tokens,
-        "seconds": here.seconds,
+        "seconds": here.seconds / (workers / on_cpu),
         "why": here.why,
         "caution": speed.caution,
         "elsewhere": elsewhere(recipe, tokens, labelled),
@@ -264,18 +271,18 @@ def choose_checkpointing(
 
 
 def choose_micro_tokens(
-    recipe: Recipe, shape: ModelShape, device: str, precision: str, checkpointed: bool = False
+    recipe: Recipe, shape: ModelShape, device: str, precision: str, checkpointed: bool = False, sharing: int = 1
 ) -> tuple[int, str]:
     """Tokens a micro-step holds, and why: half the free memory, within what makes matrix products fast.
 
-    A longer row is a micro-step of its own.
+    A longer row is a micro-step of its own. `sharing` workers that are still to start will share the free memory.
     """
     if recipe.train.micro_tokens:
         return recipe.train.micro_tokens, "the recipe says so"
     # Above, larger matrix products are no faster on that device; with images, four rows keep the threads of a CPU busy.
     most = 16_384 if device == "cuda" else 1_280 if shape.vision_weights else 512
     each = activation_bytes(recipe, shape, precision, checkpointed)
-    free = free_bytes(device)
+    free = free_bytes(device) / sharing
     fits = int(free / 2 / each)
     why = f"{each / 1e6:.2f} MB of activations a token, {free / 1e9:.1f} GB free; a longer row goes alone"
     return max(1, min(most, fits)), why

@@ -25,6 +25,7 @@ from gemtune.rendering.token_table import ExampleTable
 from gemtune.run_files import Training
 from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
+from gemtune.training import ranks
 from gemtune.training.batching import EffectiveBatches, FixedRows, order
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
@@ -105,20 +106,26 @@ def train(
     """
     with _without_launcher():
         trainer = EffectiveBatchTrainer(setup, _arguments(setup), progress=progress, say=say)
-    resume = ckpt.newest_whole(setup.run, say)
+    resume = ranks.once(lambda: _begin(setup.run, say))
     step = step_of(resume) if resume else 0
-    setup.run.forget("training", "digests")  # of weights that are made again
-    setup.run.keep_metrics(step if resume else -1, resume and resume / ckpt.METRICS)
     if resume:
         say(f"Resuming from step {step} of {trainer.args.max_steps}.")
-        trainer.watch.begin(setup.run.metrics())
+        trainer.watch.begin(ranks.once(setup.run.metrics))
     trainer.args.eval_on_start = not resume
     release_memory()
-    if resume and trainer.is_no_better():  # it had stopped early, and its weights alone have to be written
+    if resume and ranks.once(trainer.is_no_better):  # it had stopped early, and its weights alone have to be written
         trainer.state.global_step, trainer.state.max_steps = step, trainer.args.max_steps
     else:
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    return _finish(trainer)
+    return ranks.once(lambda: _finish(trainer))
+
+
+def _begin(run: Run, say: Callable[[str], None]) -> Path | None:
+    """The newest whole checkpoint, which the run goes on from; what it has of later steps is gone then."""
+    resume = ckpt.newest_whole(run, say)
+    run.forget("training", "digests")  # of weights that are made again
+    run.keep_metrics(step_of(resume) if resume else -1, resume and resume / ckpt.METRICS)
+    return resume
 
 
 @contextmanager
@@ -149,7 +156,7 @@ def _arguments(setup: TrainingSetup) -> TrainingArguments:
         save_steps=settings.save_steps or eval_steps,
         seed=settings.seed,
         use_cpu=setup.device == "cpu",
-        report_to=setup.recipe.track or "none",
+        report_to=(setup.recipe.track if ranks.rank() == 0 else None) or "none",
         run_name=setup.recipe.name,
         disable_tqdm=True,
         dataloader_pin_memory=False,
@@ -188,6 +195,9 @@ def _finish(trainer: EffectiveBatchTrainer) -> JsonObject:
         best_eval_loss=next((x["eval_loss"] for x in lines if x["step"] == best and "eval_loss" in x), None),
         stopped=_why_stopped(trainer, best),
         diverged=trainer.diverged is not None,
+        workers=ranks.count(),
+        exchange_bytes=trainer.exchange.bytes,
+        exchange_seconds=round(sum(line.get("exchange_seconds") or 0.0 for line in steps), 3),
     )
     run.note_metrics()
     run.note("training", training.to_json())

@@ -26,10 +26,11 @@ from gemtune.recipe.schema import Recipe
 from gemtune.run_contents import remove_written
 from gemtune.runs import Run
 from gemtune.training import checkpoint as ckpt
+from gemtune.training import ranks
 from gemtune.training.batching import EffectiveBatches, FixedRows, MicroBatch, fixed_batches
 from gemtune.training.clock import Clock
 from gemtune.training.divergence import DivergenceWatch, good_steps
-from gemtune.training.loss import labelled_loss, mean_loss
+from gemtune.training.loss import labelled_loss, summed_loss
 from gemtune.training.schedule import rate_share
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class EffectiveBatchTrainer(Trainer):
         self.setup, self.run, self.recipe = setup, setup.run, setup.recipe
         self.progress, self.say = progress, say
         self.window, self.clock = _empty_window(), Clock(setup.device)  # since the last log
+        self.exchange = ranks.Exchange(setup.device)
+        self.trained = [parameter for parameter in setup.model.parameters() if parameter.requires_grad]
         self.watch = DivergenceWatch(math.log(setup.model.config.get_text_config().vocab_size))
         self.diverged: str | None = None  # why, once it has
         self.evaluated_at: int | None = None  # the step
@@ -137,21 +140,33 @@ class EffectiveBatchTrainer(Trainer):
     ) -> torch.Tensor:
         """Walks the micro-batches of one effective batch; the loss is the mean over all its labelled tokens.
 
-        Where memory runs out, the step is taken again from its start with half the tokens a micro-batch.
+        `inputs` is this rank's share of it. Where memory runs out, the share is walked again from its start with half
+        the tokens a micro-batch; the other ranks need not know.
         """
         while True:
             try:
-                return self._walk(model, inputs)
+                loss, right = self._walk(model, inputs)
+                break
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 cause = (str(error).splitlines() or [type(error).__name__])[0]
             inputs = self._cut_smaller(inputs, cause)  # out here, where the error no longer holds the step's tensors
+        loss, right = self.exchange.sum(self.trained, loss, right)
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # they are clipped and logged as they are
+        labelled = self.train_dataset.labelled(self.state.global_step)
+        self.window["right"] += right
+        self.window["labelled_tokens"] += labelled
+        return loss / labelled
 
-    def _walk(self, model: PreTrainedModel, inputs: list[MicroBatch]) -> torch.Tensor:
+    def _walk(self, model: PreTrainedModel, inputs: list[MicroBatch]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sums gradients over micro-batches; returns their loss in nats and how many first choices were right."""
         if not model.training:
             model.train()
-        labelled = sum(micro.labelled for micro in inputs)
+        step = self.state.global_step
+        torch.manual_seed(ranks.seed_of(self.args.seed, step, ranks.rank()))  # whatever was drawn before, or resumed
+        labelled = self.train_dataset.labelled(step)
         total = torch.zeros((), device=self.args.device)
         right = torch.zeros((), dtype=torch.int64, device=self.args.device)
         for micro in inputs:
@@ -161,11 +176,7 @@ class EffectiveBatchTrainer(Trainer):
             self.accelerator.backward(loss / labelled)
             total += loss.detach()
             right += right_here
-        if self.accelerator.scaler is not None:
-            self.accelerator.scaler.unscale_(self.optimizer.optimizer)  # they are clipped and logged as they are
-        self.window["right"] += right
-        self.window["labelled_tokens"] += labelled
-        return total / labelled
+        return total, right
 
     def _autocast(self) -> torch.autocast:
         """Full training: the weights are fp32, for small updates to count, and products are in the run's precision."""
@@ -182,7 +193,7 @@ class EffectiveBatchTrainer(Trainer):
         why = f"step {step + 1} ran out of memory with {tokens} ({cause})"
         self.model.zero_grad()
         empty_cache(self.setup.device)
-        if len(inputs) < len(batches.batches[step]):
+        if len(inputs) < len(batches.rows(step)):
             self._set_micro_tokens(tokens // 2, why)
             again: list[MicroBatch] = batches[step]
             return again
@@ -226,10 +237,13 @@ class EffectiveBatchTrainer(Trainer):
             }
             if self.accelerator.scaler is not None:
                 line["skipped_steps"] = self.window["skipped_steps"]
+            if ranks.count() > 1:
+                line |= {"exchange_seconds": round(self.exchange.seconds(), 4), "exchange_bytes": self.exchange.bytes}
             self.window = _empty_window()
         else:
             line |= logs
-        self.run.log({name: None if _is_no_number(value) else value for name, value in line.items()})
+        if ranks.rank() == 0:
+            self.run.log({name: None if _is_no_number(value) else value for name, value in line.items()})
         self.progress({**line, "steps": self.state.max_steps})
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, {**logs, **line})
 
@@ -247,11 +261,13 @@ class EffectiveBatchTrainer(Trainer):
     def loss_on(self, name: str) -> float:
         """The model's loss on the fixed rows of `eval` or `probe`, in micro-batches as the training has them."""
         table, rows = self.setup.evaluation[name]
+        rows = ranks.share(rows, table.lengths, ranks.rank(), ranks.count())
         while True:
             tokens = self.train_dataset.micro_tokens
             batches = fixed_batches(table, rows, micro_tokens=tokens)
             try:
-                return mean_loss(self.model, batches, self._autocast, self.setup.image_features)
+                loss, labelled = summed_loss(self.model, batches, self._autocast, self.setup.image_features)
+                break
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error) or tokens <= int(table.lengths[rows].min()):
                     raise
@@ -259,6 +275,8 @@ class EffectiveBatchTrainer(Trainer):
             empty_cache(self.setup.device)
             most = min(tokens, int(table.lengths[rows].sum()))
             self._set_micro_tokens(most // 2, f"evaluation ran out of memory with {most} ({cause})")
+        total, tokens_of_all = ranks.sums(loss, labelled)
+        return total / tokens_of_all
 
     def _stop_where(self, diverged: str | None) -> None:
         """Ends the training after this step where it has diverged; nothing more of it is kept."""
@@ -290,6 +308,10 @@ class EffectiveBatchTrainer(Trainer):
             self.log(losses)
         if self.diverged:
             return
+        ranks.once(lambda: self._keep(step))
+
+    def _keep(self, step: int) -> None:
+        """Writes the checkpoint of a step and removes those that it makes superfluous."""
         self.run.checkpoints.mkdir(exist_ok=True)
         ckpt.save_folder(self.run.checkpoint(step), self._write_checkpoint)
         kept = self.best_step() or self.good_step()
@@ -316,8 +338,7 @@ class EffectiveBatchTrainer(Trainer):
         pass  # load_progress did
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            ckpt.load_random(Path(checkpoint))
+        pass  # every step has a seed of its own
 
 
 def _empty_window() -> JsonObject:
@@ -358,5 +379,5 @@ class _StoppingCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> TrainerControl:
         control.should_save = state.global_step > 0 and self.trainer.diverged is None
-        control.should_training_stop |= self.trainer.is_no_better()
+        control.should_training_stop |= ranks.once(self.trainer.is_no_better)
         return control

@@ -1,0 +1,1 @@
+"""Hostile input of every kind that the first attack on gemtune found, for `benchmarks.studies.hostile`."""
