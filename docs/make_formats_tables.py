@@ -20,7 +20,7 @@ from gemtune.documents.teacher.ledger import Batch, Charge, Intent
 from gemtune.documents.teacher.reply_store import StoredReply
 from gemtune.metrics.statistics import Difference
 from gemtune.recipe.schema import Recipe
-from gemtune.run_files import DataManifest, Evaluation, PartLengths, Summary, Training
+from gemtune.run_files import DataManifest, Evaluation, PartLengths, Shard, Summary, TableIndex, Training
 from gemtune.tasks import TASKS, task_of
 
 PAGE = Path(__file__).with_name("formats.md")
@@ -36,6 +36,8 @@ TABLES: dict[str, tuple[type, tuple[str, ...]]] = {
     "artifact.verification.agreement": (Agreement, ("field of `agreement`", "unit", "what")),
     "data": (DataManifest, ("field", "what")),
     "data.lengths": (PartLengths, ("field of a part", "unit", "what")),
+    "table.index": (TableIndex, ("field", "what")),
+    "table.shard": (Shard, ("field of a shard", "unit", "what")),
     "pages": (Page, ("field", "unit", "what")),
     "problems": (Problem, ("field", "what")),
     "documents.finding": (Finding, ("field", "what")),

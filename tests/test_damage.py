@@ -173,7 +173,7 @@ def test_what_is_noted_is_sealed_again(run: Run) -> None:
     assert run.manifest["seal"] == before["seal"]
 
 
-@pytest.mark.parametrize("name", ["train.arrow", "test.jsonl"])
+@pytest.mark.parametrize("name", ["train-00000.arrow", "train.index.json", "test.jsonl"])
 def test_a_trained_run_does_not_go_on_with_rows_that_are_damaged(name: str, run: Run) -> None:
     """Arrow ends the process over some tables, so nothing of one is read before its digest is looked at."""
     before = command.tree(run.data)

@@ -422,8 +422,12 @@ def test_the_fields_of_the_data(run: Run) -> None:
     assert lengths.keys() == {"key", "max_length", "special_ids", "token_ids", "tables", *PARTS}
     for part in PARTS:
         same("data.lengths", lengths[part])
-        with pa.memory_map(str(run.table(part))) as source:
-            same("table", pa.ipc.open_file(source).schema.names)
+        index = read_json(run.table(part))
+        same("table.index", index)
+        for number, shard in enumerate(index["shards"]):
+            same("table.shard", shard)
+            with pa.memory_map(str(run.shard(part, number))) as source:
+                same("table", pa.ipc.open_file(source).schema.names)
 
 
 def test_the_files_of_a_checkpoint(run: Run) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,6 +38,20 @@ def test_the_peak_never_falls_and_sees_what_was_held() -> None:
     del held
     assert before <= during == hardware.peak_memory_gb("cpu")
     assert during >= resident * 0.99
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux can forget it")
+def test_the_peak_can_begin_again() -> None:
+    block = b"x" * 300_000_000
+    before = hardware.peak_memory_gb("cpu")
+    del block
+    hardware.forget_peak_memory()
+    assert hardware.peak_memory_gb("cpu") < before - 0.2
+
+
+def test_the_peak_of_children_is_of_those_that_have_ended() -> None:
+    subprocess.run([sys.executable, "-c", "b'x' * 200_000_000"], check=True)
+    assert hardware.peak_memory_of_children_gb() > 0.2 or sys.platform == "win32"
 
 
 @pytest.mark.parametrize(

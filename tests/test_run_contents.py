@@ -31,7 +31,7 @@ def test_data_is_replaced_between_what_is_the_users(run: Run) -> None:
 SCRATCH = (".prepare-a1b2c3d4/data/train.jsonl", ".manifest.json.a1b2c3d4", ".report.html.__c3d4e5", ".adapter.tmp/x")
 
 
-SCRATCH += ("checkpoints/.step-3.tmp/weights.safetensors", "data/.train.arrow.tmp", "eval/.base.jsonl.a1b2c3d4")
+SCRATCH += ("checkpoints/.step-3.tmp/weights.safetensors", "data/.train-00000.arrow.tmp", "eval/.base.jsonl.a1b2c3d4")
 
 
 SCRATCH += (

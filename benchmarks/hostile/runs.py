@@ -14,7 +14,7 @@ READ_BY_REPORT = ("manifest.json", "metrics.jsonl", "data/manifest.json", "eval/
 FLIPPED = (
     "manifest.json",
     "metrics.jsonl",
-    "data/train.arrow",
+    "data/train-00000.arrow",
     "data/train.jsonl",
     "eval/base.jsonl",
     "adapter/adapter_model.safetensors",

@@ -151,7 +151,7 @@ def render_speed(size: int) -> float:
     """Rows per second that become tokens, once they are prepared."""
     from gemtune.models.hub import tokenizer_fingerprint
     from gemtune.preparation.prepare import prepare
-    from gemtune.rendering.token_table import write_tables
+    from gemtune.rendering.tokenising import write_tables
 
     with tempfile.TemporaryDirectory() as folder:
         job = job_of(size, Path(folder))

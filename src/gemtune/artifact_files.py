@@ -65,7 +65,26 @@ class Artifact(Sealed):
     logits_difference: Annotated[
         float | None, "the greatest between the base with its adapter and the merged model, both in fp32", "nats"
     ] = None
+    seconds: Annotated[
+        float | None, "that writing it took, with the merging where no artifact `merged` was there", "s"
+    ] = None
+    peak_memory_gb: Annotated[
+        float | None,
+        "the most memory that gemtune, or a child of it, held meanwhile; on Linux; elsewhere at most",
+        "10⁹ bytes",
+    ] = None
     verification: Annotated[Verification | None, "below; null until it has been verified"] = None
+
+    @property
+    def doubt(self) -> str:
+        """Why it is not known to answer as the tuned model does; "" where it is."""
+        if self.weights != "tuned":
+            return f"made of {self.weights}, not of the tuned model"
+        if self.verification is None:
+            return "not verified"
+        if self.verification.passed is None:
+            return f"not shown to answer as the tuned model does: {self.verification.why}"
+        return "" if self.verification.passed else f"answers otherwise than the tuned model: {self.verification.why}"
 
     @classmethod
     def move(cls) -> str:

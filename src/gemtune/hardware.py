@@ -17,6 +17,7 @@ import psutil
 from gemtune.errors import ModelError
 
 CPUINFO, NVIDIA_DEVICE = Path("/proc/cpuinfo"), Path("/dev/nvidia0")
+_RSS_UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss: bytes there, KiB here
 # What the kernels are compiled for, widest first, and the flag by which Linux names it.
 INSTRUCTION_SETS = {"AMX": "amx_bf16", "AVX512-BF16": "avx512_bf16", "AVX512": "avx512f", "AVX2": "avx2"}
 REPORTED = ("gemtune", "torch", "transformers", "peft", "accelerate", "bitsandbytes", "numpy", "tokenizers")
@@ -194,5 +195,19 @@ def peak_memory_gb(device: str) -> float:
         return psutil.Process().memory_info().peak_wset / 1e9
     import resource
 
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT / 1e9
+
+
+def peak_memory_of_children_gb() -> float:
+    """The most main memory that one of this process's children has held, of those that have ended; in GB."""
+    if sys.platform == "win32":
+        return 0.0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _RSS_UNIT / 1e9
+
+
+def forget_peak_memory() -> None:
+    """Has `peak_memory_gb` of main memory begin again with what is held now, where the system can: Linux."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

@@ -21,7 +21,8 @@ _MODEL = r"(base|tuned|step-\d+)"
 _WRITTEN = {
     "": re.compile(r"recipe\.yaml|manifest\.json|metrics\.jsonl|show\.html|report\.(html|md)|\.lock"),
     "data": re.compile(
-        r"manifest\.json|(leaks|dropped|unscored)\.jsonl|(train|val|test)\.(jsonl|arrow)|images/../[0-9a-f]{64}\.[a-z]+"
+        r"manifest\.json|(leaks|dropped|unscored)\.jsonl|(train|val|test)(\.jsonl|\.index\.json|(-\d{5,})?\.arrow)"
+        r"|images/../[0-9a-f]{64}\.[a-z]+"
     ),
     "eval": re.compile(rf"([^/]+/)?({_MODEL}\.jsonl|summary(-{_MODEL})?\.json)"),
     EXPORT: re.compile(rf"[^/]+/{re.escape(VERIFY)}"),

@@ -296,6 +296,42 @@ class Lengths(Stored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shard(Stored):
+    """A file of a token table."""
+
+    name: Annotated[str, "the file, beside the index"]
+    rows: Annotated[int, "in it", "rows"]
+    tokens: Annotated[int, "sum", "tokens"]
+    labelled: Annotated[int, "of them trained", "tokens"]
+    longest: Annotated[int, "row", "tokens"]
+    sha256: Annotated[str, "of the file"]
+
+
+@dataclass(frozen=True)
+class WeightedRows(Stored):
+    """Rows of a token table that follow each other and have one `data.weight`."""
+
+    weight: float
+    rows: int
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableIndex(Sealed):
+    """data/<part>.index.json: the token table of a part."""
+
+    version: Annotated[int, "1"]
+    shards: Annotated[list[Shard], "in the order of their rows: the fields below"]
+    weights: Annotated[
+        list[WeightedRows], "rows of one `data.weight` that follow each other: `weight`, `rows`, `tokens`"
+    ]
+
+    @classmethod
+    def writer(cls) -> str:
+        return "`gemtune prepare`"
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataManifest(Sealed):
     """data/manifest.json: what was read, dropped and split."""
 
@@ -315,7 +351,7 @@ class DataManifest(Sealed):
     lengths: Annotated[
         Lengths | None,
         "`key`, `max_length`, `special_ids` and `token_ids` (of the tokens training asks about), by part the fields "
-        "below, and in `tables` the SHA-256 of each token table",
+        "below, and in `tables` the SHA-256 of the index of each token table",
     ] = None
     files: Annotated[dict[str, str] | None, "the SHA-256 of each `.jsonl` file beside it"] = None
     images: Annotated[int | None, "in `images/`, of its rows; each is named by the SHA-256 of its bytes"] = None

@@ -27,6 +27,7 @@ from gemtune.run_files import (
     MetricsLine,
     Stored,
     Summary,
+    TableIndex,
     Training,
     sealed,
 )
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from gemtune.recipe.schema import Recipe
 
 # Of the shape of a run directory's files, as docs/formats.md describes them; a file of another number is not read.
-VERSIONS = {"manifest": 1, "data": 1, "summary": 1, "verify": 1}
+VERSIONS = {"manifest": 1, "data": 1, "tokens": 1, "summary": 1, "verify": 1}
 # Of what a stage makes of the same input: with another number it does its work again, and what it wrote is still read.
 REVISIONS = {"data": 7, "tokens": 3, "replies": 5, "artifacts": 1}
 
@@ -292,8 +293,12 @@ class Run:
         return self.data / f"{name}.jsonl"
 
     def table(self, name: str) -> Path:
-        """The tokenised examples of one part."""
-        return self.data / f"{name}.arrow"
+        """The index of the tokenised examples of one part, which lie in shards beside it."""
+        return self.data / f"{name}.index.json"
+
+    def shard(self, name: str, number: int) -> Path:
+        """One file of the tokenised examples of a part."""
+        return self.data / f"{name}-{number:05}.arrow"
 
     def checkpoint(self, step: int) -> Path:
         return self.checkpoint_named(step_name(step))
@@ -387,6 +392,14 @@ class Run:
             with contextlib.suppress(RunError):
                 stack.enter_context(self.lock())
             yield
+
+
+def table_index(path: Path) -> TableIndex:
+    """The index of a token table; RunError when there is none."""
+    index = _read(path, "tokens", TableIndex)
+    if index is None:
+        raise RunError(f"{path}: no token table; run `gemtune prepare` again")
+    return index
 
 
 def _read(path: Path, version: str, kind: type[Kind]) -> Kind | None:

@@ -40,7 +40,7 @@ VERBS = {
     "run --fresh": ("run", ("run", "t.yaml", "--fresh")),
 }
 
-_TIME = re.compile(rb'"(seal|seconds)": [^,}]*,?')  # what tells the time in a verify.json, and the digest of that
+_TIME = re.compile(rb'"(seal|seconds|peak_memory_gb)": [^,}]*,?')  # what a verify.json says of its making
 Digests = dict[str, str]  # the path of a file -> the SHA-256 of its bytes
 
 
@@ -136,7 +136,7 @@ def copied(source: Path, target: Path) -> Path:
 
 
 def digests(folder: Path) -> Digests:
-    """Path -> digest of every file but locks; of a `verify.json` without the seconds that verifying took."""
+    """Path -> digest of every file but locks; of a `verify.json` without what its making took."""
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(_timeless(path)).hexdigest()
         for path in sorted(folder.rglob("*"))

@@ -76,6 +76,24 @@ def test_replies_do_not_depend_on_what_was_asked_before(model: Path) -> None:
         assert len(first) == 12 and all(choice.margin >= 0 for choice in first)
 
 
+def test_a_stream_is_the_reply_in_pieces_and_closed_it_ends_the_generation(model: Path) -> None:
+    with LlamaCpp(model, slots=2) as runtime:
+        *pieces, last = runtime.stream([2, 105, 200], n_predict=20, temperature=0.0, ignore_eos=True)
+        whole = runtime._ask(
+            "/completion", {"prompt": [2, 105, 200], "n_predict": 20, "temperature": 0, "ignore_eos": True}
+        )
+        assert "".join(piece["content"] for piece in pieces) == whole["content"] != ""
+        assert (last["stop_type"], last["tokens_predicted"]) == ("limit", 20)
+        stream = runtime.stream([2, 105, 200], n_predict=4_000, ignore_eos=True)  # the model has 2,048 positions
+        next(stream)
+        stream.close()
+        deadline = time.monotonic() + 60
+        while any(slot["is_processing"] for slot in runtime._ask("/slots", None)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        tokens = [slot.get("n_prompt_tokens", 0) for slot in runtime._ask("/slots", None)]  # with those of the reply
+        assert 3 < max(tokens) < 2_000
+
+
 def test_a_prompt_that_is_too_long_is_one_line(model: Path) -> None:
     with LlamaCpp(model, context=256) as runtime, pytest.raises(GemtuneError, match=r"exceeds the available context"):
         runtime.decode([2] * 300, 4)

@@ -115,7 +115,7 @@ def kept(job: Job) -> list[tuple[Conversation, Any]]:
     """The conversations of train with their rows of the token table."""
     table = ExampleTable(job.run.table("train"))
     conversations = list(read_conversations(job.run.part("train")))
-    return [(conversations[line], table[row]) for row, line in enumerate(table.lines.tolist())]
+    return [(conversations[line], table[row]) for row, line in enumerate(table.lines[:].tolist())]
 
 
 def stock_loss(stock: Any, inputs: Any, labels: list[int]) -> torch.Tensor:

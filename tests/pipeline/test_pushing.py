@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from huggingface_hub import ModelCard
 
 import command
 from exporting.hub_stand_in import Hub
-from gemtune.files import sha256_of
+from gemtune.artifact_files import Artifact
+from gemtune.files import sha256_of, write_json
 from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.runs import Run
@@ -199,4 +201,38 @@ def test_an_artifact_goes_there_when_it_was_verified(
     weights = run / "export/merged/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     line = command.refusal(command.gemtune(capfd, "push", run, REPO, "merged", "--dry-run"))
-    assert line.endswith("`gemtune export` makes it again, and verifies it")
+    assert line.endswith(f"`gemtune export {run} merged` makes it again, and verifies it")
+
+
+@pytest.mark.parametrize(
+    ("weights", "passed", "words"),
+    [
+        (
+            "tuned",
+            None,
+            "not shown to answer as the tuned model does: few rows; `gemtune export RUN --limit N` asks it",
+        ),
+        ("tuned", False, "answers otherwise than the tuned model: few rows; export another format"),
+        ("step-2", True, "made of step-2, not of the tuned model; `gemtune export RUN` makes it of that, and verifies"),
+    ],
+)
+def test_an_artifact_that_is_not_known_to_be_right_is_refused(
+    weights: str, passed: bool | None, words: str, run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stages.export(Job(run, say=lambda text: None), ["merged"], limit=1)
+    path = run / "export" / "merged" / "verify.json"
+    note = Artifact.from_json(json.loads(path.read_text()), path)
+    assert note.verification
+    known = replace(note, weights=weights, verification=replace(note.verification, passed=passed, why="few rows"))
+    write_json(path, known.to_json())
+    line = command.refusal(command.gemtune(capfd, "push", run, REPO, "merged", "--dry-run"))
+    assert words.replace("RUN", f"{run} merged") in line
+
+
+def test_an_artifact_that_was_never_verified_is_refused(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stages.export(Job(run, say=lambda text: None), ["merged"], limit=1)
+    path = run / "export" / "merged" / "verify.json"
+    note = Artifact.from_json(json.loads(path.read_text()), path)
+    write_json(path, replace(note, verification=None).to_json())
+    line = command.refusal(command.gemtune(capfd, "push", run, REPO, "merged", "--dry-run"))
+    assert line.endswith(f"not verified; `gemtune export {run} merged` does that")

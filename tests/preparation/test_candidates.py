@@ -28,6 +28,7 @@ def test_every_question_with_one_slip_is_a_candidate(words: list[str], draw: ran
     assert {(later, 0) for later in range(1, len(texts))} <= {*pairs}
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=8), max_size=30), st.integers(1, 3))
 def test_candidates_are_pairs_of_one_scope_and_few(texts: list[str], scopes: int) -> None:
     scope = np.arange(len(texts), dtype=np.uint64) % np.uint64(scopes)

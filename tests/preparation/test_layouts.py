@@ -18,7 +18,8 @@ from gemtune.models.loading import load_tokenizer
 from gemtune.preparation.prepare import prepare
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.renderer import Renderer
-from gemtune.rendering.token_table import ExampleTable, write_tables
+from gemtune.rendering.token_table import ExampleTable
+from gemtune.rendering.tokenising import write_tables
 from gemtune.runs import Run
 from gemtune.tasks import task_of
 
@@ -100,7 +101,7 @@ def test_the_token_table_trains_what_the_rows_say(folder: Path, train_on: str, t
     write_tables(run, lambda: renderer, family, task_of(recipe), recipe, "key")
     table, rows = ExampleTable(run.table("train")), list(read_conversations(run.part("train")))
     seen = set()
-    for index, line in enumerate(table.lines.tolist()):
+    for index, line in enumerate(table.lines[:].tolist()):
         example, row = table[index], rows[line]
         texts = tuple(tokenizer.decode(example.input_ids[a:b]) for a, b in example.spans)
         seen.add((row.where.split(".")[0], texts))

@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from gemtune.data.conversation import Conversation, Message
 from gemtune.errors import DataError, RowError
-from gemtune.preparation.row_store import HASHES, RowStore, TextFile
+from gemtune.preparation.row_store import HASHES, RowStore
 from gemtune.recipe.schema import Recipe
 
 
@@ -22,17 +20,6 @@ def recipe(**keys: object) -> Recipe:
 def row(question: str, answer: str = "a", group: str = "g", where: str = "t.jsonl:1") -> Conversation:
     messages = (Message.of("user", question), Message.of("assistant", answer))
     return Conversation(messages, "columns", key=question, group=group, where=where)
-
-
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
-def test_texts_come_back_by_number(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    file = TextFile(tmp_path_factory.getbasetemp())
-    for text in texts:
-        file.append(text)
-    assert [file[number] for number in range(len(file))] == texts
-    with pytest.raises(IndexError):
-        file[len(texts)]
-    file.close()
 
 
 # What is changed of a row -> the hashes that then differ.

@@ -44,6 +44,8 @@ GGUF = Artifact(
     key="k",
     bytes=292_000_000,
     modules="126 of 126 adapters",
+    seconds=28.04,
+    peak_memory_gb=0.57,
     verification=FOUND,
 )
 MERGED = replace(GGUF, format="merged", verification=None, logits_difference=0.0123)
@@ -52,7 +54,9 @@ MERGED = replace(GGUF, format="merged", verification=None, logits_difference=0.0
 def test_every_format_is_a_row_with_its_verdict_and_why() -> None:
     lines = list(artifact_lines([GGUF, MERGED]))
     assert lines[1].split("  ")[0] == "gguf-q8_0" and "1,200 of 1,234" in lines[1] and lines[1].endswith("FAILED")
-    assert "31 of 32" in lines[1] and "292 MB" in lines[1] and "f1 0.410 [0.300, 0.520]" in lines[1]
+    assert (
+        "31 of 32" in lines[1] and "292 MB  28 s        0.57 GB" in lines[1] and "f1 0.410 [0.300, 0.520]" in lines[1]
+    )
     assert lines[2].endswith("not verified")
     assert lines[-2] == "gguf-q8_0: 126 of 126 adapters; f1 0.410 against 0.500; a loss of up to 0.05 passes."
     assert lines[-1].endswith("logits within 0.0123 of the unmerged model's; not verified yet.")
@@ -70,7 +74,7 @@ def test_the_report_has_them_or_says_how_to_make_them(run: Run) -> None:
         assert "FAILED" in text and "1,200 of 1,234" in text and "a loss of up to 0.05 passes" in text
         assert f"gemtune export {run.root} merged" not in text
     table = [line for line in run.report_markdown.read_text().splitlines() if line.startswith("| gguf-q8")]
-    assert len(table) == 1 and table[0].count("|") == 9
+    assert len(table) == 1 and table[0].count("|") == 11
 
 
 def test_hostile_text_in_a_note_is_harmless(run: Run, tmp_path: Path) -> None:

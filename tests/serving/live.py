@@ -15,8 +15,10 @@ from typing import Any
 from openai import OpenAI
 
 from gemtune.pipeline.served import api_of
+from gemtune.pipeline.served_gguf import gguf_api
 from gemtune.pipeline.stages import Job
 from gemtune.serving import server
+from gemtune.serving.api import Api
 from gemtune.serving.engine import Engine
 
 PROMPT = "let's go to the beach"
@@ -64,7 +66,22 @@ def user(content: Any) -> dict[str, Any]:
 def live(
     jobs: Sequence[Job], images: Path, *, token: str | None = None, batch: int = 8, queue: int = 64
 ) -> Iterator[Live]:
-    api = api_of(jobs, images, batch=batch, queue=queue)
+    with listening(api_of(jobs, images, batch=batch, queue=queue), token) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def live_gguf(
+    models: Sequence[tuple[Job, str | None]], images: Path, *, batch: int = 8, queue: int = 64
+) -> Iterator[Live]:
+    """The same by GGUF artifacts, in llama.cpp."""
+    with contextlib.ExitStack() as stack:
+        api = gguf_api(models, images, batch=batch, queue=queue, stack=stack)
+        yield stack.enter_context(listening(api, None))
+
+
+@contextlib.contextmanager
+def listening(api: Api, token: str | None) -> Iterator[Live]:
     listener = server.listening("127.0.0.1", 0)
     running = server.server_of(api.app(token, server.names_for("127.0.0.1")))
     thread = Thread(target=running.run, kwargs={"sockets": [listener]})

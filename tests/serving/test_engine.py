@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -18,6 +19,7 @@ from gemtune.recipe.schema import Evaluate
 from gemtune.rendering.renderer import Renderer
 from gemtune.serving.engine import Engine, Served, Ticket
 from gemtune.serving.replies import Reply, Sampling
+from gemtune.serving.torch_replies import generate
 from serving.live import wait_for
 
 
@@ -44,7 +46,11 @@ def model(tiny_model: Path) -> Any:
 
 
 def served_by(renderer: Renderer) -> Served:
-    return Served("m", 0, renderer, Evaluate(), lambda prompt: None, None, contextlib.nullcontext)  # type: ignore[arg-type,return-value]
+    return Served("m", 0, renderer, Evaluate(), lambda prompt: None)  # type: ignore[arg-type,return-value]
+
+
+def engine_of(model: Any, rows: int, say: Any = print, most_waiting: int = 8) -> Engine:
+    return Engine(generate=partial(generate, model), rows=rows, most_waiting=most_waiting, say=say)
 
 
 def ticket(served: Served, told: list[Any]) -> Ticket:
@@ -70,7 +76,7 @@ def running(engine: Engine, tickets: list[Ticket]) -> Iterator[None]:
 def test_where_memory_runs_out_tickets_are_answered_one_after_the_other(renderer: Renderer, model: Any) -> None:
     full = torch.OutOfMemoryError("CUDA out of memory")
     served, told = served_by(renderer), [list[Any]() for _ in range(3)]
-    with running(Engine(Failing(model, full, 1), 8, 8), [ticket(served, out) for out in told]):  # type: ignore[arg-type]
+    with running(engine_of(Failing(model, full, 1), 8), [ticket(served, out) for out in told]):
         wait_for(lambda: all(out and out[-1].finish for out in told))
     assert told[0] == told[1] == told[2]
 
@@ -78,7 +84,7 @@ def test_where_memory_runs_out_tickets_are_answered_one_after_the_other(renderer
 def test_a_ticket_that_memory_does_not_hold_says_so_and_the_next_is_answered(renderer: Renderer, model: Any) -> None:
     failing = Failing(model, MemoryError(), 0)
     served, first, second = served_by(renderer), list[Any](), list[Any]()
-    engine = Engine(failing, 1, 8)  # type: ignore[arg-type]
+    engine = engine_of(failing, 1)
     with running(engine, [ticket(served, first)]):
         wait_for(lambda: bool(first))
         failing.rows = 1
@@ -91,7 +97,7 @@ def test_a_ticket_that_memory_does_not_hold_says_so_and_the_next_is_answered(ren
 def test_a_bug_is_said_without_the_request_and_the_server_goes_on(renderer: Renderer, model: Any) -> None:
     failing, said = Failing(model, ValueError("the prompt was: my secret"), 0), list[str]()
     served, first, second = served_by(renderer), list[Any](), list[Any]()
-    engine = Engine(failing, 1, 8, said.append)  # type: ignore[arg-type]
+    engine = engine_of(failing, 1, said.append)
     with running(engine, [ticket(served, first)]):
         wait_for(lambda: bool(first))
         failing.rows = 1
@@ -102,7 +108,7 @@ def test_a_bug_is_said_without_the_request_and_the_server_goes_on(renderer: Rend
 
 
 def test_a_ticket_that_left_while_it_waited_is_not_answered(renderer: Renderer, model: Any) -> None:
-    engine, served, told = Engine(model, 1, 2), served_by(renderer), list[Any]()
+    engine, served, told = engine_of(model, 1, most_waiting=2), served_by(renderer), list[Any]()
     left, other = ticket(served, told), ticket(served, out := list[Any]())
     for each in (left, other):
         engine.submit(each)

@@ -108,5 +108,5 @@ def test_a_reply_that_cannot_go_on_leaves_the_others(renderer: Renderer) -> None
     scores = Drawing(rows)(torch.zeros(2, 1), torch.tensor([[0.0, 1.0]] * 2))
     assert [str(error) for error in told] == ["too much work"]
     assert scores.argmax(-1).tolist() == [1, 1]
-    assert Putting(rows, lambda: None)(torch.tensor([[7], [200]]), None).tolist() == [True, False]
+    assert Putting(rows)(torch.tensor([[7], [200]]), None).tolist() == [True, False]
     assert rows[1].ids == [200] and not rows[0].ids

@@ -17,7 +17,7 @@ from openai import OpenAI
 
 from command import MAIN, refusal, spawn
 from gemtune.errors import GemtuneError
-from gemtune.serving import server
+from gemtune.serving import bearer, server
 from serving.live import LONG, PROMPT, user
 
 
@@ -73,22 +73,22 @@ def test_a_token_is_read_from_a_file_that_only_its_owner_can_read(tmp_path: Path
     path, said = tmp_path / "token", list[str]()
     path.write_text("0123456789abcdef\n")
     path.chmod(0o600)
-    assert server.token_for("127.0.0.1", str(path), said.append) == "0123456789abcdef"
-    assert server.token_for("0.0.0.0", str(path), said.append) == "0123456789abcdef"
-    assert said == [] and server.token_for("127.0.0.1", None, said.append) is None
-    first, second = (server.token_for("192.168.0.1", None, said.append) for _ in range(2))
+    assert bearer.token_for("127.0.0.1", str(path), said.append) == "0123456789abcdef"
+    assert bearer.token_for("0.0.0.0", str(path), said.append) == "0123456789abcdef"
+    assert said == [] and bearer.token_for("127.0.0.1", None, said.append) is None
+    first, second = (bearer.token_for("192.168.0.1", None, said.append) for _ in range(2))
     assert first != second and f"token: {first}" in said
     for mode in (0o640, 0o604, 0o620):
         path.chmod(mode)
         with pytest.raises(GemtuneError, match=r"others than you can read or write this token; chmod 600 "):
-            server.token_for("127.0.0.1", str(path), said.append)
+            bearer.token_for("127.0.0.1", str(path), said.append)
     path.chmod(0o600)
     for text in ("", "short", "two words of a token", "tökentökentöken-"):
         path.write_text(text)
         with pytest.raises(GemtuneError, match="no token in it; wanted one line of at least 16 ASCII characters"):
-            server.token_for("127.0.0.1", str(path), said.append)
+            bearer.token_for("127.0.0.1", str(path), said.append)
     with pytest.raises(GemtuneError, match="No such file"):
-        server.token_for("127.0.0.1", str(tmp_path / "gone"), said.append)
+        bearer.token_for("127.0.0.1", str(tmp_path / "gone"), said.append)
 
 
 def test_an_address_that_cannot_be_had_is_one_line() -> None:

@@ -1,4 +1,4 @@
-"""Orders, cuts and padding: nobody lost, nobody twice, and padding changes nothing."""
+"""Cuts and padding: nobody lost, nobody twice, and padding changes nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gemtune.pipeline.stages import Job
 from gemtune.recipe.schema import Lora
 from gemtune.rendering.renderer import Example
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.batching import cut, left_padded, micro_batch, order
+from gemtune.training.batching import cut, left_padded, micro_batch
 from gemtune.training.loss import labelled_loss
 
 rows = st.lists(st.integers(1, 200), min_size=1, max_size=60)
@@ -32,29 +32,6 @@ def test_a_cut_keeps_every_row_and_the_budget(lengths: list[int], budget: int) -
     assert sorted(row for micro in micros for row in micro) == list(range(len(lengths)))
     for micro in micros:
         assert len(micro) == 1 or values[micro].sum() <= budget
-
-
-@given(count=st.integers(1, 50), batch=st.integers(1, 20), epochs=st.integers(1, 4), seed=st.integers(0, 5))
-def test_an_epoch_visits_every_row_once(count: int, batch: int, epochs: int, seed: int) -> None:
-    batches = order(np.ones(count), batch_size=batch, epochs=epochs, seed=seed)
-    assert len(batches) == epochs * -(-count // batch)
-    visits = np.bincount(np.concatenate(batches), minlength=count)
-    assert (visits == epochs).all()
-    assert all(len(b) <= batch for b in batches)
-
-
-@given(weight=st.floats(0.1, 3.0), seed=st.integers(0, 20))
-def test_a_weight_is_visits_an_epoch(weight: float, seed: int) -> None:
-    epochs, weights = 40, np.full(25, weight)
-    visits = np.bincount(np.concatenate(order(weights, batch_size=8, epochs=epochs, seed=seed)), minlength=25)
-    assert (np.abs(visits - weight * epochs) <= 1).all()
-
-
-def test_the_order_depends_on_the_seed_alone() -> None:
-    first, again, other = (order(np.ones(40), batch_size=8, epochs=2, seed=seed) for seed in (0, 0, 1))
-    assert all((a == b).all() for a, b in zip(first, again, strict=True))
-    assert any((a != b).any() for a, b in zip(first, other, strict=True))
-    assert any((a != b).any() for a, b in zip(first[:5], first[5:], strict=True)), "the second epoch is another order"
 
 
 def test_packing_changes_no_labelled_logit(tiny_model: Path) -> None:

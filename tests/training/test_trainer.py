@@ -17,7 +17,7 @@ from gemtune.pipeline import stages
 from gemtune.pipeline.stages import Job
 from gemtune.rendering.token_table import ExampleTable
 from gemtune.training import checkpoint as ckpt
-from gemtune.training.batching import order
+from gemtune.training.order import Order
 from training_jobs import adapter, full_logits_loss, trained
 
 WriteRecipe = Callable[..., Path]
@@ -43,7 +43,7 @@ def test_training_equals_a_plain_pytorch_loop(write_recipe: WriteRecipe, tiny_mo
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
     losses = []
-    for rows in order(table.weights, batch_size=8, epochs=1, seed=0):
+    for rows in Order(table.weights, batch_size=8, epochs=1, seed=0):
         examples = [table[int(row)] for row in rows]
         labelled = sum(end - start for e in examples for start, end in e.spans)
         loss = sum(full_logits_loss(model, e.input_ids, e.spans) for e in examples) / labelled

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 
 from benchmarks.compare.arms.common import Arm
@@ -23,13 +22,13 @@ from gemtune.models.patching import install_kernels
 from gemtune.models.structure import parts_of
 from gemtune.models.token_rows import untrained_tokens
 from gemtune.recipe.schema import DataSource, Lora, Recipe, Train
-from gemtune.rendering.renderer import IGNORE
-from gemtune.rendering.token_table import SCHEMA
+from gemtune.rendering.renderer import IGNORE, Example
+from gemtune.rendering.token_table import TableWriter
 from gemtune.runs import Run
 from gemtune.training import batching as batch
 from gemtune.training import loss, trainer
 from gemtune.training import run as training
-from gemtune.training.batching import order
+from gemtune.training.order import Order
 from gemtune.training.planner import ModelShape, choose_micro_tokens, estimate
 from gemtune.training.precision import choose_precision
 from gemtune.training.speed import sustained_speed
@@ -53,8 +52,8 @@ def main() -> None:
     micro = 1 if variant == "without packing" else micro
     run = Run.of(recipe)
     run.accept(recipe, None)
-    write_table(run.table("train"), as_visited(arm.rows(), recipe))
-    write_table(run.table("val"), [])
+    write_table(run, "train", as_visited(arm.rows(), recipe))
+    write_table(run, "val", [])
     arm.ready()
     setup = training.training_setup(
         run,
@@ -117,35 +116,27 @@ def planned(arm: Arm, recipe: Recipe, shape: ModelShape, device: str, precision:
 def as_visited(rows: list[dict[str, list[int]]], recipe: Recipe) -> list[dict[str, list[int]]]:
     """The rows placed so that the order gemtune draws from its seed visits them in the order given."""
     settings = recipe.train
-    visits = order(np.ones(len(rows)), batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
-    return [rows[index] for index in np.argsort(np.concatenate(visits))]
+    visits = Order(((1.0, len(rows)),), settings.batch_size, settings.epochs, settings.seed)
+    return [rows[index] for index in np.argsort(np.concatenate(list(visits)))]
 
 
-def write_table(path: Path, rows: list[dict[str, list[int]]]) -> None:
+def write_table(run: Run, part: str, rows: list[dict[str, list[int]]]) -> None:
     """Rows as the token table that gemtune reads."""
-    path.parent.mkdir(exist_ok=True)
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        table = [
-            {
-                "input_ids": row["input_ids"],
-                "weight": 1.0,
-                "line": 0,
-                "images": [],
-                "image_spans": [],
-                **spans(row["labels"]),
-            }
-            for row in rows
-        ]
-        writer.write(pa.RecordBatch.from_pylist(table, SCHEMA))
+    run.data.mkdir(exist_ok=True)
+    table = TableWriter(run, part)
+    for row in rows:
+        table.add(Example(row["input_ids"], spans(row["labels"])), 1.0, 0)
+    table.finish()
+    table.put()
 
 
-def spans(labels: list[int]) -> dict[str, Any]:
-    """Where the labelled runs begin and end, and how many tokens they hold."""
+def spans(labels: list[int]) -> tuple[tuple[int, int], ...]:
+    """Where the labelled runs begin and end."""
     trained = [label != IGNORE for label in labels]
     edges = [
         i for i, (before, here) in enumerate(zip([False, *trained], [*trained, False], strict=True)) if before != here
     ]
-    return {"spans": edges, "labelled": sum(trained)}
+    return tuple(zip(edges[::2], edges[1::2], strict=True))
 
 
 def clock(arm: Arm, line: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from gemtune.cli.outcomes import fail_where_it_answers_otherwise
 from gemtune.cli.terminal import tell, tell_json
 from gemtune.errors import GemtuneError
 from gemtune.exporting.formats import DEFAULTS, FORMATS
+from gemtune.pipeline.serving import ENGINES
 
 
 def export(
@@ -51,9 +52,18 @@ def serve(
     runs: Annotated[
         list[str],
         typer.Argument(
-            help="Run directories, or their recipes, with the same base model.", metavar="RUN...", show_default=False
+            help="Run directories, or their recipes, with the same base model; or folders of GGUF artifacts.",
+            metavar="RUN...",
+            show_default=False,
         ),
     ],
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            help=f"One of {', '.join(ENGINES)}: llama.cpp has GGUF artifacts, vllm the merged one or several adapters.",
+            show_default="gemtune; llama.cpp for an artifact",
+        ),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="The address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
@@ -67,14 +77,14 @@ def serve(
 ) -> None:
     """Serves runs as OpenAI's chat completions: the model by its run's name, and `base`."""
     from gemtune.cli.progress import Progress
-    from gemtune.pipeline import served
+    from gemtune.pipeline import serving
 
-    served.require_packages()
     with Progress(quiet=True) as progress:
-        jobs = [progress.job(run, trust_task=trust_task) for run in runs]
-        for job in jobs:
+        named = [serving.run_and_format(run) for run in runs]
+        models = [(progress.job(run, trust_task=trust_task), format_) for run, format_ in named]
+        for job, _ in models:
             job.say = lambda line: tell(line, err=True)
-        served.serve(jobs, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
+        serving.serve(models, engine=engine, host=host, port=port, token_file=token_file, batch=batch, queue=queue)
 
 
 def web(

@@ -15,7 +15,7 @@ from gemtune.evaluation.generate import FeaturesFor, no_features, replies
 from gemtune.files import read_jsonl, sha256_of_text, write_jsonl
 from gemtune.recipe.schema import Recipe, deciders
 from gemtune.rendering.renderer import Renderer
-from gemtune.rendering.token_table import fit
+from gemtune.rendering.tokenising import fit
 from gemtune.run_files import Evaluation
 from gemtune.runs import REVISIONS, EvaluationFolder
 from gemtune.tasks.base import Task, counted_scores

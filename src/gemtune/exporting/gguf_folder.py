@@ -41,12 +41,16 @@ def write_gguf_apart(base: Path, tuned: Tuned | None, folder: Path) -> None:
         write_projector(base, folder / PROJECTOR.format("f16"), "f16")
 
 
-def open_gguf_folder(folder: Path) -> LlamaCpp:
-    """llama.cpp with what `write_gguf_folder` or `write_gguf_apart` wrote."""
+def open_gguf_folder(folder: Path, slots: int = 1, threads: int = 1) -> LlamaCpp:
+    """llama.cpp with what `write_gguf_folder` or `write_gguf_apart` wrote; `slots` and `threads` are LlamaCpp's."""
     (model,), projectors = folder.glob(MODEL.format("*")), list(folder.glob(PROJECTOR.format("*")))
     adapter = folder / ADAPTER
     return LlamaCpp(
-        model, projector=projectors[0] if projectors else None, adapter=adapter if adapter.is_file() else None
+        model,
+        projector=projectors[0] if projectors else None,
+        adapter=adapter if adapter.is_file() else None,
+        slots=slots,
+        threads=threads,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import json
@@ -12,7 +13,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import repeat
@@ -29,34 +30,48 @@ if TYPE_CHECKING:
     from xllamacpp import Server
 
 CONTEXT = 4096  # tokens of a prompt and its reply
+DOOR = ""  # asked for: where in the child llama.cpp's own server listens, and its key
 BEGIN_IMAGE, END_IMAGE = "<start_of_image>", "<end_of_image>"  # llama.cpp writes them around an image itself
 _SECONDS = 1_800.0  # for one request, the first of which loads the model
+_YEARS = 1e9  # seconds, for a child that is asked directly, of which the clock of one request knows nothing
 _LOG_SECONDS = 3.0  # until its log says why it gave up
 _MEMORY = 2**44  # a model takes what it needs
 _REASONS = ("GGML_ASSERT", "error loading model: ", "terminate called")  # what it logs before it gives up
 
 
 class LlamaCpp:
-    """A GGUF file in llama.cpp, on the CPU, with one thread: more of them spin while they wait for each other.
+    """A GGUF file in llama.cpp, on the CPU.
 
-    `projector` is the GGUF of a vision tower (mmproj), `adapter` that of a LoRA adapter. It is loaded when first asked.
+    `projector` is the GGUF of a vision tower (mmproj), `adapter` that of a LoRA adapter, `slots` how many replies are
+    made side by side, each with a context of its own. `threads`: more than one spin while they wait for each other, so
+    they pay on a machine with nothing else to do. It is loaded when first asked.
     """
 
     def __init__(
-        self, model: Path, *, projector: Path | None = None, adapter: Path | None = None, context: int = CONTEXT
+        self,
+        model: Path,
+        *,
+        projector: Path | None = None,
+        adapter: Path | None = None,
+        context: int = CONTEXT,
+        slots: int = 1,
+        threads: int = 1,
     ):
         try:
             self.name = f"llama.cpp (xllamacpp {version('xllamacpp')})"
         except PackageNotFoundError as error:
             raise MissingExtra("running a GGUF file", "gguf") from error
         self.model = model
-        self._start = [str(model), str(projector or ""), str(adapter or ""), context]
+        self._start = [str(model), str(projector or ""), str(adapter or ""), context, slots, threads]
         self._log: deque[str] = deque(maxlen=200)
         reading, self._stderr = os.pipe()
         self._reader = threading.Thread(target=_keep_lines, args=(reading, self._log), daemon=True)
         self._reader.start()
         self._why = "it was closed"  # why it has ended, once it has
-        self._worker = Worker(f"{__name__}:answer", seconds=_SECONDS, memory=_MEMORY, stderr=self._stderr)
+        self._door: JsonObject | None = None  # while its process lives, as far as is known
+        self._opening = threading.Lock()
+        seconds = _YEARS if slots > 1 else _SECONDS
+        self._worker = Worker(f"{__name__}:answer", seconds=seconds, memory=_MEMORY, stderr=self._stderr)
 
     def tokenize(self, text: str) -> list[int]:
         """The ids of a text, special tokens in it taken as such, nothing added."""
@@ -78,6 +93,45 @@ class LlamaCpp:
         margins = map(_margin, steps) if len(steps) == len(tokens) else repeat(math.nan, len(tokens))
         return [Choice(token, margin) for token, margin in zip(tokens, margins, strict=True)]
 
+    def load(self) -> JsonObject:
+        """Loads it, where it is not; where its server is, and the key. GemtuneError where llama.cpp cannot."""
+        with self._opening:
+            self._door = self._door or self._ask(DOOR, None)
+            return self._door
+
+    def _forget(self, door: JsonObject | None) -> None:
+        """Ends a process that has broken off, unless another has taken its place."""
+        with self._opening:
+            if door is self._door and self._reader.is_alive():
+                self._worker.close()
+                self._door = None
+
+    def stream(
+        self, prompt: Sequence[int], images: Sequence[Path] = (), **settings: object
+    ) -> Generator[JsonObject, None, None]:
+        """Yields what llama.cpp says of a reply as that grows; `settings` are of its own request.
+
+        `content` is a piece of the text, which ends with no half of a character, `tokens_predicted` how many there are
+        by now, and `stop_type` of the last one why it ended. Whoever closes the iterator ends the generation.
+        """
+        asked = self._with_images(prompt, images) if images else list(prompt)
+        body = {"prompt": asked, "cache_prompt": False, **settings, "stream": True}
+        piece: JsonObject = {}
+        door = self.load()
+        try:
+            with _requested(door, "/completion", body) as response:
+                for line in filter(None, map(bytes.strip, response)):
+                    piece = json.loads(line.removeprefix(b"data: ").removeprefix(b"error: "))
+                    if "error" in piece:
+                        raise GemtuneError(f"{self.model}: {self.name} says: {piece['error']['message']}")
+                    yield piece
+        except (OSError, http.client.HTTPException, json.JSONDecodeError):  # cut off, with its process
+            piece = {}
+        if not piece.get("stop"):
+            reason = self._reason() or "its process ended"
+            self._forget(door)
+            raise GemtuneError(f"{self.model}: {self.name} broke off: {reason}; the next request loads it again")
+
     def __enter__(self) -> Self:
         return self
 
@@ -87,7 +141,7 @@ class LlamaCpp:
     def _reason(self) -> str | None:
         """Why llama.cpp gave up, by its log, which a thread of its own writes."""
         deadline = time.monotonic() + _LOG_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and self._reader.is_alive():
             for line in list(self._log):
                 for sign in _REASONS:
                     if sign in line:
@@ -173,16 +227,27 @@ def answer(request: list[Any]) -> JsonObject:
         server, key = _server(*start)
     except RuntimeError as error:  # all that xllamacpp says of a file; llama.cpp's log says why
         return {"ended": str(error)}
-    host, port = server.listening_address.removeprefix("http://").split(":")
-    connection = http.client.HTTPConnection(host, int(port))
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-    connection.request("GET" if body is None else "POST", path, json.dumps(body), headers)
-    reply: JsonObject = json.loads(connection.getresponse().read())
+    door = {"address": server.listening_address.removeprefix("http://"), "key": key}
+    if path == DOOR:
+        return door
+    with _requested(door, path, body) as response:
+        reply: JsonObject = json.loads(response.read())
     return reply
 
 
+@contextlib.contextmanager
+def _requested(door: JsonObject, path: str, body: JsonObject | None) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a request, which is hung up at the end of the block."""
+    connection = http.client.HTTPConnection(door["address"])
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {door['key']}"}
+    with contextlib.closing(connection):
+        connection.request("GET" if body is None else "POST", path, json.dumps(body), headers)
+        with connection.getresponse() as response:
+            yield response
+
+
 @cache
-def _server(model: str, projector: str, adapter: str, context: int) -> tuple[Server, str]:
+def _server(model: str, projector: str, adapter: str, context: int, slots: int, threads: int) -> tuple[Server, str]:
     """llama.cpp's server on a free port of this machine alone, and the key without which it answers nobody."""
     import xllamacpp
 
@@ -192,8 +257,8 @@ def _server(model: str, projector: str, adapter: str, context: int) -> tuple[Ser
     parameters.mmproj.path = projector
     if adapter:
         parameters.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
-    parameters.n_ctx, parameters.n_parallel = context, 1
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    parameters.n_ctx, parameters.n_parallel = context * slots, slots
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
     parameters.api_keys = [key]
     parameters.ui = False
     parameters.warmup = parameters.fit_params = False

@@ -85,7 +85,7 @@ def _compiled_passes(job: Job) -> tuple[bool, str]:
 def _fitted(job: Job, model: PreTrainedModel) -> int:
     """The tokens of a micro-batch; the model computes its blocks twice from here on where they must be."""
     recipe, run, shape, precision = job.recipe, job.run, ModelShape.of(model.config), job.precision
-    longest = int(ExampleTable(run.table("train")).lengths.max(initial=1))
+    longest = ExampleTable(run.table("train")).longest
     twice = choose_checkpointing(recipe, shape, precision, longest, free_bytes(job.device))
     if run.decide("checkpointing", twice):
         checkpoint_blocks(model)

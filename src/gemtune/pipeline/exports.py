@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -13,6 +14,7 @@ from gemtune.artifact_files import Artifact
 from gemtune.errors import RunError
 from gemtune.exporting.formats import FORMATS, Format
 from gemtune.files import sha256_of_text, write_json
+from gemtune.hardware import forget_peak_memory, peak_memory_gb, peak_memory_of_children_gb
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import plain_model, trained_token_ids, weights_folder
 from gemtune.run_contents import WHOLE
@@ -48,9 +50,13 @@ def _make(source: _Source, name: str) -> None:
     folder = run.artifact(name)
     if source.has(name):
         return
+    forget_peak_memory()
+    began, of_children = time.monotonic(), peak_memory_of_children_gb()
     merged, words = source.merged
     source.job.say(f"{name}: writing {folder}")
     save_folder(folder, lambda scratch: _write(source, FORMATS[name], merged, scratch))
+    seconds, by_children = time.monotonic() - began, peak_memory_of_children_gb()
+    peak = max(peak_memory_gb("cpu"), by_children if by_children > of_children else 0.0)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     note = Artifact(
         version=VERSIONS["verify"],
@@ -59,6 +65,8 @@ def _make(source: _Source, name: str) -> None:
         key=source.key(name),
         bytes=size,
         modules=words,
+        seconds=round(seconds, 1),
+        peak_memory_gb=round(peak, 2),
     )
     write_json(run.verify_file(name), note.to_json())
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from gemtune.errors import RunError
 from gemtune.files import read_object
+from gemtune.pipeline.artifact_folders import proven_artifact
 from gemtune.pipeline.job import Job
 
 if TYPE_CHECKING:
@@ -38,21 +39,16 @@ def push(
 
 
 def _folder(job: Job, what: str) -> Path:
-    """Where the files of what is pushed lie; RunError where they are not there, or not whole."""
+    """Where the files of what is pushed lie; RunError where they are not there, not whole, or not known to be right."""
     from gemtune.pipeline.tuned_models import weights_folder
-    from gemtune.training.checkpoint import damage, require_whole
+    from gemtune.training.checkpoint import require_whole
 
     own = "adapter" if job.recipe.lora else "model"
     if what == own:
         return require_whole(weights_folder(job, "tuned"))
-    note, folder = job.run.artifact_note(what), job.run.artifact(what)
-    if note is None:
+    if what not in job.run.formats():
         raise RunError(f"{job.run.root}: no {what!r} to push; there is {', '.join([own, *job.run.formats()])}")
-    is_proven = note.weights == "tuned" and note.verification is not None and note.verification.passed
-    fault = damage(folder) or ("" if is_proven else "not known to answer as the tuned model does")
-    if fault:
-        raise RunError(f"{folder}: {fault}; `gemtune export` makes it again, and verifies it")
-    return folder
+    return proven_artifact(job, what)
 
 
 def _texts(job: Job, repo: str, what: str, folder: Path) -> dict[str, str]:

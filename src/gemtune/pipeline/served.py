@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemtune.documents.asked_pages import AskedPages
-from gemtune.errors import MissingExtra, RunError
+from gemtune.errors import RunError
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import model_named, weights_folder, weights_key
 
@@ -25,36 +23,6 @@ if TYPE_CHECKING:
     from gemtune.serving.engine import Served
 
 BASE = "base"
-PACKAGES = ("starlette", "uvicorn", "llguidance", "jsonschema_rs")
-
-
-def serve(
-    jobs: Sequence[Job],
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
-    token_file: str | None = None,
-    batch: int = 8,
-    queue: int = 64,
-) -> None:
-    """Serves runs until a signal: OpenAI's chat completions, the model by its run's name, `base` for the base model."""
-    require_packages()
-    from gemtune.serving import server
-
-    say = jobs[0].say
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(server.listening(host, port))  # what can fail soon, before the model is loaded
-        token = server.token_for(host, token_file, say)
-        images = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gemtune-")))
-        api = api_of(jobs, images, batch=batch, queue=queue)
-        say(f"serving {', '.join(api.models)} at {server.address_of(listener)} (Ctrl-C stops it)")
-        server.run(api.app(token, server.names_for(host)), listener)
-
-
-def require_packages() -> None:
-    """MissingExtra where what `serve` needs is not installed."""
-    if not all(importlib.util.find_spec(name) for name in PACKAGES):
-        raise MissingExtra("gemtune serve", "serve")
 
 
 def api_of(jobs: Sequence[Job], images: Path, *, batch: int, queue: int) -> Api:
@@ -63,19 +31,20 @@ def api_of(jobs: Sequence[Job], images: Path, *, batch: int, queue: int) -> Api:
     from gemtune.serving.api import Api
     from gemtune.serving.engine import Engine
     from gemtune.serving.json_replies import JsonReplies
+    from gemtune.serving.torch_replies import generate
 
-    names, first = _names(jobs), jobs[0]
-    _require_one_base(jobs)
+    names, first = names_of(jobs), jobs[0]
+    require_one_base(jobs)
     for job in jobs[1:]:
         job.tokenizer = first.tokenizer  # one of the same words is enough
     model, models = _with_adapters(names, images) if first.recipe.lora else _alone(names, images)
     longest = config_of(first.folder).get_text_config().max_position_embeddings
     json_replies = JsonReplies(first.tokenizer, first.renderer.stop_ids)
-    engine = Engine(model, batch, queue, first.say)
+    engine = Engine(generate=partial(generate, model), rows=batch, most_waiting=queue, say=first.say)
     return Api(engine, {served.name: served for served in models}, json_replies, longest, images)
 
 
-def _names(jobs: Sequence[Job]) -> dict[str, Job]:
+def names_of(jobs: Sequence[Job]) -> dict[str, Job]:
     """The runs by the names that requests give; RunError where two have the same."""
     names: dict[str, Job] = {}
     for job in jobs:
@@ -87,7 +56,7 @@ def _names(jobs: Sequence[Job]) -> dict[str, Job]:
     return names
 
 
-def _require_one_base(jobs: Sequence[Job]) -> None:
+def require_one_base(jobs: Sequence[Job]) -> None:
     """RunError unless the runs are trained, and are adapters of the same base model where they are several."""
     from gemtune.training.checkpoint import require_whole
 

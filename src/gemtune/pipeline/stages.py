@@ -82,7 +82,7 @@ def prepare(job: Job) -> JsonObject:
 def _prepare(job: Job, judge: Callable[[Run], None]) -> JsonObject:
     """`prepare`; `judge` may refuse the new data with its tables before they take the place of the run's."""
     from gemtune.models.hub import tokenizer_fingerprint
-    from gemtune.rendering.token_table import write_tables
+    from gemtune.rendering.tokenising import write_tables
 
     refuse_another_recipe(job)
     require_rows(job.recipe)

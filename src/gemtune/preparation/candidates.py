@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gemtune.preparation.scratch import Mask, Numbers, together
 from gemtune.preparation.wording import MOST, PARTS
 
 FEWEST = 8  # letters that two texts must share to be candidates, where they do not share all
@@ -27,54 +30,69 @@ def mixed(values: U64) -> U64:
     return values ^ (values >> np.uint64(31))
 
 
-def candidates(keys: U32, scopes: U64) -> Iterator[tuple[int, int]]:
+def candidates(
+    keys: Sequence[U32], scopes: U64, rows: Mask | None = None, folder: Path | None = None
+) -> Iterator[tuple[int, int]]:
     """Yields (text, earlier text) that share a scope and most letters, or all words; each pair once.
 
-    `keys` (PARTS + 1, N) are those of `wording.keys`. The most alike come first, and a text is named at most eight
-    times as the later one: where thousands resemble it, it does not cost thousands of comparisons.
+    `keys` are PARTS + 1 arrays (N,), those of `wording.keys`; `rows` are the texts that are meant, all by default.
+    The most alike come first, and a text is named at most eight times as the later one: where thousands resemble it, it
+    does not cost thousands of comparisons.
 
     >>> from gemtune.preparation.wording import keys
     >>> texts = ("a glass of water", "the capital of france", "the captial of france")
     >>> list(candidates(np.array([keys(text) for text in texts], np.uint32).T, np.zeros(3, np.uint64)))
     [(2, 1)]
     """
+    rows = np.ones(len(scopes), bool) if rows is None else rows
     left = np.full(len(scopes), COMPARED, np.uint8)
     for count in range(PARTS, PARTS - WRONG - 1, -1):
         for parts in combinations(range(PARTS), count):
-            yield from _sharing(keys, scopes, parts, left, keep=2 * (PARTS - count))
+            groups = together(partial(_numbers, keys, scopes, parts), rows, folder)
+            yield from _sharing(groups, keys, parts, left, keep=2 * (PARTS - count))
         if count == PARTS:
-            yield from _sharing(keys, scopes, (PARTS,), left, keep=0)
+            groups = together(partial(_numbers, keys, scopes, (PARTS,)), rows, folder)
+            yield from _sharing(groups, keys, (PARTS,), left, keep=0)
+
+
+def _numbers(keys: Sequence[U32], scopes: U64, columns: tuple[int, ...], part: slice) -> U64:
+    """A number of every text of a piece, equal where these columns and the scope are."""
+    values = np.asarray(scopes[part])
+    for column in columns:
+        values = mixed(values * _GOLDEN + keys[column][part])
+    return values
 
 
 def _sharing(
-    keys: U32, scopes: U64, columns: tuple[int, ...], left: NDArray[np.uint8], keep: int
+    groups: Iterable[tuple[U64, Numbers]],
+    keys: Sequence[U32],
+    columns: tuple[int, ...],
+    left: NDArray[np.uint8],
+    keep: int,
 ) -> Iterator[tuple[int, int]]:
     """Yields the pairs that are equal in just these columns, and counts down what is left to each text, to `keep`.
 
     The less alike pairs are, the more are so by chance, and the fewer are looked at.
     """
-    values = scopes
-    for column in columns:
-        values = mixed(values * _GOLDEN + keys[column])
-    order = np.argsort(values, kind="stable")
-    values = values[order]
-    for distance in range(1, _REACH + 1):
-        places = np.flatnonzero(values[distance:] == values[:-distance])
-        if not places.size:
-            return
-        later, earlier = order[places + distance], order[places]
-        is_new = _is_new(keys, later, earlier, columns) & (left[later] > keep)
-        left[later[is_new]] -= 1
-        yield from zip(later[is_new].tolist(), earlier[is_new].tolist(), strict=True)
+    pairs: list[list[tuple[Numbers, Numbers]]] = [[] for _ in range(_REACH)]  # by how far apart they are
+    for values, rows in groups:
+        for distance, near in enumerate(pairs, 1):
+            places = np.flatnonzero(values[distance:] == values[:-distance])
+            if not places.size:
+                break
+            later, earlier = rows[places + distance], rows[places]
+            is_new = _is_new(keys, later, earlier, columns) & (left[later] > keep)
+            left[later[is_new]] -= 1
+            near.append((later[is_new], earlier[is_new]))
+    for later, earlier in (found for near in pairs for found in near):
+        yield from zip(later.tolist(), earlier.tolist(), strict=True)
 
 
-def _is_new(
-    keys: U32, later: NDArray[np.int64], earlier: NDArray[np.int64], columns: tuple[int, ...]
-) -> NDArray[np.bool_]:
+def _is_new(keys: Sequence[U32], later: Numbers, earlier: Numbers, columns: tuple[int, ...]) -> Mask:
     """Whether pairs are not equal in more columns, which were seen before, and share letters enough."""
-    is_equal = keys[:PARTS, later] == keys[:PARTS, earlier]
+    is_equal = np.stack([keys[part][later] == keys[part][earlier] for part in range(PARTS)])
     if columns == (PARTS,):
-        return ~is_equal.all(axis=0)
+        return np.asarray(~is_equal.all(axis=0))
     others = [part for part in range(PARTS) if part not in columns]
-    letters = (keys[list(columns)][:, later] & np.uint32(MOST)).sum(axis=0)
-    return ~is_equal[others].any(axis=0) & ((letters >= FEWEST) | (not others))
+    letters = np.stack([keys[column][later] & np.uint32(MOST) for column in columns]).sum(axis=0)
+    return np.asarray(~is_equal[others].any(axis=0) & ((letters >= FEWEST) | (not others)))

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 import numpy as np
 
 from gemtune.preparation.candidates import candidates
-from gemtune.preparation.row_store import Numbers, RowStore
+from gemtune.preparation.row_store import RowStore
+from gemtune.preparation.scratch import Mask, numbers_of, repeats, without
 from gemtune.preparation.wording import Likeness, Slip, fold, likeness
 
 RARE_ANSWER = 8  # rows that have an answer; up to so many it speaks for a copy
@@ -46,12 +47,12 @@ class _Pair:
 class Questions:
     """The different questions of some rows, and the pairs of them that are nearly the same."""
 
-    def __init__(self, store: RowStore, rows: Numbers, threshold: float):
+    def __init__(self, store: RowStore, rows: Mask, threshold: float):
         self._store = store
         self.hashes = store.hashes("question")  # of every row
-        self.firsts = rows[np.sort(np.unique(self.hashes[rows], return_index=True)[1])]  # one row of each question
-        self._answers = np.sort(store.hashes("answer")[rows])
-        pairs = self._pairs(threshold)
+        self.repeats = repeats(lambda part: self.hashes[part], rows, store.folder)  # rows and the first with a question
+        self.firsts = without(rows, self.repeats[0])  # one row of each question
+        pairs = self._pairs(rows, threshold)
         doubtful = [pair for pair in pairs if pair.likeness.slips]
         counts = self._counts(doubtful) if doubtful else Counter()
         slips = Counter(word for pair in doubtful for slip in pair.likeness.slips for word in (slip.word, slip.other))
@@ -61,21 +62,25 @@ class Questions:
             if _is_copy(pair, counts, slips)
         ]
 
-    def _pairs(self, threshold: float) -> list[_Pair]:
-        keys, scopes = self._store.keys(self.firsts), self._store.hashes("scope")[self.firsts]
-        pairs = []
-        for later, earlier in candidates(keys, scopes):
-            row, other = int(self.firsts[later]), int(self.firsts[earlier])
-            alike = likeness(self._store.question(row), self._store.question(other))
-            if alike and alike.similarity >= threshold:
-                pairs.append(_Pair(row, other, alike, self._share_rare_answer(row, other)))
-        return pairs
+    def _pairs(self, rows: Mask, threshold: float) -> list[_Pair]:
+        store, answers = self._store, self._store.hashes("answer")
+        alike = []
+        for row, other in candidates(store.keys(), store.hashes("scope"), self.firsts, store.folder):
+            found = likeness(store.question(row), store.question(other))
+            if found and found.similarity >= threshold:
+                alike.append((row, other, found))
+        shared = {int(answers[row]) for row, other, _ in alike if answers[row] == answers[other]}
+        asked = Counter[int]()  # rows that have an answer
+        for _, values in store.rows_with("answer", shared, rows):
+            asked.update(values.tolist())
+        return [
+            _Pair(row, other, found, answers[row] == answers[other] and self._is_rare(row, asked))
+            for row, other, found in alike
+        ]
 
-    def _share_rare_answer(self, row: int, other: int) -> bool:
-        """Whether two rows have one answer that few others have, and that says more than yes or no."""
-        answer, same = self._store.hashes("answer")[[row, other]]
-        first, stop = (int(self._answers.searchsorted(answer, side)) for side in ("left", "right"))
-        if answer != same or stop - first > RARE_ANSWER:
+    def _is_rare(self, row: int, asked: Counter[int]) -> bool:
+        """Whether few rows have the answer of a row, and it says more than yes or no."""
+        if asked[int(self._store.hashes("answer")[row])] > RARE_ANSWER:
             return False
         text = fold(self._store.answer(row))
         return " " in text or len(text) >= 10
@@ -85,17 +90,18 @@ class Questions:
         compared: set[object] = {part for pair in pairs for part in pair.likeness.shared}
         compared |= {word for pair in pairs for slip in pair.likeness.slips for word in (slip.word, slip.other)}
         counts: Counter[object] = Counter()
-        for row in self.firsts[:: 1 + len(self.firsts) // SAMPLED].tolist():
+        step = 1 + int(np.count_nonzero(self.firsts)) // SAMPLED
+        for row in islice(numbers_of(self.firsts), 0, None, step):
             words = fold(self._store.question(row)).split()
             counts.update(compared & {*words, *pairwise(words)})
         return counts
 
-    def rows_of(self, rows: Numbers, questions: set[int]) -> dict[int, list[int]]:
+    def rows_of(self, rows: Mask, questions: set[int]) -> dict[int, list[int]]:
         """Question -> those of some rows that ask it, for some questions."""
         rows_of: dict[int, list[int]] = defaultdict(list)
-        hashes = np.fromiter(questions, np.uint64, len(questions))
-        for row in rows[np.isin(self.hashes[rows], hashes)].tolist():
-            rows_of[int(self.hashes[row])].append(row)
+        for numbers, asked in self._store.rows_with("question", questions, rows):
+            for row, question in zip(numbers.tolist(), asked.tolist(), strict=True):
+                rows_of[question].append(row)
         return rows_of
 
     def neighbours(self) -> dict[int, list[NearPair]]:

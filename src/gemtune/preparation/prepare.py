@@ -1,6 +1,6 @@
 """Rows become conversations; duplicates are dropped; groups are kept whole when splitting; leaks are reported.
 
-Memory stays flat: the texts are in scratch files beside the run; a row takes some hundred bytes of hashes and offsets.
+Memory stays flat: texts and hashes are in scratch files beside the run; a row takes a few bytes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gemtune.files import (
     write_jsonl,
 )
 from gemtune.metrics.text import normalise_text
+from gemtune.preparation.candidates import mixed
 from gemtune.preparation.claims import write_claims
 from gemtune.preparation.duplicates import join_groups, without_exact_copies, without_near_copies
 from gemtune.preparation.near_duplicates import Questions
@@ -38,7 +39,8 @@ from gemtune.preparation.reading import (
     images_of,
     refuse_test_rows,
 )
-from gemtune.preparation.row_store import Numbers, RowStore
+from gemtune.preparation.row_store import RowStore
+from gemtune.preparation.scratch import Mask, numbers_of, repeats
 from gemtune.preparation.split import Parts, groups_named, groups_of, leak_lines, split
 from gemtune.recipe.places import without_places
 from gemtune.recipe.schema import DataSource, Recipe, deciders
@@ -93,7 +95,6 @@ def _write_data(
         images = _keep_used_images(staged)
         scored, unscored = write_claims(staged, task_of(recipe), _train_doubts(store, parts))
         leaks = write_jsonl(staged.leaks_file, leak_lines(store, questions, parts))
-        groups = store.hashes("group")
         manifest = DataManifest(
             version=VERSIONS["data"],
             fingerprint=fingerprint,
@@ -102,7 +103,7 @@ def _write_data(
             rows_read=sum(rows_of),
             kept={name: int((parts == number).sum()) for number, name in enumerate(PARTS)},
             dropped=dict(store.reasons.most_common()),
-            groups={name: int(np.unique(groups[parts == number]).size) for number, name in enumerate(PARTS)},
+            groups=_groups(store, parts),
             split=recipe.split.model_dump(),
             leaks=leaks,
             audited_similarity=recipe.prepare.similarity,
@@ -114,22 +115,30 @@ def _write_data(
     write_json(staged.data_manifest_file, manifest.to_json())
 
 
-def _parts(recipe: Recipe, store: RowStore, remaining: Numbers) -> Parts:
+def _parts(recipe: Recipe, store: RowStore, remaining: Mask) -> Parts:
     """The number of the part of every row, -1 for those that are dropped; DataError when none is left to train on."""
-    parts = np.full(len(store), -1, np.int8)
-    groups, pools = store.hashes("group")[remaining], store.hashes("pool")[remaining]
     named = groups_named(recipe.split, groups_of(recipe.split, store))
-    parts[remaining] = split(recipe.split, groups, pools, named)
+    parts = split(recipe.split, store.hashes("group"), store.hashes("pool"), named, remaining)
     if not (parts == PARTS.index("train")).any():
-        raise DataError(_no_train(recipe, store, len(remaining)))
+        raise DataError(_no_train(recipe, store, int(np.count_nonzero(remaining))))
     return parts
+
+
+def _groups(store: RowStore, parts: Parts) -> dict[str, int]:
+    """Part -> the groups in it."""
+    groups = store.hashes("group")
+    later, _ = repeats(lambda part: mixed(groups[part] + parts[part].astype(np.uint64)), parts >= 0, store.folder)
+    return {
+        name: int(np.count_nonzero(parts == number) - np.count_nonzero(parts[later] == number))
+        for number, name in enumerate(PARTS)
+    }
 
 
 def _write_rows(staged: Run, store: RowStore, parts: Parts) -> None:
     """Writes every row to its part's file, or to the list of dropped ones."""
     for number, name in enumerate(PARTS):
         with replacing(staged.part(name)) as out:
-            out.writelines(store.line(row) + "\n" for row in np.flatnonzero(parts == number).tolist())
+            out.writelines(store.line(row) + "\n" for row in numbers_of(parts == number))
     write_jsonl(staged.dropped_file, store.drops())
 
 
@@ -254,9 +263,9 @@ def _store(recipe: Recipe, store: RowStore, source: Source, row: Row, made: Conv
         raise RowError("bad unicode", "half a surrogate pair; the text was cut inside an emoji") from error
 
 
-def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Numbers, Questions]:
+def _without_copies(recipe: Recipe, store: RowStore) -> tuple[Mask, Questions]:
     """The rows that stay, and the questions of all but exact copies; rows with one question are in one group then."""
-    keep, rows = recipe.prepare, np.arange(len(store))
+    keep, rows = recipe.prepare, np.ones(len(store), bool)
     if keep.dedupe != "none":
         rows = without_exact_copies(store, rows)
     questions = Questions(store, rows, keep.similarity)

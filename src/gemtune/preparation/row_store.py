@@ -1,14 +1,11 @@
-"""Prepared rows on disk, with their hashes in memory."""
+"""Prepared rows on disk, with the hashes that they are compared by."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import tempfile
-from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from pathlib import Path
 
@@ -17,57 +14,27 @@ from numpy.typing import NDArray
 
 from gemtune.data.conversation import Conversation
 from gemtune.errors import DataError, RowError
-from gemtune.files import JsonObject, os_errors, sha256_of_text
+from gemtune.files import JsonObject, sha256_of_text
 from gemtune.metrics.text import normalise_text
+from gemtune.preparation.scratch import Hashes, Mask, NumberFile, Numbers, TextFile, pieces
 from gemtune.preparation.wording import PARTS, fold, keys
 from gemtune.recipe.schema import Recipe
 
-Numbers = NDArray[np.int64]
-Hashes = NDArray[np.uint64]
 _as_json = json.JSONEncoder(ensure_ascii=False).encode  # made once: json.dumps makes one at every call
 HASHES = ("pool", "scope", "group", "question", "answer", "content", "id")
 
 
-class TextFile:
-    """Texts in a scratch file, read by number: in memory a text is the offset of its end."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._ends = array("Q", [0])
-        with os_errors(folder):
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 (`close` closes it)
-
-    def append(self, text: str) -> None:
-        data = text.encode("utf-8")
-        with os_errors(self._folder):
-            self._file.write(data)
-        self._ends.append(self._ends[-1] + len(data))
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, number: int) -> str:
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        with os_errors(self._folder):
-            self._file.seek(self._ends[number])
-            return self._file.read(self._ends[number + 1] - self._ends[number]).decode("utf-8")
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):  # on a full disk closing writes once more; the text is not needed any more
-            self._file.close()
-
-
 class RowStore:
-    """The rows that prepare has read: conversations and drops in scratch files, hashes in memory."""
+    """The rows that prepare has read: conversations, drops and hashes, all of them in scratch files."""
 
     def __init__(self, folder: Path, recipe: Recipe):
+        self.folder = folder
         self.conversations, self.dropped, self.doubts = (TextFile(folder) for _ in range(3))
         self.reasons: Counter[str] = Counter()
         self._fails = recipe.prepare.bad_rows == "fail"
         self._seed = str(recipe.split.seed)
-        self._hashes: dict[str, array[int]] = {name: array("Q") for name in HASHES}
-        self._keys = [array("I") for _ in range(PARTS + 1)]
+        self._hashes = {name: NumberFile(folder, "Q") for name in HASHES}
+        self._keys = [NumberFile(folder, "I") for _ in range(PARTS + 1)]
         self._group_of: dict[int, str] = {}  # of rows that were put into another group
 
     def __enter__(self) -> RowStore:
@@ -76,18 +43,27 @@ class RowStore:
     def __exit__(self, *_: object) -> None:
         for texts in (self.conversations, self.dropped, self.doubts):
             texts.close()
+        for numbers in (*self._hashes.values(), *self._keys):
+            numbers.close()
 
     def __len__(self) -> int:
         return len(self.conversations)
 
     def hashes(self, name: str) -> Hashes:
         """One 64-bit number per row, equal where rows are the same in the sense of `name` (see `add`)."""
-        return np.frombuffer(self._hashes[name], np.uint64) if len(self) else np.empty(0, np.uint64)
+        return self._hashes[name].values
 
-    def keys(self, rows: Numbers) -> NDArray[np.uint32]:
-        """`wording.keys` of the questions of some rows, (PARTS + 1, N)."""
-        columns = (np.frombuffer(column, np.uint32) if column else np.empty(0, np.uint32) for column in self._keys)
-        return np.stack([column[rows] for column in columns])
+    def keys(self) -> list[NDArray[np.uint32]]:
+        """`wording.keys` of the questions: PARTS + 1 numbers per row."""
+        return [column.values for column in self._keys]
+
+    def rows_with(self, name: str, hashes: Collection[int], rows: Mask) -> Iterator[tuple[Numbers, Hashes]]:
+        """Yields, piece by piece, some rows whose hash is one of a few, and the hash of each."""
+        column, few = self.hashes(name), np.fromiter(hashes, np.uint64, len(hashes))
+        for _, numbers in pieces(rows) if few.size else ():
+            values = column[numbers]
+            is_one = np.isin(values, few)
+            yield numbers[is_one], values[is_one]
 
     def add(self, conversation: Conversation, pool: int, scope: str, identity: str) -> None:
         """Keeps a conversation and hashes what rows are compared by.
@@ -131,7 +107,8 @@ class RowStore:
 
     def regroup(self, row: int, group: int, name: str) -> None:
         """Puts a row into another group, given by hash and by name."""
-        self._hashes["group"][row], self._group_of[row] = group, name
+        self.hashes("group")[row] = group
+        self._group_of[row] = name
 
     def line(self, row: int) -> str:
         """A conversation as prepare writes it."""

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from gemtune.data.groups import has_member
 from gemtune.errors import DataError, did_you_mean, listed
 from gemtune.preparation.near_duplicates import NearPair, Questions
-from gemtune.preparation.row_store import Hashes, RowStore, group_hash
+from gemtune.preparation.row_store import RowStore, group_hash
+from gemtune.preparation.scratch import Hashes, Mask, pieces, together
 from gemtune.recipe.schema import Split
 from gemtune.runs import PARTS
 
@@ -20,18 +21,40 @@ _TRAIN, _VAL, _TEST = range(len(PARTS))
 Parts = NDArray[np.int8]  # the number of the part of each row
 
 
-def split(settings: Split, groups: Hashes, pools: Hashes, named: Mapping[str, Sequence[int]] | None = None) -> Parts:
+def split(
+    settings: Split,
+    groups: Hashes,
+    pools: Hashes,
+    named: Mapping[str, Sequence[int]] | None = None,
+    rows: Mask | None = None,
+) -> Parts:
     """The part of every row, by where its group's hash lies between 0 and 1: test first, then val, then train.
 
-    A part that is a list of names has the groups of these names; `named` says which they are.
+    A part that is a list of names has the groups of these names; `named` says which they are. `rows` are those that are
+    divided, all by default; the others are in no part, which is -1.
     """
-    places = groups / 2.0**64
-    listed_groups = [np.isin(groups, _hashes(part, named or {})) for part in (settings.test, settings.val)]
-    splittable = np.sort(places[(pools == 0) & ~listed_groups[0] & ~listed_groups[1]])
-    test_end = _end(0.0, _share(settings.test), splittable)
-    val_end = _end(test_end, _share(settings.val), splittable)
-    by_hash = np.select([*listed_groups, places < test_end, places < val_end], [_TEST, _VAL, _TEST, _VAL], _TRAIN)
-    return np.where(pools == 0, by_hash, pools.astype(np.int64) - 1).astype(np.int8)
+    rows = np.ones(len(groups), bool) if rows is None else rows
+    hashes = [_hashes(part, named or {}) for part in (settings.test, settings.val)]
+    test_end, val_end = _ends(settings, groups, pools, hashes, rows)
+    parts = np.full(len(groups), -1, np.int8)
+    for _, numbers in pieces(rows):
+        here, places = groups[numbers], groups[numbers] / 2.0**64
+        listed_groups = [np.isin(here, names) for names in hashes]
+        by_hash = np.select([*listed_groups, places < test_end, places < val_end], [_TEST, _VAL, _TEST, _VAL], _TRAIN)
+        pool = pools[numbers].astype(np.int64)
+        parts[numbers] = np.where(pool == 0, by_hash, pool - 1)
+    return parts
+
+
+def _ends(settings: Split, groups: Hashes, pools: Hashes, hashes: Sequence[Hashes], rows: Mask) -> tuple[float, float]:
+    """Where test and val end between 0 and 1; a part that is a number of rows asks where every row lies."""
+    sizes = [_share(part) for part in (settings.test, settings.val)]
+    places = np.empty(0)
+    if max(sizes) >= 1:
+        free = groups[rows & (pools == 0)]
+        places = np.sort(free[~np.isin(free, np.concatenate(hashes))] / 2.0**64)
+    test_end = _end(0.0, sizes[0], places)
+    return test_end, _end(test_end, sizes[1], places)
 
 
 def parts_by_name(settings: Split, groups: Sequence[str]) -> list[str]:
@@ -102,9 +125,8 @@ def leak_lines(store: RowStore, questions: Questions, parts: Parts) -> Iterator[
 
     `parts` (N,) is the part of every row, -1 for those that are dropped.
     """
-    rows = np.flatnonzero(parts >= 0)
     neighbours = questions.neighbours()
-    rows_of = questions.rows_of(rows, _in_parts(questions.hashes[rows], parts[rows]) | {*neighbours})
+    rows_of = questions.rows_of(parts >= 0, _in_parts(store, questions.hashes, parts) | {*neighbours})
     groups = store.hashes("group")
     first_of = {question: {int(parts[row]): row for row in reversed(asking)} for question, asking in rows_of.items()}
     for question, asking in sorted(rows_of.items(), key=lambda item: item[1][0]):
@@ -117,12 +139,14 @@ def leak_lines(store: RowStore, questions: Questions, parts: Parts) -> Iterator[
                     yield _leak(store, parts, row, first_of[pair.other][part], pair.similarity)
 
 
-def _in_parts(questions: Hashes, parts: Parts) -> set[int]:
+def _in_parts(store: RowStore, questions: Hashes, parts: Parts) -> set[int]:
     """The questions that are asked in more than one part."""
-    order = np.argsort(questions, kind="stable")
-    edges = np.flatnonzero(np.diff(questions[order], prepend=~questions[order[:1]]))
-    masks = np.bitwise_or.reduceat(np.uint8(1) << parts[order].astype(np.uint8), edges) if edges.size else edges
-    return {*questions[order[edges[masks & (masks - 1) != 0]]].tolist()}
+    several: set[int] = set()
+    for asked, rows in together(lambda part: questions[part], parts >= 0, store.folder):
+        edges = np.flatnonzero(np.diff(asked, prepend=~asked[:1]))
+        masks = np.bitwise_or.reduceat(np.uint8(1) << parts[rows].astype(np.uint8), edges) if edges.size else edges
+        several |= {*asked[edges[masks & (masks - 1) != 0]].tolist()}
+    return several
 
 
 def _leak(store: RowStore, parts: Parts, row: int, other: int, similarity: float) -> dict[str, object]:

@@ -1,52 +1,32 @@
-"""Examples on disk: every part tokenised once, kept next to the data as a memory-mapped Arrow file."""
+"""Examples on disk: a part's rows as memory-mapped Arrow shards, with an index that says what is in them."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gemtune.data.conversation import Conversation, read_conversations
-from gemtune.errors import DataError, RowError, RunError
-from gemtune.files import (
-    READING_BACK,
-    JsonObject,
-    os_errors,
-    read_jsonl,
-    replacing,
-    sha256_of,
-    sha256_of_text,
-    write_json,
-)
-from gemtune.models.families import chat_template
-from gemtune.models.families.base import Family
-from gemtune.models.loading import special_ids
-from gemtune.models.token_rows import known_tokens
-from gemtune.recipe.schema import Recipe, deciders
-from gemtune.rendering.renderer import Example, Renderer
-from gemtune.run_files import Lengths, PartLengths
-from gemtune.runs import PARTS, REVISIONS, Run
-from gemtune.tasks.base import Task
+from gemtune.errors import RunError
+from gemtune.files import READING_BACK, os_errors, sha256_of, write_json
+from gemtune.rendering.renderer import Example
+from gemtune.run_files import Lengths, Shard, TableIndex, WeightedRows
+from gemtune.runs import PARTS, VERSIONS, Run, table_index
 
-BLOCK = 2048  # examples an Arrow record batch
-LEFT_OUT = {"over length": "over_length", "control token": "control_token"}  # reason -> its field of PartLengths
-
-Drop = Callable[[JsonObject], object]  # adds a line to dropped.jsonl
+SHARD_ROWS = 100_000  # at most; a shard is one record batch, so that a row is two offsets away
+SHARD_TOKENS = 1 << 24  # from which on it is full: 64 MB are held while it is written
+_OPEN = 1024  # shards of a table that stay mapped, which costs addresses and no memory
 
 SCHEMA = pa.schema(
     [
         ("input_ids", pa.list_(pa.int32())),
         ("spans", pa.list_(pa.int32())),  # start, end, start, end, ...
         ("labelled", pa.int32()),
-        ("weight", pa.float32()),
         ("line", pa.int64()),  # of the part's jsonl file, from 0
         ("images", pa.list_(pa.string())),  # paths in the data directory
         ("image_spans", pa.list_(pa.int32())),  # as spans: where their features go
@@ -55,265 +35,216 @@ SCHEMA = pa.schema(
 
 
 class ExampleTable:
-    """The examples of one part, read from a memory-mapped Arrow file: a million rows cost no memory."""
+    """The examples of one part, by the file of its index: a row is read where it lies, and nothing else."""
 
     def __init__(self, path: Path):
-        try:
-            with os_errors(path, READING_BACK), pa.memory_map(str(path)) as source:
-                table = pa.ipc.open_file(source).read_all()
-        except pa.ArrowInvalid as error:
-            raise RunError(f"{path}: damaged or no token table ({error}); run `gemtune prepare` again") from error
-        if table.schema != SCHEMA:
-            raise RunError(f"{path}: not the columns of a token table; run `gemtune prepare` again")
-        self._ids, self._spans = table["input_ids"], table["spans"]
-        self._images, self._image_spans = table["images"], table["image_spans"]
-        self.weights: np.ndarray = table["weight"].to_numpy()  # (rows,)
-        self.labelled: np.ndarray = table["labelled"].to_numpy()  # (rows,)
-        self.lines: np.ndarray = table["line"].to_numpy()  # (rows,)
-        self.lengths: np.ndarray = pc.list_value_length(self._ids).to_numpy()  # (rows,)
+        index = table_index(path)
+        self.longest = max((shard.longest for shard in index.shards), default=0)  # tokens of a row
+        self.tokens = sum(shard.tokens for shard in index.shards)
+        self.labelled_tokens = sum(shard.labelled for shard in index.shards)
+        self.weighted = index.weights
+        self.lengths = Column(self, lambda shard, rows: shard.ids.lengths(rows))
+        self.labelled = Column(self, lambda shard, rows: shard.labelled[rows])
+        self.lines = Column(self, lambda shard, rows: shard.lines[rows])
+        self._starts = [0, *np.cumsum([shard.rows for shard in index.shards], dtype=np.int64).tolist()]
+        self._shards = index.shards
+        self._opened = lru_cache(_OPEN)(lambda number: _Opened(path.parent, self._shards[number]))
 
     def __len__(self) -> int:
-        return len(self.weights)
+        return int(self._starts[-1])
 
-    def __getitem__(self, index: int) -> Example:
-        images = tuple(self._images[index].as_py())
-        image_spans = _pairs(self._image_spans[index]) if images else ()
-        return Example(self._ids[index].values.to_pylist(), _pairs(self._spans[index]), images, image_spans)
+    def __getitem__(self, row: int) -> Example:
+        shard, place = self._found(row)
+        images = tuple(shard.images[place].as_py())
+        image_spans = _pairs(shard.image_spans[place]) if images else ()
+        return Example(shard.ids[place].tolist(), _pairs(shard.spans[place]), images, image_spans)
+
+    @property
+    def weights(self) -> tuple[tuple[float, int], ...]:
+        """(weight, rows), as the table has them one after another."""
+        return tuple((group.weight, group.rows) for group in self.weighted)
 
     def images(self) -> Iterator[list[str]]:
         """Yields the images of every row that has any."""
-        return (images for chunk in self._images.chunks for row in chunk if (images := row.as_py()))
+        shards = map(self._opened, range(len(self._shards)))
+        return (images for shard in shards if shard.has_images for row in shard.images if (images := row.as_py()))
+
+    def _found(self, row: int) -> tuple[_Opened, int]:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        number = bisect_right(self._starts, row) - 1
+        return self._opened(number), row - self._starts[number]
+
+    def read(self, rows: np.ndarray, of: Callable[[_Opened, np.ndarray], np.ndarray]) -> np.ndarray:
+        """What shards have of some rows, in the order of the rows."""
+        if rows.size and not 0 <= rows.min() <= rows.max() < len(self):
+            raise IndexError(f"row {rows.max()} of {len(self)}")
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        values = np.empty(rows.shape, np.int64)
+        for number in np.unique(numbers).tolist():
+            here = numbers == number
+            values[here] = of(self._opened(number), rows[here] - self._starts[number])
+        return values
 
 
-def _pairs(flat: pa.ListScalar) -> tuple[tuple[int, int], ...]:
-    edges = flat.values.to_pylist()
-    return tuple(zip(edges[::2], edges[1::2], strict=True))
+class Column:
+    """A number of every row, read where it lies: `column[rows]` are those of some rows, `column[:]` of all."""
+
+    def __init__(self, table: ExampleTable, of: Callable[[_Opened, np.ndarray], np.ndarray]):
+        self._table, self._of = table, of
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        numbers = np.arange(*rows.indices(len(self._table))) if isinstance(rows, slice) else np.asarray(rows, np.int64)
+        return self._table.read(numbers, self._of)
 
 
-def write_tables(
-    run: Run,
-    renderer: Callable[[], Renderer],
-    family: Family,
-    task: Task,
-    recipe: Recipe,
-    tokenizer_key: str,
-    progress: Callable[[int], None] = lambda done: None,
-    refuse: Callable[[str], None] = lambda key: None,
-) -> None:
-    """Tokenises every part of the prepared data and keeps its lengths in data/manifest.json; what is up to date stays.
+class _Lists:
+    """A column of lists as two arrays: their values one after another, and where each begins."""
 
-    The renderer, and so its tokenizer, is only asked for when there is something to tokenise. `refuse` may raise on the
-    tokens' key before that; the tables take the place of older ones together, once every part has gone well.
-    A row whose answer would not fit into train.max_length is dropped and counted, or its prompt is shortened where the
-    task says how, or DataError is raised, as prepare.over_length says. An answer is never cut.
-    """
-    manifest = run.prepared_data()
-    settings = json.dumps(deciders(recipe, "tokens"), sort_keys=True)
-    key = sha256_of_text(str(REVISIONS["tokens"]), manifest.fingerprint, tokenizer_key, chat_template(family), settings)
-    refuse(key)
-    if manifest.lengths and manifest.lengths.key == key and tables_are_whole(run, manifest.lengths):
-        return
-    made = renderer()
-    try:
-        with _dropped_file(run) as drop:
-            parts = {
-                part: _write_table(run.part(part), _temporary(run, part), made, task, recipe, drop, progress)
-                for part in PARTS
-            }
-            if not parts["train"].rows:
-                raise DataError(
-                    f"no example is left to train on: {parts['train'].over_length} are longer than "
-                    f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
-                    "token; raise it, or mend the rows"
-                )
-            digests = {part: sha256_of(_temporary(run, part)) for part in PARTS}
-            for part in PARTS:
-                shutil.move(_temporary(run, part), run.table(part))
-    finally:
-        for part in PARTS:
-            _temporary(run, part).unlink(missing_ok=True)
-    lengths = Lengths(
-        key=key,
-        max_length=recipe.train.max_length,
-        special_ids={**special_ids(made.tokenizer, family)},
-        token_ids=known_tokens(made.tokenizer, family),
-        tables=digests,
-        **parts,
-    )
-    files = {**manifest.files, run.dropped_file.name: sha256_of(run.dropped_file)} if manifest.files else None
-    write_json(run.data_manifest_file, replace(manifest, lengths=lengths, files=files).to_json())
+    def __init__(self, column: pa.ListArray):
+        self._values: np.ndarray = column.values.to_numpy()
+        self._edges: np.ndarray = column.offsets.to_numpy()
+
+    def __getitem__(self, place: int) -> np.ndarray:
+        return self._values[self._edges[place] : self._edges[place + 1]]
+
+    def lengths(self, places: np.ndarray) -> np.ndarray:
+        return self._edges[places + 1] - self._edges[places]
+
+
+class _Opened:
+    """A shard, mapped into memory."""
+
+    def __init__(self, folder: Path, shard: Shard):
+        path = folder / shard.name
+        try:
+            with os_errors(path, READING_BACK), pa.memory_map(str(path)) as source:
+                table = pa.ipc.open_file(source)
+                batch = table.get_batch(0)
+        except (pa.ArrowInvalid, ValueError) as error:
+            raise RunError(f"{path}: damaged or no token table ({error}); run `gemtune prepare` again") from error
+        if batch.schema != SCHEMA or batch.num_rows != shard.rows or table.num_record_batches != 1:
+            raise RunError(f"{path}: not the columns of a token table; run `gemtune prepare` again")
+        self.ids, self.spans, self.image_spans = (_Lists(batch[name]) for name in ("input_ids", "spans", "image_spans"))
+        self.labelled: np.ndarray = batch["labelled"].to_numpy()
+        self.lines: np.ndarray = batch["line"].to_numpy()
+        self.images = batch["images"]
+        self.has_images = len(self.images.flatten()) > 0
+
+
+def _pairs(edges: np.ndarray) -> tuple[tuple[int, int], ...]:
+    flat = edges.tolist()
+    return tuple(zip(flat[::2], flat[1::2], strict=True))
+
+
+class TableWriter:
+    """Writes the examples of a part, shard after shard, under temporary names until `put` gives them theirs."""
+
+    def __init__(self, run: Run, part: str):
+        self._run, self._part = run, part
+        self._shards: list[Shard] = []
+        self._weights: list[WeightedRows] = []
+        self._rows = _Rows()
+
+    def add(self, example: Example, weight: float, line: int) -> None:
+        """Adds a row; `line` is that of the part's jsonl file, from 0."""
+        self._rows.add(example, line)
+        length, before = len(example.input_ids), self._weights[-1:]
+        if before and before[0].weight == weight:
+            self._weights[-1] = WeightedRows(weight, before[0].rows + 1, before[0].tokens + length)
+        else:
+            self._weights.append(WeightedRows(weight, 1, length))
+        if len(self._rows) == SHARD_ROWS or self._rows.tokens >= SHARD_TOKENS:
+            self._write()
+
+    def finish(self) -> None:
+        """Writes the shard that is not full yet."""
+        if len(self._rows):
+            self._write()
+
+    def put(self) -> str:
+        """Puts shards and index in the place of older ones; returns the SHA-256 of the index file."""
+        for shard in self._shards:
+            path = self._run.data / shard.name
+            _temporary(path).replace(path)
+        names = {shard.name for shard in self._shards}
+        for path in self._run.data.glob(f"{self._part}*.arrow"):
+            if path.name not in names:
+                path.unlink()
+        path = self._run.table(self._part)
+        write_json(path, TableIndex(version=VERSIONS["tokens"], shards=self._shards, weights=self._weights).to_json())
+        return sha256_of(path)
+
+    def discard(self) -> None:
+        """Removes what has not been put in place."""
+        for number in range(len(self._shards) + 1):
+            _temporary(self._run.shard(self._part, number)).unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        path = self._run.shard(self._part, len(self._shards))
+        target = _temporary(path)
+        batch = self._rows.batch()
+        with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
+            writer.write(batch)
+        longest, labelled = int(self._rows.lengths().max()), int(batch["labelled"].to_numpy().sum())
+        size = {"rows": len(self._rows), "tokens": self._rows.tokens, "labelled": labelled, "longest": longest}
+        self._shards.append(Shard(name=path.name, **size, sha256=sha256_of(target)))
+        self._rows = _Rows()
+
+
+class _Rows:
+    """The rows of a shard that is being written, as the buffers of its columns."""
+
+    def __init__(self) -> None:
+        self._ids, self._spans, self._image_spans = ((array("i"), array("i", [0])) for _ in range(3))
+        self._labelled, self._lines = array("i"), array("q")
+        self._images: list[tuple[str, ...]] = []
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    @property
+    def tokens(self) -> int:
+        return len(self._ids[0])
+
+    def lengths(self) -> np.ndarray:
+        return np.diff(np.asarray(self._ids[1]))
+
+    def add(self, example: Example, line: int) -> None:
+        for (values, edges), flat in (
+            (self._ids, example.input_ids),
+            (self._spans, [edge for span in example.spans for edge in span]),
+            (self._image_spans, [edge for span in example.image_spans for edge in span]),
+        ):
+            values.extend(flat)
+            edges.append(len(values))
+        self._labelled.append(sum(end - start for start, end in example.spans))
+        self._lines.append(line)
+        self._images.append(example.images)
+
+    def batch(self) -> pa.RecordBatch:
+        lists = (self._ids, self._spans, self._image_spans)
+        ids, spans, image_spans = (pa.ListArray.from_arrays(*map(_array, (edges, values))) for values, edges in lists)
+        images = pa.array(self._images, SCHEMA.field("images").type)
+        columns = (ids, spans, _array(self._labelled), _array(self._lines), images, image_spans)
+        return pa.RecordBatch.from_arrays([*columns], schema=SCHEMA)
+
+
+def _array(values: Sequence[int]) -> pa.Array:
+    return pa.array(np.asarray(values))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def tables_are_whole(run: Run, lengths: Lengths) -> bool:
-    """Whether the tables are what was written; those of a manifest without digests, whether they are there."""
-    tables, digests = {part: run.table(part) for part in PARTS}, lengths.tables
-    return all(
-        path.is_file() and (digests is None or sha256_of(path) == digests.get(part)) for part, path in tables.items()
-    )
+    """Whether the tables are what was written."""
+    return all(_is_whole(run.table(part), (lengths.tables or {}).get(part)) for part in PARTS)
 
 
-def _temporary(run: Run, part: str) -> Path:
-    return run.table(part).with_name(f".{run.table(part).name}.tmp")
-
-
-@contextlib.contextmanager
-def _dropped_file(run: Run) -> Iterator[Drop]:
-    """Yields what adds a row to dropped.jsonl; rows that earlier tables left out are no longer in it then."""
-    with replacing(run.dropped_file) as out:
-        for line in read_jsonl(run.dropped_file):
-            if line.get("reason") not in LEFT_OUT:
-                out.write(json.dumps(line, ensure_ascii=False) + "\n")
-        yield lambda line: out.write(json.dumps(line, ensure_ascii=False) + "\n")
-
-
-def _write_table(
-    conversations: Path,
-    target: Path,
-    renderer: Renderer,
-    task: Task,
-    recipe: Recipe,
-    drop: Drop,
-    progress: Callable[[int], None],
-) -> PartLengths:
-    """Writes one part's table and returns its statistics in tokens."""
-    left_out, shortened, block = Counter[str](), 0, []
-    lengths: list[int] = []
-    seen = _Seen(renderer)
-    with os_errors(target), pa.OSFile(str(target), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
-        for line, conversation, example in _rendered(conversations, renderer):
-            if isinstance(example, Example) and len(example.input_ids) > recipe.train.max_length:
-                example = _shortened(conversation, renderer, task, recipe)
-                shortened += isinstance(example, Example)
-            if isinstance(example, RowError):
-                _refuse(conversation, example, recipe)
-                left_out[example.reason] += 1
-                drop({"where": conversation.where, "reason": example.reason, "detail": str(example)})
-                continue
-            lengths.append(len(example.input_ids))
-            seen.add(conversation, example)
-            block.append(_as_row(example, conversation, line))
-            if len(block) == BLOCK:
-                writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-                block.clear()
-                progress(line)
-        if block:
-            writer.write(pa.RecordBatch.from_pylist(block, SCHEMA))
-    counts = {name: left_out[reason] for reason, name in LEFT_OUT.items()}
-    return seen.added_to(PartLengths(**_statistics(lengths), shortened=shortened, **counts))
-
-
-def _refuse(conversation: Conversation, error: RowError, recipe: Recipe) -> None:
-    """DataError where the recipe wants no row to be too long."""
-    if error.reason == "over length" and recipe.prepare.over_length == "fail":
-        raise DataError(f"{conversation.where}: {error}; raise it, or set prepare.over_length: drop") from error
-
-
-def _rendered(path: Path, renderer: Renderer) -> Iterator[tuple[int, Conversation, Example | RowError]]:
-    """Yields (line, conversation, what it rendered to), reading a block ahead and no more."""
-    kept: list[Conversation] = []
-
-    def tapped() -> Iterator[Conversation]:
-        for conversation in read_conversations(path):
-            kept.append(conversation)
-            yield conversation
-
-    for line, example in enumerate(renderer.examples(tapped())):
-        yield line, kept.pop(0), example
-
-
-def fit(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Conversation | None:
-    """The conversation as the tables have it: itself, shortened, or None where it does not fit or render."""
-    try:
-        if len(renderer.example(conversation).input_ids) <= recipe.train.max_length:
-            return conversation
-    except RowError:
-        return None
-    cut = _cut(conversation, renderer, task, recipe)
-    return cut[0] if cut else None
-
-
-def _shortened(conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe) -> Example | RowError:
-    """The example of a conversation that is too long, its prompt cut by the task; or why it is left out."""
-    cut = _cut(conversation, renderer, task, recipe)
-    if cut:
-        return cut[1]
-    length, limit = len(renderer.example(conversation).input_ids), recipe.train.max_length
-    return RowError("over length", f"{length} tokens, train.max_length is {limit}")
-
-
-def _cut(
-    conversation: Conversation, renderer: Renderer, task: Task, recipe: Recipe
-) -> tuple[Conversation, Example] | None:
-    if recipe.prepare.over_length != "shorten":
-        return None
-    limit, whole = recipe.train.max_length, renderer.example(conversation)
-    length, answer = len(whole.input_ids), sum(end - start for start, end in whole.spans)
-    for margin in (1.0, 0.9, 0.75, 0.5, 0.25):
-        share = margin * (limit - answer) / max(1, length - answer)
-        cut = task.shorten(conversation, share) if share > 0 else None
-        if cut is None:
-            return None
-        example = renderer.example(cut)
-        if len(example.input_ids) <= limit:
-            return cut, example
-    return None
-
-
-def _as_row(example: Example, conversation: Conversation, line: int) -> JsonObject:
-    return {
-        "input_ids": example.input_ids,
-        "spans": [edge for span in example.spans for edge in span],
-        "labelled": sum(end - start for start, end in example.spans),
-        "weight": conversation.weight,
-        "line": line,
-        "images": example.images,
-        "image_spans": [edge for span in example.image_spans for edge in span],
-    }
-
-
-class _Seen:
-    """How finely the model sees the images of a part: their pixels, their tokens, and what is read per token."""
-
-    def __init__(self, renderer: Renderer):
-        self._tokenizer = renderer.image_tokenizer
-        self._pixels: list[tuple[int, int]] = []  # of every image: stored, seen
-        self._rows: list[tuple[int, float]] = []  # of every row with images: tokens, characters of its answer per token
-
-    def add(self, conversation: Conversation, example: Example) -> None:
-        if self._tokenizer is None or not conversation.images:
-            return
-        sizes = (part.size or (0, 0) for part in conversation.images)
-        for (width, height), seen in zip(sizes, self._tokenizer.seen_sizes(conversation.images), strict=True):
-            self._pixels.append((width * height, seen[0] * seen[1]))
-        tokens = sum(end - start for start, end in example.image_spans)
-        self._rows.append((tokens, len(conversation.answer) / tokens))
-
-    def added_to(self, lengths: PartLengths) -> PartLengths:
-        if not self._rows:
-            return lengths
-        stored, seen = np.median(self._pixels, axis=0)
-        tokens, characters = np.asarray(self._rows).T
-        return replace(
-            lengths,
-            images=len(self._pixels),
-            image_pixels=int(stored),
-            seen_pixels=int(seen),
-            image_tokens=int(np.median(tokens)),
-            characters=round(float(np.median(characters)), 2),
-            most_characters=round(float(np.percentile(characters, 95)), 2),
-        )
-
-
-def _statistics(lengths: list[int]) -> dict[str, int]:
-    if not lengths:
-        return {"rows": 0, "min": 0, "median": 0, "p95": 0, "max": 0, "tokens": 0}
-    values = np.asarray(lengths)
-    median, p95 = np.percentile(values, [50, 95])
-    return {
-        "rows": len(lengths),
-        "min": int(values.min()),
-        "median": int(median),
-        "p95": int(p95),
-        "max": int(values.max()),
-        "tokens": int(values.sum()),
-    }
+def _is_whole(index: Path, digest: str | None) -> bool:
+    if not index.is_file() or sha256_of(index) != digest:
+        return False
+    shards = ((index.parent / shard.name, shard.sha256) for shard in table_index(index).shards)
+    return all(path.is_file() and sha256_of(path) == shard_digest for path, shard_digest in shards)

@@ -8,7 +8,18 @@ from gemtune.artifact_files import Artifact
 from gemtune.reporting.text import count, interval, number, visible
 
 VERDICTS = {True: "passed", False: "FAILED", None: "not shown"}
-HEAD = ("format", "of", "size", "runtime", "tokens agreed", "replies equal", "score", "verdict")
+HEAD = (
+    "format",
+    "of",
+    "size",
+    "written in",
+    "peak memory",
+    "runtime",
+    "tokens agreed",
+    "replies equal",
+    "score",
+    "verdict",
+)
 
 
 def artifact_rows(artifacts: Iterable[Artifact]) -> list[tuple[str, ...]]:
@@ -36,15 +47,20 @@ def sentence_of(artifact: Artifact) -> str:
 
 
 def _row(artifact: Artifact) -> tuple[str, ...]:
-    size, found = f"{number(artifact.bytes / 1e6)} MB", artifact.verification
+    found = artifact.verification
+    made = (
+        artifact.format,
+        artifact.weights,
+        f"{number(artifact.bytes / 1e6)} MB",
+        "" if artifact.seconds is None else f"{number(artifact.seconds)} s",
+        "" if artifact.peak_memory_gb is None else f"{number(artifact.peak_memory_gb)} GB",
+    )
     if found is None:
-        return artifact.format, artifact.weights, size, "", "", "", "", "not verified"
+        return *made, "", "", "", "", "not verified"
     agreement = found.agreement
     score = f"{found.metric} {interval(found.score.tuned)}" if found.score else ""
     return (
-        artifact.format,
-        artifact.weights,
-        size,
+        *made,
         found.runtime,
         f"{count(agreement.tokens_agreed)} of {count(agreement.tokens)}",
         f"{count(agreement.replies_equal)} of {count(agreement.prompts)}",

@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def usage(self) -> JsonObject:
-        prompt, completion = len(self.ticket.prompt), sum(len(reply.ids) for reply in self.ticket.replies)
+        prompt, completion = len(self.ticket.prompt), self.ticket.tokens
         return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
     def envelope(self, kind: str, choices: Sequence[JsonObject], **more: object) -> JsonObject:

@@ -40,6 +40,7 @@ class Api:
     json_replies: JsonReplies
     longest: int  # tokens of prompt and reply together, as the model was made for
     images: Path
+    lacks: Collection[str] = ()  # fields of a request that the engine cannot do
     arriving: int = 0  # requests that are being read
     reader: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))  # tokenizers take one at a time
 
@@ -103,6 +104,10 @@ class Api:
     async def _read(self, request: Request, folder: Path) -> Answer:
         """A request with its prompt, its images in a folder, and replies that are not begun."""
         asked = parsed(await body_of(request))
+        for name in self.lacks:
+            if getattr(asked, name) != ChatRequest.model_fields[name].default:
+                text = f"{name}: this server's engine cannot do that; leave it out, or serve the run without --engine"
+                raise RequestError(text, name, code="unsupported_parameter")
         if asked.response_format.type != "text":
             await asyncio.to_thread(self.json_replies.read_words)
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
-"""One model, one thread that generates, and the requests that wait for it, in the order in which they came.
+"""The requests that wait for what generates, in the order in which they came, and the threads in which it does.
 
-Requests for the same model that wait together are answered side by side, as `gemtune evaluate` answers rows; those for
-another model wait for their turn. The first in the queue is always next.
+Requests for the same model that wait together are one batch; those for another model wait for their turn. The first in
+the queue is always next.
 """
 
 from __future__ import annotations
@@ -10,20 +10,16 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from transformers import LogitsProcessorList, StoppingCriteriaList
-
 from gemtune.data.conversation import Conversation
 from gemtune.errors import RequestError, is_out_of_memory
-from gemtune.evaluation.generate import generate_ids
-from gemtune.serving.replies import Drawing, Putting, Reply
+from gemtune.serving.replies import Reply
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from gemtune.data.images import PrepareImage
     from gemtune.models.image_features import ImageFeatures
     from gemtune.recipe.schema import Evaluate
@@ -45,8 +41,8 @@ class Served:
     renderer: Renderer
     decoding: Evaluate
     asked: Callable[[str], Conversation]
-    features: ImageFeatures | None
-    active: Callable[[], AbstractContextManager[object]]
+    features: ImageFeatures | None = None
+    active: Callable[[], AbstractContextManager[object]] = nullcontext
     seen: PrepareImage = lambda data: data
 
 
@@ -65,20 +61,26 @@ class Ticket:
             reply.is_left = True
 
     @property
-    def is_begun(self) -> bool:
-        return any(reply.ids for reply in self.replies)
+    def tokens(self) -> int:
+        """Generated so far."""
+        return sum(reply.tokens for reply in self.replies)
 
 
-@dataclass
+Generate = Callable[[Sequence[Ticket]], None]  # tells every reply of a batch its pieces, and returns when all are over
+
+
+@dataclass(kw_only=True)
 class Engine:
     """Answers tickets in `run`, which belongs in a thread of its own; the rest may be called from any other."""
 
-    model: PreTrainedModel
-    rows: int  # replies generated side by side
+    generate: Generate
+    rows: int  # replies in a batch
     most_waiting: int
     say: Callable[[str], None] = print
-    tokens: int = 0  # generated since the start
-    running: Sequence[Ticket] = ()
+    lanes: int = 1  # batches at the same time
+    stop: Callable[[], None] = lambda: None  # ends what `generate` waits for, where that is another program
+    running: list[Ticket] = field(default_factory=list)
+    _told: int = 0  # tokens of tickets that are over
     _waiting: deque[Ticket] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _is_closed: bool = False
@@ -86,6 +88,12 @@ class Engine:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def tokens(self) -> int:
+        """Generated since the start."""
+        with self._changed:
+            return self._told + sum(ticket.tokens for ticket in self.running)
 
     def require_room(self, arriving: int = 0) -> None:
         """RequestError 429 where as many wait as may, those that are still read among them."""
@@ -114,13 +122,22 @@ class Engine:
             for ticket in (*self.running, *self._waiting):
                 ticket.leave()
             self._waiting.clear()
-            self._changed.notify()
+            self._changed.notify_all()
+        self.stop()
 
     def run(self) -> None:
         """Answers until `close`."""
+        with ThreadPoolExecutor(self.lanes) as pool:
+            for lane in [pool.submit(self._answer_all) for _ in range(self.lanes)]:
+                lane.result()
+
+    def _answer_all(self) -> None:
+        """One lane: a batch after the other."""
         while batch := self._next():
             self._answer(batch)
-            self.running = ()
+            with self._changed:
+                self.running = [ticket for ticket in self.running if ticket not in batch]
+                self._told += sum(ticket.tokens for ticket in batch)
 
     def _next(self) -> list[Ticket]:
         """The first ticket, and what can be answered beside it; nothing once the engine is closed."""
@@ -135,15 +152,15 @@ class Engine:
                     break
                 self._waiting.remove(ticket)
                 batch.append(ticket)
-            self.running = batch
+            self.running = [*self.running, *batch]
             return batch
 
     def _answer(self, batch: Sequence[Ticket]) -> None:
         """Generates; where memory runs out before the first token, one ticket after the other."""
         try:
-            self._generate(batch)
+            self.generate(batch)
         except Exception as error:  # of one batch: those who wait are answered
-            if is_out_of_memory(error) and len(batch) > 1 and not any(ticket.is_begun for ticket in batch):
+            if is_out_of_memory(error) and len(batch) > 1 and not any(ticket.tokens for ticket in batch):
                 for ticket in batch:
                     self._answer([ticket])
                 return
@@ -156,22 +173,3 @@ class Engine:
         kind, place = type(error).__name__, traceback.extract_tb(error.__traceback__)[-1]
         self.say(f"a bug: a request failed with {kind} in {place.filename}:{place.lineno}; the server goes on")
         return RequestError(f"the server failed at this request ({kind})", status=500)
-
-    def _generate(self, batch: Sequence[Ticket]) -> None:
-        served, rows = batch[0].served, [(ticket, reply) for ticket in batch for reply in ticket.replies]
-        replies = [reply for _, reply in rows]
-        longest = max(reply.sampling.limit for reply in replies)
-        with served.active():
-            generate_ids(
-                self.model,
-                served.renderer,
-                [ticket.prompt for ticket, _ in rows],
-                served.decoding.model_copy(update={"max_new_tokens": longest, "temperature": 0.0}),
-                [ticket.images for ticket, _ in rows],
-                served.features,
-                logits_processor=LogitsProcessorList([Drawing(replies)]),
-                stopping_criteria=StoppingCriteriaList([Putting(replies, self._count)]),
-            )
-
-    def _count(self) -> None:
-        self.tokens += sum(not reply.is_over for ticket in self.running for reply in ticket.replies)

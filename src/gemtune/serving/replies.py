@@ -75,7 +75,8 @@ class Reply:
     grammar: Grammar | None = None
     is_left: bool = False  # nobody waits for it any more
     finish: Finish | None = None
-    ids: list[int] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)  # where they come one by one
+    tokens: int = 0  # generated so far
     _told: int = 0  # characters
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     _generator: torch.Generator | None = None
@@ -112,25 +113,29 @@ class Reply:
     def put(self, token: int) -> None:
         """Adds a token, and tells what is certain by now."""
         self.ids.append(token)
+        self.tokens += 1
         if self.grammar:
             self.grammar.accept(token)
         is_stopped = token in self.renderer.stop_ids
-        if is_stopped:
-            self.finish = "stop"
-        elif len(self.ids) == self.sampling.limit:
-            self.finish = "length"
-        elif self.renderer.is_open(token):
+        is_cut = len(self.ids) == self.sampling.limit
+        if not (is_stopped or is_cut) and self.renderer.is_open(token):
             return
-        text = self.renderer.text(self.ids[:-1] if is_stopped else self.ids).lstrip()
+        logprobs = tuple(self._logprobs[:-1] if is_stopped else self._logprobs)
+        self._logprobs.clear()
+        finish: Finish | None = "stop" if is_stopped else "length" if is_cut else None
+        self.grow(self.renderer.text(self.ids[:-1] if is_stopped else self.ids), finish, logprobs)
+
+    def grow(self, text: str, finish: Finish | None, logprobs: tuple[TokenLogprob, ...] = ()) -> None:
+        """Takes the text that all tokens make so far, and tells what of it is certain; a stop in it ends the reply."""
+        text = text.lstrip()
         place = stop_in(text, self.sampling.stops)
         if place is not None:
-            self.finish, text = "stop", text[:place]
-        certain = text.rstrip() if self.finish else certain_part(text, self.sampling.stops)
-        logprobs = tuple(self._logprobs[:-1] if is_stopped else self._logprobs)
-        if certain[self._told :] or logprobs or self.finish:
-            self.tell(Piece(certain[self._told :], logprobs, self.finish))
+            finish, text = "stop", text[:place]
+        self.finish = finish
+        certain = text.rstrip() if finish else certain_part(text, self.sampling.stops)
+        if certain[self._told :] or logprobs or finish:
+            self.tell(Piece(certain[self._told :], logprobs, finish))
         self._told = max(self._told, len(certain))
-        self._logprobs.clear()
 
 
 def stop_in(text: str, stops: Sequence[str]) -> int | None:
@@ -190,12 +195,11 @@ class Drawing(LogitsProcessor):
 class Putting(StoppingCriteria):
     """Gives each reply of a batch its token, and says which are over."""
 
-    def __init__(self, replies: Sequence[Reply], step: Callable[[], None]):
-        self.replies, self.step = replies, step
+    def __init__(self, replies: Sequence[Reply]):
+        self.replies = replies
 
     def __call__(self, input_ids: torch.Tensor, scores: object, **_: object) -> torch.Tensor:
         """Whether each row of the ids (B, T) is done: (B,)."""
-        self.step()
         for reply, token in zip(self.replies, input_ids[:, -1].tolist(), strict=True):
             if not reply.is_over:
                 reply.put(token)

@@ -1,53 +1,23 @@
-"""Listening, the token, and a clean end at Ctrl-C or SIGTERM."""
+"""Listening, and a clean end at Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import signal
 import socket
-import stat
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import uvicorn
 
 from gemtune.errors import GemtuneError
-from gemtune.files import READING, os_errors
-from gemtune.serving.hosts import is_address, is_loopback
+from gemtune.serving.hosts import is_address
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 GRACE = 10  # seconds that replies may go on after the server was told to stop
-LEAST_TOKEN = 16  # characters
-
-
-def token_for(host: str, token_file: str | None, say: Callable[[str], None]) -> str | None:
-    """The bearer token that requests must have: the file's, a new one that is said once, or none on loopback."""
-    if token_file is not None:
-        return _token_in(Path(token_file))
-    if is_loopback(host):
-        return None
-    token = secrets.token_urlsafe(32)
-    say(f"token: {token}")
-    say(
-        "Requests need it, as `Authorization: Bearer TOKEN`; it is shown this once. It travels in the open without TLS."
-    )
-    return token
-
-
-def _token_in(path: Path) -> str:
-    with os_errors(path, READING):
-        mode, token = path.stat().st_mode, path.read_text(encoding="utf-8", errors="replace").strip()
-    if stat.S_IMODE(mode) & (stat.S_IRWXG | stat.S_IRWXO):
-        raise GemtuneError(f"{path}: others than you can read or write this token; chmod 600 {path}")
-    if len(token) < LEAST_TOKEN or not token.isascii() or any(character.isspace() for character in token):
-        wanted = f"wanted one line of at least {LEAST_TOKEN} ASCII characters without blanks"
-        raise GemtuneError(f"{path}: no token in it; {wanted}, such as `openssl rand -hex 32` prints")
-    return token
 
 
 def listening(host: str, port: int) -> socket.socket:

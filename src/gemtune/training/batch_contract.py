@@ -154,7 +154,7 @@ def _differs(conversation: Conversation, example: Example, stock: list[int]) -> 
 
 
 def _lengths(run: Run, max_length: int) -> Finding:
-    longest = max(int(ExampleTable(run.table(part)).lengths.max(initial=0)) for part in PARTS)
+    longest = max(ExampleTable(run.table(part)).longest for part in PARTS)
     seen = f"the longest row has {longest} tokens of {max_length}"
     return Finding("nothing is cut", longest <= max_length, seen, "prepare again")
 

@@ -1,8 +1,7 @@
-"""Examples -> batches: the order of an epoch, the packing into micro-batches, and the only padding there is."""
+"""Examples -> batches: the packing into micro-batches, and the only padding there is."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,12 @@ import numpy as np
 import torch
 
 from gemtune.rendering.renderer import IGNORE, Example
-from gemtune.rendering.token_table import ExampleTable
+from gemtune.rendering.token_table import Column, ExampleTable
 from gemtune.training import ranks
+from gemtune.training.order import Order
 
 ALIGNED = 16  # tokens, and labelled ones, are rounded up to it: shapes repeat, so oneDNN compiles no kernel each step
 
-Order = list[np.ndarray]  # one array of row numbers an effective batch
 FixedRows = tuple[ExampleTable, list[int]]  # the row numbers of an evaluation loss, which are the same every time
 
 
@@ -77,7 +76,7 @@ def micro_batch(examples: Sequence[Example], aligned: int = ALIGNED) -> MicroBat
     )
 
 
-def cut(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> list[list[int]]:
+def cut(rows: Sequence[int], lengths: np.ndarray | Column, micro_tokens: int) -> list[list[int]]:
     """Packs the rows of an effective batch into as few micro-batches of `micro_tokens` as best fit finds.
 
     The longest row goes first, each into the fullest micro-batch that still has room for it.
@@ -87,8 +86,7 @@ def cut(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> list[lis
     """
     micros: list[list[int]] = []
     room: list[int] = []
-    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
-        length = int(lengths[row])
+    for length, row in sorted(zip(lengths[list(rows)].tolist(), rows, strict=True), key=lambda x: (-x[0], x[1])):
         fitting = [index for index, left in enumerate(room) if left >= length]
         if fitting:
             best = min(fitting, key=lambda index: room[index])
@@ -98,26 +96,6 @@ def cut(rows: Sequence[int], lengths: np.ndarray, micro_tokens: int) -> list[lis
             micros.append([row])
             room.append(micro_tokens - length)
     return micros
-
-
-def order(weights: np.ndarray, *, batch_size: int, epochs: float, seed: int) -> Order:
-    """The rows of every effective batch of a whole training, by seed alone.
-
-    A row of weight w is visited floor((e+1) w + u) - floor(e w + u) times in epoch e: w times an epoch in the long run.
-    The last batch of an epoch may be smaller; a fraction of an epoch is its first batches.
-    """
-    phase = np.random.default_rng((seed, 0)).random(len(weights))
-    batches: Order = []
-    for epoch in range(math.ceil(epochs)):
-        visits = np.floor((epoch + 1) * weights + phase) - np.floor(epoch * weights + phase)
-        if np.all(weights == 1):
-            visits = np.ones(len(weights))
-        rows = np.repeat(np.arange(len(weights)), visits.astype(np.int64))
-        np.random.default_rng((seed, epoch + 1)).shuffle(rows)
-        epoch_batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-        share = min(1.0, epochs - epoch)
-        batches += epoch_batches[: math.ceil(share * len(epoch_batches))]
-    return batches
 
 
 class EffectiveBatches(torch.utils.data.Dataset):

@@ -12,7 +12,7 @@ from gemtune.kernels.cross_entropy import CHUNK, sweeps_over
 from gemtune.models.loading import DTYPES
 from gemtune.recipe.schema import Recipe
 from gemtune.rendering.token_table import ExampleTable
-from gemtune.training.batching import order
+from gemtune.training.order import Order
 from gemtune.training.speed import sustained_speed
 
 if TYPE_CHECKING:
@@ -153,11 +153,12 @@ def forecast(
 
     Each of several workers holds a model of its own: on a CPU all of them in the same memory, on the same cores.
     """
-    batches = order(table.weights, batch_size=recipe.train.batch_size, epochs=recipe.train.epochs, seed=0)
-    batches = batches[: recipe.train.max_steps]
-    tokens = int(sum(table.lengths[rows].sum() for rows in batches))
-    labelled = float(table.labelled.sum() / max(1, table.lengths.sum()))
-    longest = int(table.lengths.max())
+    settings = recipe.train
+    batches = Order(table.weights, settings.batch_size, settings.epochs, seed=0, max_steps=settings.max_steps)
+    epochs = len(batches) / max(1e-9, batches.steps_per_epoch)
+    tokens = round(epochs * sum(group.weight * group.tokens for group in table.weighted))
+    labelled = table.labelled_tokens / max(1, table.tokens)
+    longest = table.longest
     on_cpu = workers if device == "cpu" else 1
     room = free_bytes(device) / on_cpu - weight_bytes(recipe, shape, precision)
     checkpointed, _ = choose_checkpointing(recipe, shape, precision, longest, room)

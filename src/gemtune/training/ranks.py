@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch.distributed import Store
     from torch.nn import Parameter
 
+    from gemtune.rendering.token_table import Column
+
 Result = TypeVar("Result")
 
 PIECE = 32 * 2**20  # bytes that are summed at a time: without pieces full training would hold its gradients twice
@@ -54,7 +56,7 @@ def together(store: Store, rank: int, count: int, device: str, seconds: float = 
     distributed.destroy_process_group()  # after an error the process ends: others may be in the middle of a sum
 
 
-def share(rows: Sequence[int], lengths: np.ndarray, rank: int, count: int) -> list[int]:
+def share(rows: Sequence[int], lengths: np.ndarray | Column, rank: int, count: int) -> list[int]:
     """The rows of an effective batch that one of `count` ranks takes, of rows as long as `lengths` says.
 
     The longest row goes first, each to the rank with the fewest tokens so far: every rank knows all shares.
@@ -66,10 +68,10 @@ def share(rows: Sequence[int], lengths: np.ndarray, rank: int, count: int) -> li
         return list(rows)
     shares: list[list[int]] = [[] for _ in range(count)]
     tokens = [0] * count
-    for row in sorted(rows, key=lambda row: (-lengths[row], row)):
+    for length, row in sorted(zip(lengths[list(rows)].tolist(), rows, strict=True), key=lambda x: (-x[0], x[1])):
         least = tokens.index(min(tokens))
         shares[least].append(row)
-        tokens[least] += int(lengths[row])
+        tokens[least] += length
     return shares[rank]
 
 

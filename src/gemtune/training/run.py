@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,8 @@ from gemtune.run_files import Training
 from gemtune.runs import Run, step_of
 from gemtune.training import checkpoint as ckpt
 from gemtune.training import ranks
-from gemtune.training.batching import EffectiveBatches, FixedRows, order
+from gemtune.training.batching import EffectiveBatches, FixedRows
+from gemtune.training.order import Order, permuted
 from gemtune.training.trainer import EffectiveBatchTrainer, TrainingSetup
 
 if TYPE_CHECKING:
@@ -64,12 +64,9 @@ def training_setup(
     if not len(table):
         raise RunError(f"{run.data}: no example is left to train on; see {run.dropped_file} and train.max_length")
     settings = recipe.train
-    batches = order(table.weights, batch_size=settings.batch_size, epochs=settings.epochs, seed=settings.seed)
-    if not batches:
+    batches = Order(table.weights, settings.batch_size, settings.epochs, settings.seed, settings.max_steps)
+    if not len(batches):
         raise RunError(f"no row is visited in {settings.epochs:g} epochs; raise data.weight, or train.epochs")
-    steps_per_epoch = len(batches) / settings.epochs
-    if settings.max_steps:
-        batches = (batches * math.ceil(settings.max_steps / len(batches)))[: settings.max_steps]
     parts = {"eval": (val, VAL_ROWS)} if len(val) else {}
     parts["probe"] = (table, PROBE_ROWS)
     return TrainingSetup(
@@ -82,7 +79,7 @@ def training_setup(
         device=device,
         precision=precision,
         batches=EffectiveBatches(table, batches, micro_tokens=micro_tokens),
-        steps_per_epoch=steps_per_epoch,
+        steps_per_epoch=batches.steps_per_epoch,
         evaluation={name: _sample(part, count, settings.seed) for name, (part, count) in parts.items()},
         criterion=criterion,
         score=score,
@@ -91,7 +88,8 @@ def training_setup(
 
 
 def _sample(table: ExampleTable, count: int, seed: int) -> FixedRows:
-    return table, np.random.default_rng(seed).permutation(len(table))[:count].tolist()
+    places = np.arange(min(count, len(table)), dtype=np.uint64)
+    return table, permuted(places, len(table), (seed,)).tolist()
 
 
 def train(
