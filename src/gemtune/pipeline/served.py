@@ -116,4 +116,9 @@ def _under(
         features = ImageFeatures(without_adapters(model), job.image_tokenizer, images, 0.0, frozen)
     created = int(weights_folder(job, "tuned").stat().st_mtime)
     served = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
+    return seeing_pages(served, job)
+
+
+def seeing_pages(served: Served, job: Job) -> Served:
+    """A run of documents sees an image of a request as its training saw pages."""
     return replace(served, seen=AskedPages(job.recipe.pages)) if job.recipe.pages else served
