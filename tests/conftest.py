@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 
 from gemtune.models.families import gemma3
 from gemtune.runs import Run
@@ -18,6 +19,8 @@ from run_folders import accepted, recipe_in
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("untimed")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -1,11 +1,13 @@
 """Does `gemtune distill` (or `run`) of shipped documents, killed on the way, lose a page or pay for one unlisted?
 
-    python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run]
+    python -m benchmarks.studies.distill_kills [--kills 5] [--documents 'letter/*.pdf'] [--verb run --model TINY]
 
-Two folders are made: one in one go, one whose process is killed `--kills` times, whenever the ledger has grown by
-another share. Both ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in
-its head or body, 500, HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are
-the same bytes, whether what the server charged is what the ledger has, and which replies may have been paid for twice.
+Two folders are made by the recipe that ships, with another teacher: one in one go, one whose process is killed
+`--kills` times: whenever the ledger has grown by another share, and of `run` also once it trains and once base has
+answered. Both ask a server on loopback (`benchmarks.scripted_teacher`) that is slow, answers 429 with a wait in its
+head or body, 500, HTML, half a reply, a wrong or a cut one, and drops connections. Printed is whether the rows are the
+same bytes, whether what the server charged is what the ledger has, and which replies may have been paid for twice.
+`key=value` changes the recipe, as on the command line of gemtune.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -30,8 +33,11 @@ from benchmarks.machine import ROOT
 from benchmarks.scripted_teacher import ScriptedTeacher, faults_of_ledger, seeded, truth_of
 from gemtune.documents.folder import DistilledFolder
 from gemtune.documents.teacher import Ledger
+from gemtune.files import sha256_of
+from gemtune.runs import Run
 
 DOCUMENTS = ROOT / "examples" / "documents"
+RECIPE = ROOT / "recipes" / "documents.yaml"
 MOST_STOPS = 3  # of a verb that nobody has killed: the teacher may be ill for a while
 
 
@@ -40,7 +46,9 @@ class Outcome:
     """What a folder has come to."""
 
     kills: int
+    seconds: float
     rows: bytes
+    replies: dict[str, str]  # of base and tuned -> their digest; none of `distill`
     requests: int  # that the server saw
     charged: tuple[int, int]  # by the server: tokens in and out
     ledger: tuple[int, int]
@@ -51,10 +59,10 @@ class Outcome:
 
     def line(self) -> str:
         return (
-            f"killed {self.kills} times: {len(self.rows.splitlines())} rows, {self.requests} requests; the server "
-            f"charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the ledger + {self.charged_for_listed:,} "
-            f"of the {self.listed} requests that it lists as perhaps charged: {'yes' if self.adds_up else 'NO'}; "
-            f"{len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
+            f"killed {self.kills} times, {self.seconds:.0f} s: {len(self.rows.splitlines())} rows, "
+            f"{self.requests} requests; the server charged {sum(self.charged):,} tokens = {sum(self.ledger):,} in the "
+            f"ledger + {self.charged_for_listed:,} of the {self.listed} requests that it lists as perhaps charged: "
+            f"{'yes' if self.adds_up else 'NO'}; {len(self.faults)} differences, {len(self.twice)} paid twice unlisted"
         )
 
     @property
@@ -62,17 +70,21 @@ class Outcome:
         return sum(self.charged) == sum(self.ledger) + self.charged_for_listed
 
 
-def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **sections: Any) -> Outcome:
-    """Runs a verb to its end in a new folder, with kills on the way."""
-    folder, log = DistilledFolder(place / "distilled" / "letters"), place / "served.jsonl"
-    truth = truth_of(_truth(place, documents), folder.root)
-    with ScriptedTeacher(truth, seeded(7), log=log, slow=6.0) as teacher:
+def outcome(
+    place: Path, documents: str, kills: int, verb: str = "distill", changes: Sequence[str] = (), **sections: Any
+) -> Outcome:
+    """Runs a verb to its end in a new folder, with kills on the way; `sections` take the place of the recipe's."""
+    folder, run = DistilledFolder(place / "distilled" / "documents"), Run(place / "runs" / "documents")
+    log, start = place / "served.jsonl", time.monotonic()
+    truth_file = _truth(place, documents)
+    moments = _moments(folder, run, kills, verb, len(truth_file.read_bytes().splitlines()))
+    with ScriptedTeacher(truth_of(truth_file, folder.root), seeded(7), log=log, slow=6.0) as teacher:
         recipe = place / "documents.yaml"
         recipe.write_text(yaml.safe_dump(_recipe(place, documents, teacher.url) | sections), encoding="utf-8")
         killed = 0
         for _ in range(kills + MOST_STOPS):
-            process = _start(verb, recipe)
-            if killed < kills and _killed(process, folder.ledger_file):
+            process = _start(verb, recipe, changes)
+            if killed < kills and _killed(process, moments[killed]):
                 killed += 1
             elif process.wait() == 0:
                 break
@@ -83,9 +95,12 @@ def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **se
     total, perhaps = ledger.total(), {intent.intent for intent in ledger.maybe_charged()}
     charged = [line for line in served if line["charged"]]
     whole = Counter((line["page"], line["task"]) for line in charged if not line["fault"] and line["id"] not in perhaps)
+    answers = {name: run.evaluation().replies(name) for name in ("base", "tuned")}
     return Outcome(
         kills=killed,
+        seconds=time.monotonic() - start,
         rows=folder.rows_file.read_bytes(),
+        replies={name: sha256_of(path) for name, path in answers.items() if path.exists()},
         requests=len(served),
         charged=(sum(line["input"] for line in charged), sum(line["output"] for line in charged)),
         ledger=(total.usage.input, total.usage.output),
@@ -94,6 +109,15 @@ def outcome(place: Path, documents: str, kills: int, verb: str = "distill", **se
         listed=len(perhaps),
         charged_for_listed=sum(line["input"] + line["output"] for line in charged if line["id"] in perhaps),
     )
+
+
+def _moments(folder: DistilledFolder, run: Run, kills: int, verb: str, requests: int) -> list[Callable[[], bool]]:
+    """When a process is killed, in order. A request is two lines of the ledger, and some are asked again."""
+    late = [lambda: _lines(run.metrics_file) >= 1, run.evaluation().replies("base").exists] if verb == "run" else []
+    late = late[: max(0, kills - 1)]
+    early = kills - len(late)
+    shares = [2 * requests * number // (early + 1) for number in range(1, early + 1)]
+    return [*((lambda lines=lines: _lines(folder.ledger_file) >= lines) for lines in shares), *late]
 
 
 def _truth(place: Path, documents: str) -> Path:
@@ -108,38 +132,31 @@ def _truth(place: Path, documents: str) -> Path:
 
 
 def _recipe(place: Path, documents: str, url: str) -> dict[str, Any]:
-    return {
-        "name": "letters",
-        "task": "documents",
+    """The recipe that ships, with the teacher on loopback; its paths are whole ones."""
+    recipe: dict[str, Any] = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    return recipe | {
         "runs_dir": str(place / "runs"),
-        "pages": {
-            "source": str(DOCUMENTS),
-            "folder": str(place / "distilled"),
-            "dpi": 60,
-            "least_side": 0,
-            "workers": 1,
-        }
-        | ({"source": str(DOCUMENTS / documents)} if documents else {}),
+        "pages": {"source": str(DOCUMENTS / documents), "folder": str(place / "distilled")},
         "teacher": {"url": url, "model": "m", "timeout": 3.0, "concurrency": 4, "attempts": 8},
         "privacy": {"findings": "allow", "unscanned": "allow", "ocr": False},
-        "train": {"max_steps": 2, "batch_size": 2, "max_length": 8000},
-        "evaluate": {"limit": 2, "max_new_tokens": 8},
     }
 
 
-def _start(verb: str, recipe: Path) -> subprocess.Popen[bytes]:
+def _start(verb: str, recipe: Path, changes: Sequence[str]) -> subprocess.Popen[bytes]:
     """Starts gemtune in a session of its own, so that a kill takes the processes that draw, too."""
     with (recipe.parent / "said.txt").open("ab") as said:
         return subprocess.Popen(  # noqa: S603 (written here)
-            [sys.executable, "-m", "gemtune", verb, str(recipe)], stdout=said, stderr=said, start_new_session=True
+            [sys.executable, "-m", "gemtune", verb, str(recipe), *changes],
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
         )
 
 
-def _killed(process: subprocess.Popen[bytes], ledger: Path, lines: int = 12) -> bool:
-    """Kills the process once the ledger has grown by some lines; False where it has ended before."""
-    before = _lines(ledger)
+def _killed(process: subprocess.Popen[bytes], is_time: Callable[[], bool]) -> bool:
+    """Kills the process when it is time; False where it has ended before."""
     while process.poll() is None:
-        if _lines(ledger) >= before + lines:
+        if is_time():
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return True
@@ -157,6 +174,7 @@ def main() -> None:
     parser.add_argument("--documents", default="", help="a glob in a folder of examples/documents; else all")
     parser.add_argument("--verb", choices=["distill", "run"], default="distill")
     parser.add_argument("--model", help="of `run`: a folder; `gemtune tiny gemma3-vision TINY` writes one")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="of the recipe")
     options = parser.parse_args()
     sections = {"model": str(Path(options.model).absolute())} if options.model else {}
     with tempfile.TemporaryDirectory() as root:
@@ -164,12 +182,14 @@ def main() -> None:
         for kills in (0, options.kills):
             place = Path(root) / str(kills)
             place.mkdir()
-            outcomes.append(outcome(place, options.documents, kills, options.verb, **sections))
+            outcomes.append(outcome(place, options.documents, kills, options.verb, options.changes, **sections))
             print(outcomes[-1].line(), flush=True)
     plain, killed = outcomes
     for fault in [*plain.faults, *killed.faults, *plain.twice, *killed.twice]:
         print(f"  {fault}")
     print(f"rows.jsonl the same, byte for byte: {'yes' if plain.rows == killed.rows else 'NO'}")
+    for name, digest in plain.replies.items():
+        print(f"replies of {name} the same: {'yes' if killed.replies.get(name) == digest else 'NO'}")
 
 
 if __name__ == "__main__":

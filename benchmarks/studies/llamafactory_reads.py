@@ -1,9 +1,10 @@
 """Does LLaMA-Factory, in an environment of its own, parse the YAML and load the data set that `distill` exported?
 
-    python -m benchmarks.studies.llamafactory_reads distilled/letters/llamafactory [--model TINY]
+    python -m benchmarks.studies.llamafactory_reads distilled/letters/llamafactory [--model TINY] [--train 2]
 
 Prints what its argument parser made of the YAML, and for each part how many rows its loader has, with how many tokens
 and images. `--model` takes a folder instead of the YAML's model: `gemtune tiny gemma3-vision TINY` writes one.
+`--train` has its command line train that many steps of one row on the CPU, and prints their loss.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import json
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -52,30 +54,49 @@ print("READ", json.dumps({
 
 def read_by_llamafactory(python: str, folder: Path, **overrides: object) -> dict[str, Any]:
     """What LLaMA-Factory makes of an exported folder; SystemExit with the end of its complaint."""
+    said = _run([python, "-c", _PROGRAM, json.dumps(overrides)], folder)
+    return dict(json.loads(next(line for line in said.splitlines() if line.startswith("READ ")).partition(" ")[2]))
+
+
+def _run(command: list[str], folder: Path) -> str:
+    """What a command of LLaMA-Factory's environment prints, run in the exported folder."""
     offline = {
         "HF_HUB_OFFLINE": "1",
         "DISABLE_VERSION_CHECK": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "LLAMABOARD_ENABLED": "0",
     }
-    done = subprocess.run(  # noqa: S603 (written here)
-        [python, "-c", _PROGRAM, json.dumps(overrides)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, **offline, "PYTHONPATH": ""},
-    )
+    environment = {**os.environ, **offline, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment)  # noqa: S603 (ours)
     if done.returncode:
         raise SystemExit(done.stderr[-3000:])
-    return dict(
-        json.loads(next(line for line in done.stdout.splitlines() if line.startswith("READ ")).partition(" ")[2])
-    )
+    return done.stdout
+
+
+def trained_by_llamafactory(python: str, folder: Path, steps: int, output: Path, **overrides: object) -> list[float]:
+    """The loss of each step of `llamafactory-cli train train.yaml`; SystemExit with the end of its complaint."""
+    on_this_machine = {
+        "max_steps": steps,
+        "logging_steps": 1,
+        "gradient_accumulation_steps": 1,
+        "use_cpu": True,
+        "eval_strategy": "no",
+        "save_strategy": "no",
+        "load_best_model_at_end": False,
+        "early_stopping_steps": None,
+        "output_dir": str(output),
+    }
+    settings = [f"{key}={json.dumps(value)}" for key, value in (on_this_machine | overrides).items()]
+    _run([python, "-m", "llamafactory.cli", "train", "train.yaml", *settings], folder)
+    log = json.loads((output / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [line["loss"] for line in log if "loss" in line]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--train", type=int, default=0, metavar="STEPS")
     arguments = parser.parse_args()
     model = {"model_name_or_path": str(arguments.model.absolute())} if arguments.model else {}
     read = read_by_llamafactory(python_of("llamafactory"), arguments.folder, **model)
@@ -83,6 +104,12 @@ def main() -> None:
     for part, rows in read["parts"].items():
         tokens = f"{min(rows['tokens'])} to {max(rows['tokens'])} tokens, {sum(rows['labelled'])} of them labelled"
         print(f"{part}: {rows['rows']} rows, {rows['images']} images, {tokens}")
+    if arguments.train:
+        with tempfile.TemporaryDirectory() as output:
+            losses = trained_by_llamafactory(
+                python_of("llamafactory"), arguments.folder, arguments.train, Path(output), **model
+            )
+        print(f"trained {len(losses)} steps, loss {', '.join(f'{loss:.4f}' for loss in losses)}")
 
 
 if __name__ == "__main__":

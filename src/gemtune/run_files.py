@@ -486,8 +486,8 @@ class Summary(Sealed):
     ] = 0
     beside: Annotated[
         dict[str, dict[str, Comparison]],
-        "who else has answered rows, such as `teacher` or `ocr`: score: tuned against them on those rows, as in "
-        "`metrics`, with their side under `base`",
+        "who else has answered rows, such as `teacher`, `ocr` or `layer`: score: tuned against them on those rows, "
+        "as in `metrics`, with their side under `base`",
     ] = field(default_factory=dict)
     regressions: Annotated[
         list[Regression],

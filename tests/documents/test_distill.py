@@ -19,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))  # the package benchmarks
 from benchmarks.scripted_teacher import ScriptedTeacher, truth_of
 from benchmarks.studies.distill_kills import outcome
 
+COARSE = ["pages.dpi=60", "pages.least_side=0", "pages.workers=1"]
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
@@ -167,7 +169,7 @@ def test_killed_on_the_way_the_rows_are_the_same_and_nothing_is_paid_twice_unlis
     outcomes = []
     for kills in (0, 2):
         (tmp_path / str(kills)).mkdir()
-        outcomes.append(outcome(tmp_path / str(kills), "letter/0[1-4].pdf", kills))
+        outcomes.append(outcome(tmp_path / str(kills), "letter/0[1-4].pdf", kills, changes=COARSE))
     plain, killed = outcomes
     assert (plain.kills, killed.kills) == (0, 2)
     assert plain.rows == killed.rows

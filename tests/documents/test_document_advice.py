@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from gemtune.documents.asked_pages import AskedPages
+from gemtune.documents.personal_data.names import known_names
 from gemtune.documents.personal_data.user_patterns import UserPatterns
 from gemtune.documents.teacher.endpoints import check_address
 from gemtune.documents.teacher.given_replies import given_replies
 from gemtune.errors import GemtuneError
-from gemtune.recipe.document_sections import Documents
+from gemtune.recipe.document_sections import Documents, Pages
 from gemtune.recipe.schema import Recipe
 from gemtune.tasks import task_of
 from gemtune.tasks.documents import page_tasks
+from made_pdfs import LINES, make_pdf
 
 SCHEMA = {"type": "object", "properties": {"total": {"type": "number"}}}
 ROW = {"image": "a.png", "prompt": "Read.", "answer": "words"}
@@ -49,8 +52,41 @@ def replies(line: object) -> Work:
     return read
 
 
+def names(data: bytes) -> Work:
+    def read(folder: Path) -> object:
+        (folder / "names.txt").write_bytes(data)
+        return known_names(folder / "names.txt")
+
+    return read
+
+
+def page(number: int | None, pages: int = 2) -> Work:
+    def see(folder: Path) -> object:
+        document = make_pdf(folder / "a.pdf", *([LINES[:2]] * pages))
+        return AskedPages(Pages(source="a.pdf", dpi=40, least_side=0), number)(document.read_bytes())
+
+    return see
+
+
 # What is wrong, what is said of it, and what it says to do.
 MOVES: dict[str, tuple[Work, str, Work]] = {
+    "a list of names that is empty": (
+        names(b" "),
+        " has 0 names; wanted 1 to 5,000, one a line",
+        names(b"Mona Adel\n"),
+    ),
+    "a list of names in UTF-16": (
+        names("Ali".encode("utf-16")),
+        "; save it as UTF-8",
+        names(b"Ali"),
+    ),
+    "one page of several": (
+        page(None),
+        "it has 2 pages, wanted one; add --page N, or give that page alone",
+        page(2),
+    ),
+    "that page alone": (page(None), "or give that page alone", page(None, pages=1)),
+    "a page that is not there": (page(3), "found no page 3: it has 2; give another --page", page(1)),
     "a task that is almost one": (
         tasks("contents"),
         "documents.tasks: unknown page task 'contents'; did you mean 'content'?",

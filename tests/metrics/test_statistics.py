@@ -11,6 +11,7 @@ from gemtune.metrics.statistics import (
     Interval,
     Metric,
     Ratio,
+    bootstrap_sums,
     combined_difference,
     combined_interval,
     mean_interval,
@@ -230,3 +231,30 @@ def test_f1_of_nothing_is_right() -> None:
     nothing = {"found": np.zeros(2), "given": np.zeros(2), "true": np.zeros(2)}
     assert F1("found", "given", "true")(nothing) == 1.0
     assert Ratio("found", "given", of_nothing=1.0)(nothing) == 1.0
+
+
+@pytest.mark.parametrize("groups", [None, [f"document {row % 7}" for row in range(40)]])
+def test_samples_that_scores_share_are_those_that_each_draws(groups: list[str] | None) -> None:
+    draw = np.random.default_rng(5)
+    sides = [
+        {
+            name: draw.integers(1, 30, 40).astype(float)
+            for name in ("cer", "edits", "characters", "found", "given", "true")
+        }
+        for _ in range(2)
+    ]
+    sums = bootstrap_sums(sides, groups=groups)
+    for combine in (Ratio("edits", "characters"), F1("found", "given", "true")):
+        alone = [combined_interval(combine, side, groups=groups) for side in sides]
+        shared = [
+            combined_interval(combine, side, groups=groups, sums=one) for side, one in zip(sides, sums, strict=True)
+        ]
+        assert shared == alone
+        metric = Metric(combine=combine)
+        difference = combined_difference("cer", metric, *sides, groups=groups)
+        assert combined_difference("cer", metric, *sides, groups=groups, sums=(sums[0], sums[1])) == difference
+    if groups is None:
+        means = [mean_interval(side["cer"]) for side in sides]
+        for own, side, one in zip(means, sides, sums, strict=True):
+            shared_mean = mean_interval(side["cer"], sums=one["cer"])
+            assert (shared_mean.low, shared_mean.high) == pytest.approx((own.low, own.high), rel=1e-12)

@@ -16,10 +16,11 @@ import command
 from gemtune.data.conversation import Conversation
 from gemtune.errors import DataError
 from gemtune.pipeline import stages
-from gemtune.pipeline.inputs import conversations_of, without_answers
+from gemtune.pipeline.inputs import conversations_of, with_images, without_answers
 from gemtune.pipeline.job import Job
 from gemtune.recipe.schema import Recipe
 from gemtune.tasks import TASKS
+from made_pdfs import LINES, make_pdf
 from tasks.test_questions import ANSWERED, ROWS, TEMPLATE, made, without_answer
 
 ALL = {
@@ -124,3 +125,26 @@ def test_a_hand_made_file_is_answered_and_not_scored(
     output = tmp_path / "out.jsonl"
     assert command.gemtune(capfd, "generate", recipe, "--input", asking, "--output", output).code == 0
     assert len(output.read_text(encoding="utf-8").splitlines()) == 2
+
+
+def pages_job(folder: Path) -> Job:
+    pages = {"source": str(folder), "dpi": 60, "least_side": 0, "steps": [{"resize": 100}, "gray"]}
+    recipe = Recipe.model_validate({"name": "t", "task": "documents", "pages": pages, "runs_dir": str(folder / "runs")})
+    return Job(recipe, say=lambda text: None)
+
+
+def test_a_run_of_documents_sees_a_document_as_its_pages(folder: Path) -> None:
+    job = pages_job(folder)
+    pdf = make_pdf(folder / "letter.pdf", *(LINES[:number] for number in (3, 9)))
+    asked = with_images(job, job.task.asked("Read."), [str(pdf)], page=2)
+    (part,) = asked.images
+    with Image.open(job.run.data / str(part.image)) as image:
+        assert (image.format, image.mode, max(image.size)) == ("PNG", "L", 100) and part.size == image.size
+    with pytest.raises(DataError, match=r"letter\.pdf: it has 2 pages, wanted one; add --page N"):
+        with_images(job, job.task.asked("Read."), [str(pdf)])
+
+
+def test_a_page_is_of_a_document(folder: Path) -> None:
+    job = job_of("product", folder, {})
+    with pytest.raises(DataError, match="--page 2: is of a document, by --image, for a run with `pages`"):
+        with_images(job, job.task.asked("What is it?"), [str(folder / "a.png")], page=2)

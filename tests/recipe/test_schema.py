@@ -131,6 +131,7 @@ OTHER: dict[str, str] = {
     "privacy.findings": "skip",
     "privacy.unscanned": "skip",
     "privacy.ocr": "false",
+    "privacy.names": "FOLDER/names.txt",
     "privacy.patterns": "{case: '[0-9]+'}",
     "privacy.regions": "[EG]",
     "documents.tasks": "[content]",

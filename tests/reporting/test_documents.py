@@ -41,7 +41,11 @@ def rows(folder: Path, document: str, text: str) -> list[dict[str, Any]]:
     return made
 
 
-def documents_run(folder: Path, text: str = "يسر الشركة أن تدعوكم إلى الاجتماع السنوي") -> Run:
+def documents_run(
+    folder: Path,
+    text: str = "يسر الشركة أن تدعوكم إلى الاجتماع السنوي",
+    tuned: tuple[str, str] = ("السنوي", "السنوى"),
+) -> Run:
     names = ["a.pdf", "b/c.pdf", "d.pdf"]
     write_jsonl(folder / "rows.jsonl", (row for name in names for row in rows(folder, name.replace("/", "-"), text)))
     source = {"source": str(folder / "rows.jsonl")}
@@ -58,7 +62,7 @@ def documents_run(folder: Path, text: str = "يسر الشركة أن تدعوك
     write_json(run.manifest_file, {"version": 1, "recipe": recipe.model_dump(mode="json")})
     task, evaluation = task_of(recipe), run.evaluation()
     conversations = list(read_conversations(run.part("test")))
-    for name, change in (("base", ("الشركة", "المدرسة")), ("tuned", ("السنوي", "السنوى"))):
+    for name, change in (("base", ("الشركة", "المدرسة")), ("tuned", tuned)):
         lines = []
         for row in conversations:
             reply = row.answer.replace(*change)
@@ -151,3 +155,20 @@ def test_fields_are_a_line_each() -> None:
     reply = '{"a": {"b": "x", "c": null}, "d": [1, {"e": true}], "f": []}'
     assert readable(reply, is_content=False) == "a.b: x\nd[1]: 1\nd[2].e: true"
     assert readable("no JSON", is_content=False) == "no JSON"
+
+
+def test_facts_are_counted_and_those_that_tuned_has_wrong_are_listed(tmp_path: Path) -> None:
+    text = "الإجمالي ١٬٢٥٠٫٠٠ رقم INV-2024-00170 حتى 5/3/2024"
+    run = documents_run(tmp_path, text, tuned=("5/3/2024", "6/3/2024"))
+    pages = documents_of(run, run.summary())
+    assert pages and pages.facts
+    assert {line.kind: (line.true, line.right["tuned"][0]) for line in pages.facts.kinds} == {
+        "amount": (4, 4),
+        "date": (4, 0),
+        "id": (4, 4),
+    }
+    assert [(miss.written, miss.has["base"], miss.has["tuned"]) for miss in pages.facts.misses] == [
+        ("5/3/2024", True, False)
+    ] * 4
+    shown = page_of(run).text("pages")
+    assert "right to the digit" in shown and "What tuned has wrong: 4" in shown

@@ -157,7 +157,10 @@ def generate(
         str | None, typer.Option("--output", help="Where its replies go, one JSON object a line.")
     ] = None,
     base: Annotated[bool, typer.Option("--base", help="Ask the base model.")] = False,
-    image: Annotated[list[str] | None, typer.Option("--image", help="A picture to ask about; may be repeated.")] = None,
+    image: Annotated[
+        list[str] | None, typer.Option("--image", help="A picture or a document to ask about; may be repeated.")
+    ] = None,
+    page: Annotated[int | None, typer.Option("--page", min=1, help="Of a document by --image: which page.")] = None,
     trust_task: Annotated[bool, TRUST] = False,
 ) -> None:
     """Answers a prompt, or every row of a file in its order."""
@@ -177,7 +180,7 @@ def generate(
             tell(f"wrote {stages.answer_file(job, source, output, name)}")
         else:
             question = _standard_input() if prompt == "-" else prompt
-            for piece in stages.stream_reply(job, question, name, image or []):
+            for piece in stages.stream_reply(job, question, name, image or [], page):
                 tell(piece, end="", raw=not sys.stdout.isatty())
             tell("")
 

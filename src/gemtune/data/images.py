@@ -49,6 +49,7 @@ _TURNS = {
 _BAND = 512  # rows of a large picture that are converted at a time
 
 ReadImage = Callable[[str], bytes]  # a name in a row -> the image's bytes; RowError when there is none
+PrepareImage = Callable[[bytes], bytes]  # an image's bytes -> those that a model is to see; RowError as above
 
 _PNG_MODES = ("1", "L", "LA", "I;16", "P", "RGB", "RGBA")
 # What Pillow raises on damaged pictures and on settings of theirs that make no sense.
@@ -61,8 +62,8 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/=\s]{64,}")
 class ImageStore:
     """A folder of images, each stored once, named by the SHA-256 of its bytes."""
 
-    def __init__(self, data: Path, read: ReadImage):
-        self._data, self._read = data, read
+    def __init__(self, data: Path, read: ReadImage, prepare: PrepareImage = lambda data: data):
+        self._data, self._read, self._prepare = data, read, prepare
 
     def resolve(self, conversation: Conversation) -> Conversation:
         """The conversation with every image copied into the data directory and named by its path and size there."""
@@ -76,7 +77,7 @@ class ImageStore:
 
     def put(self, reference: str | bytes) -> Part:
         """An image part for a path, URL, data URL, base64 text or the bytes themselves; RowError says what is wrong."""
-        data = self._bytes(reference)
+        data = self._prepare(self._bytes(reference))
         suffix, size = check_image(data)
         digest = hashlib.sha256(data).hexdigest()
         name = f"images/{digest[:2]}/{digest}{suffix}"

@@ -68,6 +68,7 @@ def fingerprint_of(recipe: Recipe) -> str:
     for folder in sorted({path.parent for path in files}):
         files += sorted(path for path in folder.iterdir() if path.suffix in ENDINGS)  # true texts, and a few others
     files += [Path(task) for task in recipe.documents.tasks if task.endswith(".json")]
+    files += [Path(recipe.privacy.names)] if recipe.privacy.names else []
     for replies in (Path(teacher.replies) for teacher in recipe.teacher if teacher.replies):
         files += sorted(replies.rglob("*.*")) if replies.is_dir() else [replies]
     states = [f"{path} {state.st_size} {state.st_mtime_ns}" for path in files if (state := _state(path))]

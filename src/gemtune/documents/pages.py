@@ -33,7 +33,7 @@ def draw_pages(recipe: Recipe, folder: DistilledFolder, say: Say, tick: Tick) ->
     pages = recipe.pages
     if pages is None:
         raise RecipeError("pages: is missing; `gemtune new documents` writes a recipe with documents")
-    _require_pdfium()
+    require_pdfium()
     if "orient" in pages.steps and (fault := available("osd")):
         raise RecipeError(f"pages.steps: orient asks tesseract; {fault}, or leave the step out")
     documents, others = documents_of(pages, Path(pages.folder), Path(recipe.runs_dir))
@@ -63,11 +63,32 @@ def _line(problem: Problem) -> str:
     return f"{problem.document}{f', page {problem.number}' if problem.number else ''}: {problem.problem}"
 
 
-def _require_pdfium() -> None:
+def require_pdfium() -> None:
+    """MissingExtra where what draws pages is not installed."""
     try:
         import pypdfium2  # noqa: F401
     except ImportError as error:
         raise MissingExtra("drawing pages", "documents") from error
+
+
+def drawing(pages: Pages, path: Path, number: int, password: str | None) -> JsonObject:
+    """What a child is asked for: a page of a document, drawn and prepared as a recipe says."""
+    steps, mode = _steps_and_mode(pages)
+    return {
+        "do": "draw",
+        "path": str(path),
+        "password": password,
+        "number": number,
+        "mode": mode,
+        "dpi": pages.dpi,
+        "least_side": pages.least_side,
+        "steps": steps,
+    }
+
+
+def _steps_and_mode(pages: Pages) -> tuple[list[tuple[str, float | None]], str]:
+    steps = [step_and_setting(step) for step in pages.steps]
+    return steps, "L" if "gray" in [name for name, _ in steps] else "RGB"  # grey takes half the time to draw
 
 
 class _Wanted(NamedTuple):
@@ -79,7 +100,7 @@ class _Wanted(NamedTuple):
 
 
 def _open_key(source: str) -> str:
-    return sha256_of_text("open", source)
+    return sha256_of_text("opened", source)
 
 
 class _Drawing:
@@ -87,8 +108,7 @@ class _Drawing:
 
     def __init__(self, pages: Pages, drawn: DrawnPages, workers: Workers):
         self.pages, self.drawn, self.workers = pages, drawn, workers
-        self.steps = [step_and_setting(step) for step in pages.steps]
-        self.mode = "L" if "gray" in [name for name, _ in self.steps] else "RGB"  # grey takes half the time to draw
+        self.steps, self.mode = _steps_and_mode(pages)
 
     def wanted(self, documents: Sequence[Document], tick: Tick) -> tuple[list[_Wanted], list[Problem]]:
         """The pages to draw, in order, and what is said of documents as a whole."""
@@ -178,16 +198,7 @@ class _Drawing:
     def _request(self, page: _Wanted, drawn: JsonObject | None) -> JsonObject:
         if drawn:
             return {"do": "prepare", "drawn": str(self.drawn.path_of(drawn)), "steps": self.steps}
-        return {
-            "do": "draw",
-            "path": str(page.document.path),
-            "password": self._password(page.document),
-            "number": page.number,
-            "mode": self.mode,
-            "dpi": self.pages.dpi,
-            "least_side": self.pages.least_side,
-            "steps": self.steps,
-        }
+        return drawing(self.pages, page.document.path, page.number, self._password(page.document))
 
     def _key(self, page: _Wanted) -> str:
         asked = (page.source, page.number, self.mode, self.pages.dpi, self.pages.least_side)

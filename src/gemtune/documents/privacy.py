@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 
 from gemtune.documents.folder import DistilledFolder, Page
 from gemtune.documents.ocr import OcrError, OcrPage, read, read_pages
+from gemtune.documents.personal_data.names import known_names
 from gemtune.documents.personal_data.phones import require_regions
 from gemtune.documents.personal_data.recognisers import Match, matches
 from gemtune.documents.personal_data.user_patterns import UserPatterns
 from gemtune.documents.redaction import Box, Redaction, Sendable, boxes_over, places_of, redact
+from gemtune.documents.scan_metadata import LOCATION
 from gemtune.errors import GemtuneError, listed
 from gemtune.files import write_jsonl
 from gemtune.recipe.schema import Recipe
@@ -44,7 +46,9 @@ class Finding(Stored):
     document: str
     number: Annotated[int | None, "of the page, from 1; null: in what the document says of itself"]
     kind: Annotated[
-        str, "email, phone, iban, card, national id, account, birth date, name, a name of `privacy.patterns`; unscanned"
+        str,
+        "email, phone, iban, card, national id, account, birth date, name, location, a name of `privacy.patterns`; "
+        "unscanned",
     ]
     where: Annotated[
         Where | None, "layer: the page's text; metadata: its document's author, title ...; ocr: what tesseract read"
@@ -83,13 +87,14 @@ def gate(recipe: Recipe, folder: DistilledFolder, pages: Sequence[Page], tick: T
         return [Sendable(page, folder.root / page.image) for page in pages]
     privacy = recipe.privacy
     require_regions(privacy.regions)
+    names = known_names(Path(privacy.names)) if privacy.names else None
     texts = read_pages(folder, pages, tick) if privacy.ocr else {}
     findings: list[Finding] = []
     sendable: list[Sendable] = []
     with UserPatterns(privacy.patterns) as patterns:
 
         def search(text: str) -> list[Match]:
-            return matches(text, privacy.regions, patterns)
+            return matches(text, privacy.regions, patterns, names)
 
         findings += _in_metadata(pages, search, privacy.findings)
         for done, page in enumerate(pages, 1):
@@ -147,9 +152,12 @@ def _in_metadata(pages: Sequence[Page], search: Search, decision: Decision) -> l
     found = []
     for document, metadata in {page.document: page.metadata for page in pages}.items():
         for key, value in metadata.items():
+            decided: Decision = "stop" if decision == "stop" else "allow"
+            if key == LOCATION:
+                found.append(_finding(document, None, Match("location", 0, len(value), value), "metadata", decided))
             named = key == "Author" and len(value.split()) > 1  # not one of `user` or `Administrator`
             for match in search(f"{key}: {value}" if named or key != "Author" else value):
-                found.append(_finding(document, None, match, "metadata", "stop" if decision == "stop" else "allow"))
+                found.append(_finding(document, None, match, "metadata", decided))
     return found
 
 

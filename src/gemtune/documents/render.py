@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 
 from gemtune.data.images import IMAGE_SUFFIXES, MOST_LONG, MOST_OPENED, MOST_PIXELS, to_rgb
 from gemtune.documents.fingerprints import fingerprint
 from gemtune.documents.ocr import OcrError
+from gemtune.documents.scan_metadata import scan_metadata
 from gemtune.documents.steps import is_blank, pixels_of, prepared
 from gemtune.documents.text_layer import MOST
 from gemtune.files import JsonObject
@@ -65,15 +67,19 @@ def _open(request: JsonObject) -> JsonObject:
     if not _is_pdf(path):
         with _scan(path) as image:
             count = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
-            return {"pages": count, "remarks": [], "metadata": {}}
+            return {"pages": count, "remarks": [], "metadata": _shortened(scan_metadata(image))}
     document = _pdf(str(path), request["password"])
     count = len(document)
     if not count:
         raise _UnusableError("has no pages; check the file")
     attached = document.count_attachments()
     remarks = [f"attached files ({attached}) are not read; save them beside it to have them, too"] if attached else []
-    metadata = {key: text[:_MOST_METADATA] for key, text in document.get_metadata_dict(skip_empty=True).items()}
-    return {"pages": count, "remarks": remarks, "metadata": metadata}
+    metadata = document.get_metadata_dict(skip_empty=True)
+    return {"pages": count, "remarks": remarks, "metadata": _shortened(metadata)}
+
+
+def _shortened(metadata: dict[str, str]) -> dict[str, str]:
+    return {key: text[:_MOST_METADATA] for key, text in metadata.items()}
 
 
 def _draw(request: JsonObject) -> JsonObject:
@@ -209,7 +215,7 @@ def _text(document: PdfDocument, page: PdfPage) -> tuple[str, str]:
 
 
 @contextmanager
-def _scan(path: Path) -> Iterator[Image.Image]:
+def _scan(path: Path) -> Iterator[ImageFile]:
     """An image file, opened; Pillow is given no path, for it scrambles a TIFF on its side that it maps itself."""
     try:
         with warnings.catch_warnings(), path.open("rb") as stream:

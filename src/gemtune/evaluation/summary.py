@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,9 +12,12 @@ from gemtune.data.conversation import Conversation
 from gemtune.errors import RunError
 from gemtune.files import write_json
 from gemtune.metrics.statistics import (
+    F1,
     Floats,
     Metric,
     Ratio,
+    Sums,
+    bootstrap_sums,
     combined_difference,
     combined_interval,
     mean_interval,
@@ -90,16 +94,14 @@ def summarise(folder: EvaluationFolder, recipe: Recipe, task: Task, other: str =
     metric = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in scores)])
     base_scores, tuned_scores = ([row.scores for row in rows] for rows in (base, tuned))
     groups = [row.group for row in tuned]
-    order = sorted(reported(task, names), key=lambda name: name != metric)  # stable: the others in the task's order
+    first = [metric, *task.headline]
+    order = sorted(reported(task, names), key=lambda name: first.index(name) if name in first else len(first))
     settings = recipe.evaluate
     summary = Summary(
         version=VERSIONS["summary"],
         metric=metric,
         rows=len(base),
-        metrics={
-            name: _compared(name, metric_of(task, name), base_scores, tuned_scores, groups, settings.seed)
-            for name in order
-        },
+        metrics=_compared(task, order, base_scores, tuned_scores, groups, settings.seed),
         scored={name: sum(name in row for row in base_scores) for name in order},
         groups=len(set(groups)) if _are_shared(groups) else 0,
         beside=dict(_beside(folder, task, tuned, order, settings.seed)),
@@ -128,7 +130,7 @@ def _beside(
         groups = [row.group for _, row in pairs]
         names = [name for name in order if any(name in one and name in two for one, two in zip(*sides, strict=True))]
         if names:
-            yield who, {name: _compared(name, metric_of(task, name), *sides, groups, seed) for name in names}
+            yield who, _compared(task, names, *sides, groups, seed)
 
 
 def _are_shared(groups: Sequence[str]) -> bool:
@@ -148,7 +150,7 @@ def compared_scores(
     if not reported(task, names):
         return None
     name = deciding_metric(recipe, task, names, [name for name in names if all(name in row for row in [*base, *tuned])])
-    return name, _compared(name, metric_of(task, name), base, tuned, groups or [""] * len(base), recipe.evaluate.seed)
+    return name, _compared(task, [name], base, tuned, groups or [""] * len(base), recipe.evaluate.seed)[name]
 
 
 def _require_same_scores(
@@ -171,35 +173,81 @@ def _names(rows: Sequence[dict[str, float]]) -> list[str]:
 
 
 def _compared(
-    name: str,
-    metric: Metric,
+    task: Task,
+    names: Sequence[str],
     before: Sequence[dict[str, float]],
     after: Sequence[dict[str, float]],
     groups: Sequence[str],
     seed: int,
-) -> Comparison:
-    """One metric of the summary, over the rows that have it on both sides: their intervals, paired difference.
+) -> dict[str, Comparison]:
+    """Each metric over the rows that have it on both sides; metrics of the same rows share their bootstrap samples."""
+    sides = list(zip(before, after, groups, strict=True))
+    names_of: dict[tuple[int, ...], list[str]] = {}
+    for name in names:
+        rows = tuple(number for number, (one, other, _) in enumerate(sides) if name in one and name in other)
+        names_of.setdefault(rows, []).append(name)
+    compared: dict[str, Comparison] = {}
+    for rows, own in names_of.items():
+        first, second, kept = zip(*(sides[row] for row in rows), strict=True)
+        compared |= _compared_alike({name: metric_of(task, name) for name in own}, first, second, kept, seed)
+    return {name: compared[name] for name in names}
+
+
+def _compared_alike(
+    metrics: Mapping[str, Metric],
+    before: Sequence[dict[str, float]],
+    after: Sequence[dict[str, float]],
+    groups: Sequence[str],
+    seed: int,
+) -> dict[str, Comparison]:
+    """Metrics that the same rows have: their intervals and paired difference.
 
     Where rows share groups, these are what is resampled: pages of a document are not independent.
     """
-    sides = zip(before, after, groups, strict=True)
-    first, second, kept = zip(*(rows for rows in sides if name in rows[0] and name in rows[1]), strict=True)
-    base, tuned = _columns(first, name), _columns(second, name)
-    shared = kept if _are_shared(kept) else None
-    if metric.combine is None and shared:
-        combine = Ratio(name, _ROWS)
-        metric = Metric(metric.higher_is_better, combine)
-        base, tuned = ({name: side[name], _ROWS: np.ones(len(kept))} for side in (base, tuned))
+    shared = groups if _are_shared(groups) else None
+    first = next(iter(metrics))
+    base, tuned = ({**_columns(side, first), _ROWS: np.ones(len(side))} for side in (before, after))
+    if shared:
+        metrics = {
+            name: metric if metric.combine else replace(metric, combine=Ratio(name, _ROWS))
+            for name, metric in metrics.items()
+        }
+    parts = {part for name, metric in metrics.items() for part in _summed(name, metric)} & base.keys() & tuned.keys()
+    names = sorted(parts)
+    sums = bootstrap_sums([{name: side[name] for name in names} for side in (base, tuned)], groups=shared, seed=seed)
+    return {
+        name: _comparison(name, metric, (base, tuned), (sums[0], sums[1]), shared, seed)
+        for name, metric in metrics.items()
+    }
+
+
+def _summed(name: str, metric: Metric) -> tuple[str, ...]:
+    """The scores whose sums are all that a metric asks for; none of one that combines rows in a way of its own."""
     if metric.combine is None:
-        intervals = [mean_interval(scores[name], seed=seed) for scores in (base, tuned)]
+        return (name,)
+    return metric.combine.parts if isinstance(metric.combine, Ratio | F1) else ()
+
+
+def _comparison(
+    name: str,
+    metric: Metric,
+    sides: tuple[dict[str, Floats], dict[str, Floats]],
+    sums: tuple[Sums, Sums],
+    groups: Sequence[str] | None,
+    seed: int,
+) -> Comparison:
+    if metric.combine is None:
+        own = sums[0][name], sums[1][name]
+        intervals = [mean_interval(side[name], seed=seed, sums=drawn) for side, drawn in zip(sides, own, strict=True)]
         better = metric.higher_is_better
-        difference = paired_difference(base[name], tuned[name], higher_is_better=better, seed=seed)
+        difference = paired_difference(*(side[name] for side in sides), higher_is_better=better, seed=seed, sums=own)
     else:
         with _parts_of(name):
             intervals = [
-                combined_interval(metric.combine, scores, groups=shared, seed=seed) for scores in (base, tuned)
+                combined_interval(metric.combine, side, groups=groups, seed=seed, sums=drawn)
+                for side, drawn in zip(sides, sums, strict=True)
             ]
-            difference = combined_difference(name, metric, base, tuned, groups=shared, seed=seed)
+            difference = combined_difference(name, metric, *sides, groups=groups, seed=seed, sums=sums)
     return Comparison(direction=metric.direction, base=intervals[0], tuned=intervals[1], difference=difference)
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 
 from gemtune.metrics.arabic import fold_arabic
 
-_MONTHS = [
+_NAMES = [
     ("january", "jan", "يناير", "كانون الثاني", "جانفي"),
     ("february", "feb", "فبراير", "شباط", "فيفري"),
     ("march", "mar", "مارس", "اذار"),
@@ -22,7 +22,7 @@ _MONTHS = [
     ("november", "nov", "نوفمبر", "تشرين الثاني"),
     ("december", "dec", "ديسمبر", "كانون الاول"),
 ]
-_MONTH_OF = {name: number for number, names in enumerate(_MONTHS, 1) for name in names}
+MONTHS = {name: number for number, names in enumerate(_NAMES, 1) for name in names}  # as they are folded
 _YEAR_FIRST = re.compile(r"(\d{4})[-/.\s]+(\d{1,2})[-/.\s]+(\d{1,2})(?:[T ][\d:.+Z-]*)?")
 _DAY_FIRST = re.compile(r"(\d{1,2})[-/.\s]+(\d{1,2})[-/.\s]+(\d{4})")
 _IN_WORDS = re.compile(
@@ -47,7 +47,7 @@ def date_of(text: str) -> date | None:
             day, month = month, day
     elif match := _IN_WORDS.fullmatch(plain):
         day, year = int(match[1] or match[5]), int(match[3] or match[6])
-        month = _MONTH_OF.get((match[2] or match[4]).strip(" .,").casefold(), 0)
+        month = MONTHS.get((match[2] or match[4]).strip(" .,").casefold(), 0)
     else:
         return None
     try:

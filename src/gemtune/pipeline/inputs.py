@@ -14,6 +14,7 @@ from gemtune.data.image_sources import ImageSources
 from gemtune.data.images import ImageStore
 from gemtune.data.rows import Row, Rows
 from gemtune.data.sources import read_rows, source_for
+from gemtune.documents.asked_pages import AskedPages
 from gemtune.errors import DataError, RowError
 from gemtune.pipeline.job import Job
 from gemtune.preparation.reading import downloads_for, image_store
@@ -89,15 +90,22 @@ def _rows(source: DataSource, task: Task, answered: bool) -> Rows:
     return renamed_as_there(rows, source.columns, () if answered else task.unanswered)
 
 
-def with_images(job: Job, conversation: Conversation, images: Sequence[str]) -> Conversation:
-    """A question with image files in front of its last user message; DataError when one cannot be used."""
+def with_images(job: Job, conversation: Conversation, images: Sequence[str], page: int | None = None) -> Conversation:
+    """A question with image files in front of its last user message; DataError when one cannot be used.
+
+    A run of documents sees them as its pages, and also takes PDFs, of which `page` is wanted.
+    """
+    pages = job.recipe.pages
+    if page is not None and not (images and pages):
+        raise DataError(f"--page {page}: is of a document, by --image, for a run with `pages`; leave it out")
     if not images:
         return conversation
     parts = tuple(Part(image=str(Path(image).absolute())) for image in images)
     asked, answer = conversation.messages[-2:]
     messages = (*conversation.messages[:-2], replace(asked, parts=(*parts, *asked.parts)), answer)
     folders = [str(Path(image).absolute().parent) for image in images]
-    store = ImageStore(job.run.data, ImageSources(Path(), folders).read)
+    read = ImageSources(Path(), folders).read
+    store = ImageStore(job.run.data, read, AskedPages(pages, page)) if pages else ImageStore(job.run.data, read)
     try:
         return store.resolve(replace(conversation, messages=messages))
     except RowError as error:

@@ -167,9 +167,9 @@ class Job:
         from gemtune.training.precision import choose_precision
 
         in_fp32 = weight_bytes(self.recipe, ModelShape.of(config_of(self.folder)), "fp32")
-        kept = None if self.fresh else self.run.decisions.get("precision")
-        begun = str(kept.value) if kept else None
-        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, begun)
+        begun = None if self.fresh else self.run.decisions.get("precision")
+        before = str(begun.value) if begun else None
+        chosen = choose_precision(self.recipe.train.precision, self.device, in_fp32, before)
         return str(self.run.decide("precision", chosen))
 
     def base_model(self) -> PreTrainedModel:

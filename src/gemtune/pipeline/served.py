@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gemtune.documents.asked_pages import AskedPages
 from gemtune.errors import RunError
 from gemtune.pipeline.job import Job
 from gemtune.pipeline.tuned_models import model_named, weights_folder, weights_key
@@ -113,4 +115,10 @@ def _under(
         frozen = job.recipe.vision.trains != "tower"
         features = ImageFeatures(without_adapters(model), job.image_tokenizer, images, 0.0, frozen)
     created = int(weights_folder(job, "tuned").stat().st_mtime)
-    return Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
+    served = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked, features, active)
+    return seeing_pages(served, job)
+
+
+def seeing_pages(served: Served, job: Job) -> Served:
+    """A run of documents sees an image of a request as its training saw pages."""
+    return replace(served, seen=AskedPages(job.recipe.pages)) if job.recipe.pages else served

@@ -12,7 +12,7 @@ from gemtune.errors import RunError, listed
 from gemtune.exporting.formats import DEFAULTS
 from gemtune.pipeline.artifact_folders import whole_artifact
 from gemtune.pipeline.job import Job
-from gemtune.pipeline.served import names_of
+from gemtune.pipeline.served import names_of, seeing_pages
 
 if TYPE_CHECKING:
     from gemtune.serving.api import Api
@@ -51,7 +51,8 @@ def gguf_api(
         runtimes[name] = loaded.enter_context(runtime)
         runtime.load()
         created = int(folder.stat().st_mtime)
-        served[name] = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked)
+        answering = Served(name, created, job.renderer, job.recipe.evaluate, job.task.asked)
+        served[name] = seeing_pages(answering, job)
     first = models[0][0]
     answer = partial(generate, runtimes, images, first.say)
     engine = Engine(generate=answer, rows=1, most_waiting=queue, say=first.say, lanes=batch, stop=loaded.close)

@@ -385,18 +385,20 @@ def answer_file(job: Job, source: str, output: str | None, name: str = "tuned") 
     return target
 
 
-def generate(job: Job, prompt: str, name: str = "tuned", images: Sequence[str] = ()) -> str:
+def generate(job: Job, prompt: str, name: str = "tuned", images: Sequence[str] = (), page: int | None = None) -> str:
     """The reply of `base`, `tuned` or `step-N` to a prompt, and to image files in front of it."""
-    return "".join(stream_reply(job, prompt, name, images))
+    return "".join(stream_reply(job, prompt, name, images, page))
 
 
-def stream_reply(job: Job, prompt: str | None, name: str = "tuned", images: Sequence[str] = ()) -> Iterator[str]:
+def stream_reply(
+    job: Job, prompt: str | None, name: str = "tuned", images: Sequence[str] = (), page: int | None = None
+) -> Iterator[str]:
     """Yields the reply to one prompt, and to images in front of it, piece by piece."""
     from gemtune.evaluation.generate import stream
 
     if not prompt or prompt.isspace():
         raise RunError("nothing to answer; give a prompt, or --input FILE")
-    conversation = with_images(job, job.task.asked(prompt), images)
+    conversation = with_images(job, job.task.asked(prompt), images, page)
     with memory_errors(_LESS_PROMPT):
         yield from stream(model_named(job, name), job.renderer, conversation, job.recipe.evaluate, job.image_features)
 

@@ -265,6 +265,11 @@ class Privacy(Section):
     patterns: dict[str, str] = Field(
         default_factory=dict, description="A name -> a regular expression of your own, such as a case number."
     )
+    names: str | None = Field(
+        None,
+        description="A file of names, one a line, looked for in every spelling: a name without a label such as "
+        "`Name:` is found no other way. Relative paths start at the recipe file.",
+    )
     regions: list[str] = Field(
         default_factory=lambda: ["EG", "SA", "AE", "JO", "KW", "MA"],
         description="Countries whose phone numbers and national ids are known, as two letters.",

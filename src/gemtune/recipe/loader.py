@@ -314,6 +314,8 @@ def _with_pages(recipe: Recipe, given: Pages, folder: Path) -> Recipe:
     tasks = [_absolute(task, folder) if task.endswith(".json") else task for task in recipe.documents.tasks]
     documents = recipe.documents.model_copy(update={"tasks": tasks})
     update: dict[str, object] = {"pages": pages, "teacher": teachers, "documents": documents}
+    if recipe.privacy.names:
+        update["privacy"] = recipe.privacy.model_copy(update={"names": _absolute(recipe.privacy.names, folder)})
     if not recipe.data:
         update["data"] = [DataSource(source=str(Path(distilled) / recipe.name / ROWS))]
         if "by" not in recipe.split.model_fields_set:

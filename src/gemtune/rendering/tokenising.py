@@ -71,7 +71,7 @@ def write_tables(
             }
             if not parts["train"].rows:
                 raise DataError(
-                    f"{run.data}: no example is left to train on: {parts['train'].over_length} are longer than "
+                    f"no example is left to train on: {parts['train'].over_length} are longer than "
                     f"train.max_length = {recipe.train.max_length}, {parts['train'].control_token} spell a control "
                     "token; raise it, or mend the rows"
                 )

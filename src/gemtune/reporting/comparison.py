@@ -17,6 +17,7 @@ from gemtune.reporting.text import count, interval, visible
 from gemtune.run_files import Comparison, Evaluation, Regression, Summary
 from gemtune.runs import Run
 
+PRINTED = 9  # scores on the terminal
 SURE = 0.05  # p value below which a difference is called one
 
 Outcome = Literal["wins", "ties", "losses"]
@@ -107,14 +108,18 @@ def _score(summary: Summary, name: str, comparison: Comparison) -> Score:
 
 
 def summary_lines(summary: Summary) -> Iterator[str]:
-    """What every verb prints of a summary: the scores as a table, and what the deciding one says."""
+    """What every verb prints of a summary: its first scores as a table, and what the deciding one says."""
     scores = scores_of(summary)
     table = [("metric", "base", "tuned", "difference", "")]
-    table += [(s.title, interval(s.base), interval(s.tuned), interval(s.difference, sign=True), s.p) for s in scores]
+    table += [
+        (s.title, interval(s.base), interval(s.tuned), interval(s.difference, sign=True), s.p) for s in scores[:PRINTED]
+    ]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         yield visible("  ".join(cells).rstrip())
+    if len(scores) > PRINTED:
+        yield f"and {len(scores) - PRINTED} more scores, which the report has"
     yield ""
     yield visible(f"{scores[0].claim} {scores[0].sentence}")
     for who, compared in beside_of(summary).items():

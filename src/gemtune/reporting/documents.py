@@ -13,10 +13,12 @@ from rapidfuzz.distance import Levenshtein
 
 from gemtune.data.conversation import Conversation, read_conversations
 from gemtune.metrics.arabic import FOLDINGS, fold
+from gemtune.metrics.markdown import read_markdown
+from gemtune.reporting.facts import Facts, facts_of
 from gemtune.run_files import Evaluation, Summary
 from gemtune.runs import Run
 from gemtune.tasks.documents.replies import page_markdown, read_reply
-from gemtune.tasks.documents.scores import CONTENT, METRICS, is_apart
+from gemtune.tasks.documents.scores import CONTENT, METRICS, Truth, is_apart
 
 TASK = "documents"
 SHOWN = ("cer", "word_f1", "field_f1", "unsupported")  # of a document and a page
@@ -69,6 +71,7 @@ class Documents:
     lines: Sequence[Line]
     left_out: int
     views: Sequence[View]
+    facts: Facts | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,15 @@ def documents_of(run: Run, summary: Summary | None) -> Documents | None:
     lines, left_out = _lines(pages, who)
     scores = [score for score in SHOWN if any(score in line.scores for line in lines)]
     views = [_view(page) for page in _chosen(pages)]
-    return Documents(who, scores, list(_foldings(summary)), lines, left_out, views)
+    facts = facts_of(_texts(page) for page in pages if page.row.meta["task"] == CONTENT)
+    return Documents(who, scores, list(_foldings(summary)), lines, left_out, views, facts)
+
+
+def _texts(page: _Page) -> tuple[str, str, dict[str, str]]:
+    """The name of a page, its true text, and everybody's."""
+    truth = Truth.of(page.row.meta, page.row.answer).text.text
+    texts = {who: read_markdown(page_markdown(read_reply(line.reply))).text for who, line in page.replies.items()}
+    return f"{page.document}, {page.place}", truth, texts
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -179,7 +190,8 @@ def _view(page: _Page) -> View:
     meta, row = page.row.meta, page.row
     is_content, has_truth = meta["task"] == CONTENT, is_apart(meta)
     truth = readable(str(meta["reference"]) if has_truth else row.answer, is_content)
-    texts = {who: readable(line.reply, is_content) for who, line in page.replies.items()}
+    replies = {who: line for who, line in page.replies.items() if has_truth or who != "teacher"}  # its own answer
+    texts = {who: readable(line.reply, is_content) for who, line in replies.items()}
     marked = {who: differences(truth, text) for who, text in texts.items()}
     against = marked.get("tuned") or next(iter(marked.values()))
     return View(
@@ -187,9 +199,7 @@ def _view(page: _Page) -> View:
         task=str(meta["task"]),
         images=row.image_paths,
         truth=Side("true text" if has_truth else "the teacher's answer", against[0]),
-        sides=[
-            Side(who, marked[who][1], line.scores.get("similarity"), line.cut) for who, line in page.replies.items()
-        ],
+        sides=[Side(who, marked[who][1], line.scores.get("similarity"), line.cut) for who, line in replies.items()],
     )
 
 

@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gemtune.data.conversation import Conversation, Part
-from gemtune.data.images import ImageStore
+from gemtune.data.images import ImageStore, PrepareImage
 from gemtune.errors import GemtuneError, RequestError, RowError, listed
 from gemtune.evaluation.generate import GREEDY
 from gemtune.serving.answers import Answer, EventStream, Outlet, chunk, event, logprobs_json, model_json
@@ -122,7 +122,7 @@ class Api:
     def _answer(self, asked: ChatRequest, folder: Path, loop: asyncio.AbstractEventLoop) -> Answer:
         """A request made ready: its prompt as tokens, its images in a folder, a reply for each choice."""
         served = self._served(asked.model)
-        conversation = _with_images(conversation_of(asked.messages, served.asked), folder)
+        conversation = _with_images(conversation_of(asked.messages, served.asked), folder, served.seen)
         try:
             prompt = served.renderer.prompt_ids(conversation)
         except GemtuneError as error:
@@ -214,7 +214,7 @@ def _samplings(asked: ChatRequest, served: Served, limit: int) -> Iterator[Sampl
         yield Sampling(temperature, top_p, own_seed, limit, asked.stop, logprobs)
 
 
-def _with_images(conversation: Conversation, folder: Path) -> Conversation:
+def _with_images(conversation: Conversation, folder: Path, seen: PrepareImage) -> Conversation:
     """The conversation with its images in the folder, named by their paths from the folder above it."""
 
     def read(name: str) -> bytes:
@@ -224,7 +224,7 @@ def _with_images(conversation: Conversation, folder: Path) -> Conversation:
         return part if part.image is None else replace(part, image=f"{folder.name}/{part.image!s}")
 
     try:
-        stored = ImageStore(folder, read).resolve(conversation)
+        stored = ImageStore(folder, read, seen).resolve(conversation)
     except RowError as error:
         raise RequestError(f"messages: an image: {error}", "messages") from error
     messages = tuple(replace(message, parts=tuple(map(placed, message.parts))) for message in stored.messages)

@@ -20,6 +20,7 @@ from gemtune.errors import RequestError, is_out_of_memory
 from gemtune.serving.replies import Reply
 
 if TYPE_CHECKING:
+    from gemtune.data.images import PrepareImage
     from gemtune.models.image_features import ImageFeatures
     from gemtune.recipe.schema import Evaluate
     from gemtune.rendering.renderer import Renderer
@@ -31,7 +32,8 @@ TOO_LONG = "out of memory; ask with a shorter prompt, lower max_tokens, or n"
 class Served:
     """A model that requests may name: the base model with a run's adapter, or as it is.
 
-    `active` puts the adapter in place; `asked` is a prompt in the words of the run's task.
+    `active` puts the adapter in place; `asked` is a prompt in the words of the run's task; `seen` makes of an image
+    what the model saw in training.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Served:
     asked: Callable[[str], Conversation]
     features: ImageFeatures | None = None
     active: Callable[[], AbstractContextManager[object]] = nullcontext
+    seen: PrepareImage = lambda data: data
 
 
 @dataclass(eq=False)

@@ -47,6 +47,7 @@ class Task:
     metrics: Mapping[str, Metric] = MappingProxyType({})  # scores of which lower is better, or no mean is taken
     columns: tuple[str, ...] = ()  # the columns every row must have
     unanswered: Mapping[str, str] = MappingProxyType({})  # the columns of the answer alone -> placeholders for them
+    headline: tuple[str, ...] = ()  # the scores that are said first after `metric`, where there are many
     beside: tuple[str, ...] = ()  # who else than the models answers rows, in `replies_beside`
 
     def __init__(self, recipe: Recipe, layout: str = "auto"):

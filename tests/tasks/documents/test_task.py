@@ -96,3 +96,9 @@ def test_the_folding_of_the_recipe_is_that_of_the_score_that_decides() -> None:
     for options, rate in (({}, 0.2), ({"fold_hamza": True}, 0.0), ({"folding": "none"}, 0.2)):
         task = task_of(recipe("documents", documents=options))
         assert task.score(made(task, row), "مسوول")["cer"] == pytest.approx(rate)
+
+
+def test_a_layer_that_can_be_trusted_is_beside_and_the_teacher_is_not_held_to_its_own_answer() -> None:
+    task = task_of(recipe("documents"))
+    beside = task.replies_beside(made(task, {**ROW, "layer": "نص الصفحة الأولى"}))
+    assert beside["layer"][1].keys() >= {"similarity", "cer"} and "teacher" not in beside

@@ -54,12 +54,16 @@ _NO_NAME = (
 )
 
 
+def spellings(words: str) -> str:
+    """A pattern of words in every Arabic spelling, and with lam-alef the wrong way round."""
+    folded = "".join(_SAME.get(letter, re.escape(letter)) for letter in words)
+    return folded.replace("ل" + _SAME["ا"], f"(?:ل{_SAME['ا']}|{_SAME['ا']}ل)")
+
+
 def _either(arabic: str, latin: str) -> str:
     """A pattern of labels, the longest first."""
     labels = [re.escape(label) for label in latin.split(", ")]
-    for label in arabic.split("، "):
-        folded = "".join(_SAME.get(letter, re.escape(letter)) for letter in label)
-        labels.append(folded.replace("ل" + _SAME["ا"], f"(?:ل{_SAME['ا']}|{_SAME['ا']}ل)"))
+    labels += map(spellings, arabic.split("، "))
     return "|".join(label.replace(r"\ ", " {1,2}") for label in sorted(labels, key=len, reverse=True))
 
 

@@ -28,7 +28,12 @@ class Match:
 Span = tuple[str, int, int]  # kind, start, end
 
 
-def matches(text: str, regions: Sequence[str], patterns: UserPatterns | None = None) -> list[Match]:
+def matches(
+    text: str,
+    regions: Sequence[str],
+    patterns: UserPatterns | None = None,
+    names: re.Pattern[str] | None = None,
+) -> list[Match]:
     """The personal data in a text, in the order of the text; `regions` are those of phone numbers and national ids.
 
     >>> [(match.kind, match.value) for match in matches("رقم 7519 1016 6080 0000 8000 03SA", ["SA"])]
@@ -37,6 +42,8 @@ def matches(text: str, regions: Sequence[str], patterns: UserPatterns | None = N
     orders = readings(text)
     found = [_match(reading, *span) for reading in orders for span in _values(reading.text, tuple(regions))]
     found += [_match(orders[0], *span) for span in labelled(orders[0].text)]
+    if names:
+        found += [_match(orders[0], "name", *match.span("name")) for match in names.finditer(orders[0].text)]
     if patterns:
         orders.append(Reading(text, list(range(len(text)))))  # as it is: a pattern may ask for what folding takes away
         own = patterns.find([reading.text for reading in orders])

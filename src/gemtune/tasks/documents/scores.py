@@ -11,6 +11,7 @@ import numpy as np
 from gemtune.files import JsonObject
 from gemtune.metrics import arabic, fields, reading
 from gemtune.metrics.arabic import FOLDINGS, Folding
+from gemtune.metrics.facts import Fact, facts_in, missed
 from gemtune.metrics.markdown import Markdown, outline_f1, read_markdown, same_lines_f1
 from gemtune.metrics.statistics import F1, Metric, Ratio
 from gemtune.metrics.tables import compare_tables
@@ -73,6 +74,8 @@ def _metrics() -> dict[str, Metric]:
         "cer_capped": Metric(higher_is_better=False, of_answer=False),
         "table_teds": Metric(combine=Ratio("teds_sum", "tables")),
         "table_cell_f1": Metric(combine=Ratio("cell_f1_sum", "tables")),
+        "fact_recall": Metric(combine=Ratio("facts_found", "facts_true", of_nothing=1.0)),
+        "fact_precision": Metric(combine=Ratio("facts_found", "facts_given")),
         "field_precision": Metric(combine=Ratio("fields_found", "fields_given")),
         "field_recall": Metric(combine=Ratio("fields_found", "fields_true", of_nothing=1.0)),
         "field_f1": Metric(combine=F1("fields_found", "fields_given", "fields_true")),
@@ -139,7 +142,25 @@ def _content_scores(page: Markdown, truth: Truth) -> dict[str, float]:
         for folding, count in counts.items():
             scores[f"{rate}_{folding}"] = count.rate
             scores[f"{edits}_{folding}"], scores[f"{length}_{folding}"] = float(count.edits), float(count.length)
-    return {**scores, **_structure_scores(page, truth.structure)}
+    return {**scores, **_fact_scores(page.text, truth.text.text), **_structure_scores(page, truth.structure)}
+
+
+def _fact_scores(text: str, truth: str) -> dict[str, float]:
+    """How many dates, amounts, IBANs and ids are right to the digit; nothing where the truth has none."""
+    true, given = _facts(truth), facts_in(text)
+    if not true:
+        return {}
+    counts = {
+        "facts_found": float(len(true) - len(missed(true, given))),
+        "facts_given": float(len(given)),
+        "facts_true": float(len(true)),
+    }
+    return {**{name: _of_one_row(name, counts) for name in ("fact_recall", "fact_precision")}, **counts}
+
+
+@lru_cache(maxsize=512)
+def _facts(truth: str) -> list[Fact]:
+    return facts_in(truth)
 
 
 @lru_cache(maxsize=512)  # a truth is compared with several replies

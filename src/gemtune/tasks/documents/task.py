@@ -40,7 +40,8 @@ class Documents(Task):
     metrics = MappingProxyType(METRICS)
     columns = ("image", "prompt", "answer")
     unanswered = MappingProxyType({"answer": "?"})
-    beside = ("teacher", "ocr")
+    beside = ("teacher", "ocr", "layer")
+    headline = ("cer", "wer", "fact_recall", "field_f1", "schema_valid", "unsupported")
 
     def conversation(self, row: Row, where: str) -> Conversation:
         prompt = text_of(row, "prompt")
@@ -60,16 +61,17 @@ class Documents(Task):
         return score_reply(reply, self._truth(conversation))
 
     def replies_beside(self, conversation: Conversation) -> dict[str, tuple[str, dict[str, float]]]:
-        """The teacher's answer, as far as more than it is known of a page, and what OCR read of a page's content."""
+        """The teacher's answer, as far as more than it is known of a page; what OCR and the layer read on it."""
         meta, truth, others = conversation.meta, self._truth(conversation), {}
         if meta.get("reference"):
             scores = score_reply(conversation.answer, truth)
             told = scores.keys() if is_apart(meta) else OF_SOURCES
             others["teacher"] = conversation.answer, {name: scores[name] for name in scores if name in told}
-        if meta.get("ocr") and truth.is_content:  # it is a source itself, and has no form
-            scores = score_reply(meta["ocr"], truth)
-            untold = {*OF_SOURCES, *OF_A_FORM}
-            others["ocr"] = meta["ocr"], {name: scores[name] for name in scores if name not in untold}
+        for source in ("ocr", "layer") if truth.is_content else ():
+            if meta.get(source):  # which is a source itself, and has no form
+                scores = score_reply(meta[source], truth)
+                untold = {*OF_SOURCES, *OF_A_FORM}
+                others[source] = meta[source], {name: scores[name] for name in scores if name not in untold}
         return others
 
     def _truth(self, conversation: Conversation) -> Truth:
