@@ -259,6 +259,7 @@ UNTAKEN: dict[str, str] = {
     "…:…: no conversation (…); run `gemtune prepare` again": _HEALED,
     "…: not the columns of a token table; run `gemtune prepare` again": _HEALED,
     "…: damaged or no token table (…); run `gemtune prepare` again": _HEALED,
+    "…: no token table; run `gemtune prepare` again": _HEALED,
     "data/manifest.json: no lengths in it; run `gemtune prepare RECIPE.yaml` again": _HEALED,
     "…: no prepared rows; `gemtune prepare RECIPE.yaml` writes them": _HEALED,
     "…: no decision '…' in it; train the run again": "only a manifest that somebody has edited",
