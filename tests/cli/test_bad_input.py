@@ -36,7 +36,9 @@ def changes(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def is_prepared(name: str) -> bool:
     """Whole files that `prepare` leaves when a later stage refuses to go on."""
-    data = r"(/(train|val|test)\.(jsonl|arrow)|/(manifest\.json|(leaks|dropped|unscored)\.jsonl))?"
+    data = (
+        r"(/(train|val|test)(\.jsonl|\.index\.json|-\d{5}\.arrow)|/(manifest\.json|(leaks|dropped|unscored)\.jsonl))?"
+    )
     return bool(re.fullmatch(rf"runs(/t(/manifest\.json|/recipe\.yaml|/data{data})?)?", name))
 
 

@@ -15,6 +15,7 @@ PLAN = {
     "precision": "fp32",
     "memory_gb": {"framework": 0.5, "weights": 1.25},
     "free_gb": 7.5,
+    "workers": 1,
     "steps": 240,
     "tokens": 168_000,
     "seconds": 90.0,

@@ -149,7 +149,8 @@ def test_when_llama_cpp_dies_its_requests_say_so_and_the_next_is_answered(run: P
         child.kill()
         with pytest.raises(openai.APIError, match=r"llama\.cpp failed at this request"):
             list(stream)
-        assert server.said(PROMPT, max_tokens=4) and not server.engine.running
+        assert server.said(PROMPT, max_tokens=4)
+        wait_for(lambda: not server.engine.running)
     assert any("broke off: its process ended; the next request loads it again" in line for line in said)
     assert children() == before
 

@@ -18,7 +18,7 @@ from gemtune.training.divergence import DivergenceWatch, good_steps
 
 WriteRecipe = Callable[..., Path]
 # Good after a step, while the rate is still low, on every processor: later losses differ with the last digit of a sum.
-LATE = {"epochs": 3, "learning_rate": 20.0, "warmup_ratio": 0.95, "eval_steps": 1, "early_stopping": 99}
+LATE = {"epochs": 3, "learning_rate": 10.0, "warmup_ratio": 0.95, "eval_steps": 1, "early_stopping": 99}
 # what -> (keys of the recipe, what is said of it, whether there are weights to keep)
 CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
     "at once": ({"train": {"learning_rate": 50.0}}, "the val loss is", False),

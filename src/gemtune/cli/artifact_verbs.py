@@ -12,7 +12,6 @@ from gemtune.cli.outcomes import fail_where_it_answers_otherwise
 from gemtune.cli.terminal import tell, tell_json
 from gemtune.errors import GemtuneError
 from gemtune.exporting.formats import DEFAULTS, FORMATS
-from gemtune.pipeline.serving import ENGINES
 
 
 def export(
@@ -60,7 +59,7 @@ def serve(
     engine: Annotated[
         str | None,
         typer.Option(
-            help=f"One of {', '.join(ENGINES)}: llama.cpp has GGUF artifacts, vllm the merged one or several adapters.",
+            help="gemtune; llama.cpp, for GGUF artifacts; or vllm, for the merged one or several adapters.",
             show_default="gemtune; llama.cpp for an artifact",
         ),
     ] = None,

@@ -11,11 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from gemtune.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import numpy as np
 
 # By the name of a whole file, what most of its matrices are stored as: general.file_type.
 FILE_TYPES = {"f32": 0, "f16": 1, "q8_0": 7, "q4_k_m": 15, "q5_k_m": 17, "q6_k": 18, "bf16": 32}
@@ -66,6 +67,7 @@ def encoded(rows: np.ndarray, encoding: str) -> np.ndarray:
 
 def _k_quantised(rows: np.ndarray, kind: int) -> np.ndarray:
     """By llama.cpp, some rows in each thread: it takes a fifth of a second per million values."""
+    import numpy as np
     from gguf import quant_shape_to_byte_shape
 
     values = np.ascontiguousarray(rows, np.float32)
