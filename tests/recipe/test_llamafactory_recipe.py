@@ -192,3 +192,10 @@ def test_what_cannot_be_imported_is_one_line(tmp_path: Path, what: str) -> None:
     with pytest.raises(RecipeError) as error:
         imported(tmp_path, text)
     assert wanted in str(error.value)
+
+
+def test_a_folder_with_too_long_a_name_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(FLAT) | {"dataset_dir": "a" * 400}), encoding="utf-8")
+    became = {key.key: key.why for key in import_recipe(path).keys}
+    assert "is not there: mend `data`" in became["dataset"]

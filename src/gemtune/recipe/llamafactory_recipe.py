@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from gemtune.data.llamafactory import INFO
+from gemtune.data.paths import is_there
 from gemtune.errors import RecipeError, nearest, shown
 from gemtune.files import JsonObject
 from gemtune.recipe.llamafactory_keys import DEFAULTS, DROPPED, NESTED, SAME, SCHEDULES, TRACKERS, WITH
@@ -238,7 +239,7 @@ def _held_out(value: object, values: JsonObject, folder: Path) -> Ruling:
 def _datasets(value: object, values: JsonObject, folder: Path) -> Ruling:
     """Entries of dataset_info.json, which gemtune reads itself; those of eval_dataset are val."""
     place = Path(str(values.get("dataset_dir") or "data"))
-    here = next((root for root in (folder, Path.cwd()) if (root / place / INFO).is_file()), folder)
+    here = next((root for root in (folder, Path.cwd()) if is_there(root / place / INFO)), folder)
     info = (here / place / INFO).absolute()
     media = [str((here / str(values["media_dir"])).absolute())] if values.get("media_dir") else []
     limit = {"limit": values["max_samples"]} if values.get("max_samples") else {}
@@ -248,7 +249,7 @@ def _datasets(value: object, values: JsonObject, folder: Path) -> Ruling:
         for name in _names(names)
     ]
     parts = {"split.val": 0, "split.test": 0} if _names(values.get("eval_dataset")) else {}
-    there = ["" if info.is_file() else f"{info} is not there: mend `data`", _NO_TEST if parts else ""]
+    there = ["" if is_there(info) else f"{info} is not there: mend `data`", _NO_TEST if parts else ""]
     return {"data": sources, **parts}, "; ".join(filter(None, there))
 
 
