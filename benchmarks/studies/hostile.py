@@ -235,7 +235,8 @@ def run(command: Command, folder: Path, kind: Kind | None = None) -> Ended:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         code, seconds, megabytes = -signal.SIGKILL, LONGEST, 0.0
-    return Ended(code, seconds, megabytes, *(text.decode("utf-8", "replace") for text in (out, err)))
+    said = (text.decode("utf-8", "replace").replace(f"{folder}/", "") for text in (out, err))
+    return Ended(code, seconds, megabytes, *said)
 
 
 if __name__ == "__main__":
